@@ -1,0 +1,1 @@
+//! Where each file stands, in SQLite.

@@ -1,0 +1,363 @@
+//! What to do, valid by construction.
+//!
+//! [`raw`] mirrors what people write in `agent.json`, [`load`] turns it into a [`Config`] or into a complete
+//! [`report::Report`], and from there on nobody reads JSON. Every bound is a named constant in [`limits`].
+
+pub mod limits;
+mod load;
+pub mod raw;
+pub mod report;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::process::java_regex::JavaRegex;
+
+pub use load::{load, load_text, Loaded};
+pub use report::{Finding, Report, Severity};
+
+/// Everything the agent needs to know before it starts.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The flows, in the order of the files; never empty and never two with one id.
+    pub flows: Vec<Arc<Flow>>,
+    /// Where calls go and as whom.
+    pub aws: Aws,
+    /// Bounds and time-outs of the sending side.
+    pub publish: Publish,
+    /// Where progress is remembered.
+    pub checkpoints: Checkpoints,
+    /// CloudWatch metrics.
+    pub cloudwatch: CloudWatch,
+    /// The agent's own log.
+    pub log: Log,
+    /// How long sends in flight may take after a stop signal (`shutdownTimeoutMillis`).
+    pub shutdown_timeout: Duration,
+}
+
+/// The identity of a flow, `kinesis:STREAM:DIR/PATTERN` or `fh:STREAM:DIR/PATTERN`: the key of its checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowId(pub Arc<str>);
+
+impl fmt::Display for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One entry of `flows`: which files, how they become records, and where these go.
+#[derive(Debug, Clone)]
+pub struct Flow {
+    pub id: FlowId,
+    /// As written: an absolute directory part and a glob (`filePattern`); globs may stand in any part.
+    pub patterns: Vec<String>,
+    pub destination: Destination,
+    pub partition_key: PartitionKey,
+    pub initial_position: InitialPosition,
+    pub batch: BatchLimits,
+    pub split: Split,
+    /// `dataProcessingOptions`, applied in order; empty means that records are sent as they are.
+    pub processing: Vec<ProcessingOption>,
+    pub backoff: Backoff,
+    /// Batches of this flow that may wait for a send slot before reading stops (`publishQueueCapacity`).
+    pub queue_capacity_batches: usize,
+    /// The shortest time between two looks at one file (`minTimeBetweenFilePollsMillis`).
+    pub poll_interval_min: Duration,
+    /// The longest time between two looks for new files (`maxTimeBetweenFileTrackerRefreshMillis`).
+    pub rescan_interval_max: Duration,
+}
+
+/// The stream that receives a flow's records.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Destination {
+    /// `kinesisStream`: PutRecords.
+    Kinesis(String),
+    /// `deliveryStream`: PutRecordBatch.
+    Firehose(String),
+}
+
+impl Destination {
+    /// The stream's name as configured.
+    pub fn name(&self) -> &str {
+        match self {
+            Destination::Kinesis(name) | Destination::Firehose(name) => name,
+        }
+    }
+
+    /// Longest record the service takes, in bytes of data; for Kinesis the partition key counts too.
+    pub fn record_bytes_max(&self) -> usize {
+        match self {
+            Destination::Kinesis(_) => limits::KINESIS_RECORD_BYTES_MAX,
+            Destination::Firehose(_) => limits::FIREHOSE_RECORD_BYTES_MAX,
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::Kinesis(name) => write!(f, "Kinesis stream {name}"),
+            Destination::Firehose(name) => write!(f, "Firehose delivery stream {name}"),
+        }
+    }
+}
+
+/// How a record's partition key is made (`partitionKeyOption`); Firehose has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartitionKey {
+    /// A decimal fraction drawn from [0, 1000000).
+    Random,
+    /// Lower-case hex MD5 of the record's data as sent.
+    Deterministic,
+}
+
+/// Where a file starts that was there before the agent's first start (`initialPosition`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InitialPosition {
+    StartOfFile,
+    EndOfFile,
+}
+
+/// When an open batch is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Age of the oldest record (`maxBufferAgeMillis`).
+    pub age_max: Duration,
+    /// Records in a call (`maxBufferSizeRecords`), 1 … 500.
+    pub records_max: usize,
+    /// Data and partition keys in a call (`maxBufferSizeBytes`).
+    pub bytes_max: usize,
+}
+
+/// How bytes become records.
+#[derive(Debug, Clone)]
+pub struct Split {
+    /// Lines left out at the start of each file (`skipHeaderLines`).
+    pub skip_header_lines: u32,
+    /// A record starts at a line whose beginning matches (`multiLineStartPattern`).
+    pub multi_line_start: Option<JavaRegex>,
+    /// How long a file must be quiet before its last multi-line record is closed (`multiLineIdleMillis`).
+    pub multi_line_idle: Duration,
+    /// A record that matches wholly, trimmed, ends its file (`fileFooterPattern`).
+    pub footer: Option<JavaRegex>,
+    /// The end of a record that was cut (`truncatedRecordTerminator`).
+    pub truncated_terminator: Vec<u8>,
+    /// Whole lines are packed into records up to this size (`aggregatedRecordSizeBytes`); `None` is off.
+    pub aggregate_bytes_max: Option<usize>,
+}
+
+/// One entry of `dataProcessingOptions`.
+#[derive(Debug, Clone)]
+pub enum ProcessingOption {
+    /// `SINGLELINE`
+    SingleLine(SingleLine),
+    /// `CSVTOJSON`
+    CsvToJson(CsvToJson),
+    /// `LOGTOJSON`
+    LogToJson(LogToJson),
+    /// `ADDMETADATA`
+    AddMetadata(AddMetadata),
+    /// `ADDEC2METADATA`
+    AddEc2Metadata(AddEc2Metadata),
+    /// `ADDBRACKETS`
+    AddBrackets,
+}
+
+/// `parseOptions` of `SINGLELINE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SingleLine {
+    /// `NO_TRIM`: pieces keep their white space.
+    pub no_trim: bool,
+    /// `ESCAPE_NEW_LINE`: pieces are joined with two backslashes and an `n`.
+    pub escape_new_line: bool,
+}
+
+/// How a JSON object is laid out (`jsonFormat`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JsonFormat {
+    #[default]
+    Compact,
+    PrettyPrint,
+}
+
+/// Options of `CSVTOJSON`.
+#[derive(Debug, Clone)]
+pub struct CsvToJson {
+    /// Column names, in order; a name given twice keeps its first place and its last value.
+    pub field_names: Vec<String>,
+    /// A Java regex for `String.split`; `None` stands for a delimiter that is no regex: every record is sent raw.
+    pub delimiter: Option<JavaRegex>,
+    pub format: JsonFormat,
+}
+
+/// Options of `LOGTOJSON`.
+#[derive(Debug, Clone)]
+pub struct LogToJson {
+    pub log_format: LogFormat,
+    /// A pattern of the user's own, instead of the format's.
+    pub match_pattern: Option<JavaRegex>,
+    /// Names instead of the format's; as many as the pattern has groups, or records are skipped.
+    pub field_names: Option<Vec<String>>,
+    pub format: JsonFormat,
+}
+
+/// The formats that `LOGTOJSON` knows by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    CommonApacheLog,
+    CombinedApacheLog,
+    ApacheErrorLog,
+    Syslog,
+    Rfc3339Syslog,
+}
+
+/// Options of `ADDMETADATA`.
+#[derive(Debug, Clone)]
+pub struct AddMetadata {
+    /// Any JSON value, kept as it was parsed; `None` when the key is absent.
+    pub metadata: Option<serde_json::Value>,
+    /// Whether `ts` is added.
+    pub timestamp: bool,
+    pub format: JsonFormat,
+}
+
+/// Options of `ADDEC2METADATA`.
+#[derive(Debug, Clone)]
+pub struct AddEc2Metadata {
+    /// How long what the metadata service said is used (`metadataTTL`).
+    pub ttl: Duration,
+    pub format: JsonFormat,
+}
+
+/// How long a flow waits after its n-th failure in a row: initial × 2^(n−1), at most the maximum, ±30 %.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    pub initial: Duration,
+    pub max: Duration,
+}
+
+/// Where calls go and as whom.
+#[derive(Debug, Clone, Default)]
+pub struct Aws {
+    pub kinesis: Service,
+    pub firehose: Service,
+    pub cloudwatch: Service,
+    pub sts: Service,
+    /// `awsAccessKeyId` and `awsSecretAccessKey`.
+    pub static_keys: Option<StaticKeys>,
+    /// `assumeRoleARN` and `assumeRoleExternalId`, on top of whatever credentials were found.
+    pub assume_role: Option<AssumeRole>,
+    /// `userAgent` (a prefix) or `userAgentOverride` (all of it).
+    pub user_agent: UserAgent,
+}
+
+/// One AWS service's address; both `None`: the region of the host decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Service {
+    /// With scheme (`https://` where none was written) and without a trailing slash.
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+}
+
+/// Keys written in agent.json. Its `Debug` never shows the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StaticKeys {
+    pub access_key_id: String,
+    pub secret_access_key: String,
+}
+
+impl fmt::Debug for StaticKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StaticKeys({}, …)", self.access_key_id)
+    }
+}
+
+/// A role taken on top of the credentials found; session name `AWSKinesisAgent`, one hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AssumeRole {
+    pub arn: String,
+    pub external_id: Option<String>,
+}
+
+/// What the `user-agent` header says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum UserAgent {
+    /// `aws-kinesis-agent/VERSION …`
+    #[default]
+    Default,
+    /// The text, a space, then the default.
+    Prefix(String),
+    /// The text alone.
+    Override(String),
+}
+
+/// Bounds and time-outs of the sending side.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Calls in flight at once (`maxSendingThreads`, or `maxSendingThreadsPerCore` × cores); `None`: as many as the
+    /// byte budget allows, at most [`limits::SEND_SLOTS_MAX`].
+    pub slots: Option<NonZeroUsize>,
+    /// Connections kept open (`maxConnections`).
+    pub connections_max: usize,
+    /// `connectionTimeoutMillis`
+    pub connect_timeout: Duration,
+    /// Longest wait for an answer (`socketTimeoutMillis`); `None`: no limit.
+    pub answer_timeout: Option<Duration>,
+    /// Longest life of an idle connection (`connectionTTLMillis`); `None`: as long as the server keeps it.
+    pub connection_ttl: Option<Duration>,
+    /// `kinesis.wire`, or JSON where `AWS_CBOR_DISABLE` is set.
+    pub kinesis_wire: WirePreference,
+}
+
+/// How bodies to Kinesis are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WirePreference {
+    /// CBOR, and JSON where an endpoint doesn't take it.
+    #[default]
+    Auto,
+    Json,
+    Cbor,
+}
+
+/// Where progress is remembered.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    /// `checkpointFile`
+    pub path: PathBuf,
+    /// Rows not updated for so long are deleted at start, unless their file is still there
+    /// (`checkpointTimeToLiveDays`); `None`: never.
+    pub ttl: Option<Duration>,
+    /// How long a statement waits for a lock (`checkpoints.queryTimeoutSeconds`).
+    pub query_timeout: Duration,
+    /// How long opening waits for a lock (`checkpoints.connectionTimeoutSeconds`).
+    pub open_timeout: Duration,
+}
+
+/// CloudWatch metrics.
+#[derive(Debug, Clone)]
+pub struct CloudWatch {
+    /// `cloudwatch.emitMetrics`
+    pub emit: bool,
+    /// `cloudwatch.namespace`
+    pub namespace: String,
+    /// `cloudwatch.metricsBufferTimeMillis`
+    pub buffer_time: Duration,
+    /// Data waiting to be published (`cloudwatch.metricsQueueSize`).
+    pub queue_size: usize,
+    /// Adds the dimension `Instance` (`cloudwatch.tagInstance`).
+    pub tag_instance: bool,
+}
+
+/// The agent's own log.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Progress lines every so often (`log.statusReportingPeriodSeconds`); `None`: only at shutdown.
+    pub status_period: Option<Duration>,
+    /// Also log metrics with the progress lines (`log.emitMetrics`).
+    pub emit_metrics: bool,
+    /// Also log internal metrics (`log.emitInternalMetrics`).
+    pub emit_internal_metrics: bool,
+}

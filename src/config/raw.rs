@@ -1,0 +1,1 @@
+//! agent.json as people write it.

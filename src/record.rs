@@ -1,0 +1,68 @@
+//! The few types that cross borders: a [`Span`] of a followed file, a [`Batch`] of records in wire form, and the
+//! [`Outcome`] that the service gave each of them.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+/// A followed file within its flow. Never used again within a run: a file that starts anew gets a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CursorId(pub u64);
+
+/// A flow's place in [`crate::config::Config::flows`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowIndex(pub usize);
+
+/// A run of bytes of one followed file, from `start` up to and without `end`, in file offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub cursor: CursorId,
+    pub start: u64,
+    pub end: u64,
+}
+
+/// Where one record lies in its batch's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordRef {
+    /// First byte of the record's whole entry (its CBOR map).
+    pub entry_start: u32,
+    /// First byte of the data.
+    pub data_start: u32,
+    /// One past the data's last byte.
+    pub data_end: u32,
+    /// One past the partition key's last byte, which is the entry's last too; the key starts at
+    /// `entry_end - key_len`.
+    pub entry_end: u32,
+    pub key_len: u16,
+}
+
+impl RecordRef {
+    pub fn data_len(&self) -> usize {
+        (self.data_end - self.data_start) as usize
+    }
+}
+
+/// One call's worth of records, built in wire form while they were processed.
+///
+/// A batch may hold no record at all and still cover spans: bytes that were read and gave nothing to send (headers,
+/// filtered records). It then counts as accepted.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The records' entries, one after the other, as `publish::wire` lays them out.
+    pub body: Bytes,
+    pub records: Vec<RecordRef>,
+    /// What is acknowledged once every record has its final outcome: one span a cursor.
+    pub spans: Vec<Span>,
+    /// When its first record was read.
+    pub opened_at: Instant,
+    /// Bytes of the byte budget that it holds until it is dropped.
+    pub budget_bytes: usize,
+}
+
+/// What became of one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Accepted,
+    /// Not accepted now; the same record may be later.
+    TryAgain { throttled: bool },
+}
