@@ -15,5 +15,6 @@ pub mod checkpoint;
 pub mod config;
 pub mod local;
 pub mod process;
+pub mod publish;
 pub mod record;
 pub mod telemetry;

@@ -1,0 +1,446 @@
+//! Open batches: one call's worth of records, written in wire form as they come.
+
+use std::time::Instant;
+
+use md5::{Digest, Md5};
+
+use super::budget::Budget;
+use super::wire::{self, Layout};
+use crate::config::{BatchLimits, Flow, PartitionKey};
+use crate::record::{Batch, CursorId, FlowIndex, RecordRef, Span};
+
+/// What an open batch grows by, and the least that one starts with.
+const GROWTH_BYTES: usize = 32 * 1024;
+
+/// A flow's open batch, and what is needed to fill it.
+pub struct OpenBatch {
+    flow: FlowIndex,
+    budget: Budget,
+    layout: Layout,
+    limits: BatchLimits,
+    partition_key: PartitionKey,
+    truncated_terminator: Vec<u8>,
+    record_bytes_max: usize,
+    random: fastrand::Rng,
+
+    body: Vec<u8>,
+    records: Vec<RecordRef>,
+    spans: Vec<Span>,
+    /// Data and partition keys: what the limit of a call counts.
+    counted_bytes: usize,
+    opened_at: Option<Instant>,
+    budget_bytes: usize,
+    /// The size of the last batch that was sent: the next one starts with as much.
+    usual_bytes: usize,
+}
+
+/// What happened to a record that was added.
+#[derive(Debug)]
+pub struct Added<T> {
+    /// Batches that became full, in order: none most of the time, two if one record fills the next one too.
+    pub closed: Vec<Batch>,
+    /// The record was longer than the service takes and lost its end.
+    pub cut: bool,
+    /// What the writer said.
+    pub told: T,
+}
+
+impl OpenBatch {
+    /// An empty batch of `flow`; `seed` makes its random partition keys.
+    pub fn new(index: FlowIndex, flow: &Flow, budget: Budget, seed: u64) -> OpenBatch {
+        OpenBatch {
+            flow: index,
+            budget,
+            layout: Layout::new(&flow.destination),
+            limits: flow.batch,
+            partition_key: flow.partition_key,
+            truncated_terminator: flow.split.truncated_terminator.clone(),
+            record_bytes_max: flow.destination.record_bytes_max(),
+            random: fastrand::Rng::with_seed(seed),
+            body: Vec::new(),
+            records: Vec::new(),
+            spans: Vec::new(),
+            counted_bytes: 0,
+            opened_at: None,
+            budget_bytes: 0,
+            usual_bytes: 0,
+        }
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// When the open batch must go at the latest; `None` while it covers nothing.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.opened_at.map(|opened| opened + self.limits.age_max)
+    }
+
+    /// Whether nothing waits to be sent or acknowledged.
+    pub fn is_empty(&self) -> bool {
+        self.opened_at.is_none()
+    }
+
+    /// Whether the byte budget lets a record of `data_bytes` in; if not, the flow is woken when it may.
+    pub fn has_room(&mut self, data_bytes: usize) -> bool {
+        let first = if self.body.capacity() == 0 { self.usual_bytes + self.layout.prefix().len() } else { 0 };
+        let need = self.body.len() + first + data_bytes + wire::ENTRY_OVERHEAD_BYTES + wire::KEY_BYTES_MAX;
+        if need <= self.budget_bytes {
+            return true;
+        }
+        let step = (need - self.budget_bytes).max(GROWTH_BYTES).max(self.budget_bytes / 4);
+        if !self.budget.take(self.flow, step) {
+            return false;
+        }
+        self.budget_bytes += step;
+        let room = self.budget_bytes - self.body.len();
+        self.body.reserve_exact(room);
+        true
+    }
+
+    /// Adds one record, whose data `write` appends; it covers the file up to `span.end`.
+    ///
+    /// `write` answers `false` if there is nothing to send for these bytes after all; they are covered all the same.
+    pub fn add<T>(&mut self, span: Span, now: Instant, write: impl FnOnce(&mut Vec<u8>) -> (bool, T)) -> Added<T> {
+        if self.body.is_empty() {
+            self.body.extend_from_slice(self.layout.prefix());
+        }
+        let entry_start = self.body.len();
+        wire::begin_entry(&self.layout, &mut self.body);
+        let data_start = self.body.len();
+        let (written, told) = write(&mut self.body);
+        if !written {
+            self.body.truncate(entry_start);
+            self.cover(span, now);
+            return Added { closed: Vec::new(), cut: false, told };
+        }
+        let mut key = [0; wire::KEY_BYTES_MAX];
+        let mut key_len = self.make_key(&mut key, data_start);
+        let cut = self.cut_to_limit(data_start, key_len);
+        if cut && self.partition_key == PartitionKey::Deterministic {
+            key_len = self.make_key(&mut key, data_start);
+        }
+        let record = wire::end_entry(&self.layout, &mut self.body, entry_start, &key[..key_len]);
+        self.account_growth();
+        let mut closed = Vec::new();
+        if !self.records.is_empty() && self.counted_bytes + counted_bytes(&record) > self.limits.bytes_max {
+            closed.extend(self.close_before(&record, span, now));
+        } else {
+            self.records.push(record);
+            self.counted_bytes += counted_bytes(&record);
+            self.cover(span, now);
+        }
+        if self.records.len() >= self.limits.records_max || self.counted_bytes >= self.limits.bytes_max {
+            closed.extend(self.close());
+        }
+        Added { closed, cut, told }
+    }
+
+    /// Notes that bytes were read which give nothing to send.
+    pub fn cover(&mut self, span: Span, now: Instant) {
+        if self.opened_at.is_none() {
+            self.opened_at = Some(now);
+            self.budget.note_open(self.flow, self.opened_at);
+        }
+        match self.spans.iter_mut().rev().find(|known| known.cursor == span.cursor) {
+            Some(known) => known.end = span.end,
+            None => self.spans.push(span),
+        }
+    }
+
+    /// Closes the batch; `None` if it covers nothing.
+    pub fn close(&mut self) -> Option<Batch> {
+        let opened_at = self.opened_at.take()?;
+        self.budget.note_open(self.flow, None);
+        let mut body = std::mem::take(&mut self.body);
+        if self.records.is_empty() {
+            body = Vec::new();
+        } else {
+            self.layout.patch_count(&mut body, self.records.len());
+            self.usual_bytes = body.len().next_multiple_of(4096).min(self.limits.bytes_max);
+        }
+        self.counted_bytes = 0;
+        Some(Batch {
+            body: body.into(),
+            records: std::mem::take(&mut self.records),
+            spans: std::mem::take(&mut self.spans),
+            opened_at,
+            budget_bytes: std::mem::take(&mut self.budget_bytes),
+        })
+    }
+
+    /// Closes the batch without the record that was written last, which opens the next one.
+    fn close_before(&mut self, last: &RecordRef, span: Span, now: Instant) -> Option<Batch> {
+        let entry = self.body.split_off(last.entry_start as usize);
+        let closed = self.close();
+        self.budget_bytes = (self.layout.prefix().len() + entry.len()).max(GROWTH_BYTES);
+        self.budget.take_anyway(self.flow, self.budget_bytes);
+        self.body.reserve_exact(self.budget_bytes);
+        self.body.extend_from_slice(self.layout.prefix());
+        let shift = last.entry_start - self.body.len() as u32;
+        self.body.extend_from_slice(&entry);
+        self.records.push(RecordRef {
+            entry_start: last.entry_start - shift,
+            data_start: last.data_start - shift,
+            data_end: last.data_end - shift,
+            entry_end: last.entry_end - shift,
+            key_len: last.key_len,
+        });
+        self.counted_bytes = counted_bytes(last);
+        self.cover(span, now);
+        closed
+    }
+
+    /// Takes from the budget what a record grew the body by beyond what was asked for.
+    fn account_growth(&mut self) {
+        let beyond = self.body.capacity().saturating_sub(self.budget_bytes);
+        if beyond > 0 {
+            self.budget.take_anyway(self.flow, beyond);
+            self.budget_bytes += beyond;
+        }
+    }
+
+    /// Writes this record's partition key into `key`; its length.
+    fn make_key(&mut self, key: &mut [u8; wire::KEY_BYTES_MAX], data_start: usize) -> usize {
+        if !self.layout.is_keyed() {
+            return 0;
+        }
+        match self.partition_key {
+            PartitionKey::Random => random_key(&mut self.random, key),
+            PartitionKey::Deterministic => {
+                let digest = Md5::digest(&self.body[data_start..]);
+                for (place, byte) in digest.iter().enumerate() {
+                    key[2 * place..2 * place + 2].copy_from_slice(&HEX[usize::from(*byte)]);
+                }
+                2 * digest.len()
+            }
+        }
+    }
+
+    /// Cuts the data that starts at `data_start` if it is longer than the service takes, so that it ends with the
+    /// terminator and fits exactly; UTF-8 is cut between characters.
+    fn cut_to_limit(&mut self, data_start: usize, key_len: usize) -> bool {
+        let data_bytes_max = self.record_bytes_max - key_len;
+        let data = &self.body[data_start..];
+        if data.len() <= data_bytes_max {
+            return false;
+        }
+        let end = character_boundary(data, data_bytes_max - self.truncated_terminator.len());
+        self.body.truncate(data_start + end);
+        self.body.extend_from_slice(&self.truncated_terminator);
+        true
+    }
+}
+
+/// What a record counts for in a call's limit: its data and its partition key.
+fn counted_bytes(record: &RecordRef) -> usize {
+    record.data_len() + usize::from(record.key_len)
+}
+
+/// Bytes in a UTF-8 character at most.
+const UTF8_BYTES_MAX: usize = 4;
+
+/// The last place at or before `at` where no UTF-8 character is cut; `at` itself where the data isn't UTF-8 there.
+pub fn character_boundary(data: &[u8], at: usize) -> usize {
+    let is_continuation = |byte: u8| byte & 0xc0 == 0x80;
+    let Some(start) = (at.saturating_sub(UTF8_BYTES_MAX - 1)..=at).rev().find(|place| !is_continuation(data[*place]))
+    else {
+        return at;
+    };
+    let character = &data[start..(start + UTF8_BYTES_MAX).min(data.len())];
+    let valid = match std::str::from_utf8(character) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&character[..error.valid_up_to()]).unwrap_or_default(),
+    };
+    let end = start + valid.chars().next().map_or(0, char::len_utf8);
+    if end > at { start } else { at }
+}
+
+/// Digits of a random partition key: a decimal fraction from [0, 1000000), as the reference writes one.
+const KEY_INTEGER_DIGITS: usize = 6;
+const KEY_FRACTION_DIGITS: usize = 10;
+
+fn random_key(random: &mut fastrand::Rng, key: &mut [u8; wire::KEY_BYTES_MAX]) -> usize {
+    let length = KEY_INTEGER_DIGITS + 1 + KEY_FRACTION_DIGITS;
+    let mut rest = random.u64(..);
+    for place in (0..length).rev() {
+        if place == KEY_INTEGER_DIGITS {
+            key[place] = b'.';
+        } else {
+            key[place] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+    }
+    length
+}
+
+/// Lower-case hexadecimal, two digits a byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+pub mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Destination;
+
+    /// A batch of the given data with the keys `0`, `1`, … covering one byte a record of cursor 0.
+    pub fn batch_of(destination: &Destination, data: &[&[u8]]) -> Batch {
+        let layout = Layout::new(destination);
+        let mut body = layout.prefix().to_vec();
+        let mut records = Vec::new();
+        for (place, data) in data.iter().enumerate() {
+            let start = body.len();
+            wire::begin_entry(&layout, &mut body);
+            body.extend_from_slice(data);
+            records.push(wire::end_entry(&layout, &mut body, start, place.to_string().as_bytes()));
+        }
+        layout.patch_count(&mut body, records.len());
+        let spans = vec![Span { cursor: CursorId(0), start: 0, end: records.len() as u64 }];
+        Batch { body: body.into(), records, spans, opened_at: Instant::now(), budget_bytes: 0 }
+    }
+
+    fn open(limits: BatchLimits, destination: Destination, key: PartitionKey) -> OpenBatch {
+        OpenBatch {
+            flow: FlowIndex(0),
+            budget: Budget::new(64 * 1024 * 1024, 1),
+            layout: Layout::new(&destination),
+            limits,
+            partition_key: key,
+            truncated_terminator: b"\n".to_vec(),
+            record_bytes_max: destination.record_bytes_max(),
+            random: fastrand::Rng::with_seed(7),
+            body: Vec::new(),
+            records: Vec::new(),
+            spans: Vec::new(),
+            counted_bytes: 0,
+            opened_at: None,
+            budget_bytes: 0,
+            usual_bytes: 0,
+        }
+    }
+
+    fn limits(records_max: usize, bytes_max: usize) -> BatchLimits {
+        BatchLimits { age_max: Duration::from_millis(1500), records_max, bytes_max }
+    }
+
+    fn span(end: u64) -> Span {
+        Span { cursor: CursorId(0), start: 0, end }
+    }
+
+    fn add(open: &mut OpenBatch, data: &[u8], end: u64, now: Instant) -> Added<()> {
+        assert!(open.has_room(data.len()));
+        let write = |body: &mut Vec<u8>| {
+            body.extend_from_slice(data);
+            (true, ())
+        };
+        open.add(Span { cursor: CursorId(0), start: end - 1, end }, now, write)
+    }
+
+    fn data(batch: &Batch) -> Vec<&[u8]> {
+        batch.records.iter().map(|record| wire::data_of(batch, record)).collect()
+    }
+
+    #[test]
+    fn it_is_full_at_its_count_of_records() {
+        let mut open = open(limits(2, 1000), Destination::Kinesis("s".into()), PartitionKey::Random);
+        let now = Instant::now();
+        assert!(add(&mut open, b"a", 1, now).closed.is_empty());
+        let batch = add(&mut open, b"b", 2, now).closed.pop().unwrap();
+        assert_eq!(data(&batch), [b"a", b"b"]);
+        assert_eq!(batch.spans, [span(2)]);
+        assert!(open.is_empty() && open.close().is_none());
+    }
+
+    #[test]
+    fn the_record_that_does_not_fit_starts_the_next_batch() {
+        let destination = Destination::Firehose("d".into());
+        let mut open = open(limits(500, 10), destination, PartitionKey::Random);
+        let now = Instant::now();
+        assert!(add(&mut open, b"123456", 1, now).closed.is_empty());
+        let first = add(&mut open, b"78901", 2, now).closed.pop().unwrap();
+        assert_eq!((data(&first), first.spans[0].end), (vec![&b"123456"[..]], 1));
+        let second = open.close().unwrap();
+        let expected = Span { cursor: CursorId(0), start: 1, end: 2 };
+        assert_eq!((data(&second), second.spans[0]), (vec![&b"78901"[..]], expected));
+        open.budget.release(FlowIndex(0), first.budget_bytes + second.budget_bytes);
+        assert_eq!(open.budget.held_bytes(), 0, "all that was taken goes along with the batches");
+    }
+
+    #[test]
+    fn its_deadline_is_its_first_records_age_to_the_millisecond() {
+        let mut open = open(limits(500, 1000), Destination::Kinesis("s".into()), PartitionKey::Random);
+        let now = Instant::now();
+        assert_eq!(open.deadline(), None);
+        add(&mut open, b"a", 1, now);
+        add(&mut open, b"b", 2, now + Duration::from_millis(400));
+        assert_eq!(open.deadline(), Some(now + Duration::from_millis(1500)));
+    }
+
+    #[test]
+    fn bytes_that_give_no_record_are_covered() {
+        let mut open = open(limits(500, 1000), Destination::Kinesis("s".into()), PartitionKey::Random);
+        let now = Instant::now();
+        assert!(open.has_room(10));
+        open.add(span(10), now, |_| (false, ()));
+        let batch = open.close().unwrap();
+        assert_eq!((batch.records.len(), batch.body.len(), batch.spans), (0, 0, vec![span(10)]));
+    }
+
+    #[test]
+    fn keys_are_fractions_below_a_million_or_the_md5_of_the_data() {
+        let now = Instant::now();
+        let mut random = open(limits(500, 100_000), Destination::Kinesis("s".into()), PartitionKey::Random);
+        (1..=100).for_each(|n| drop(add(&mut random, b"a", n, now)));
+        let batch = random.close().unwrap();
+        for record in &batch.records {
+            let key = std::str::from_utf8(wire::key_of(&batch, record)).unwrap();
+            let value: f64 = key.parse().unwrap();
+            assert!((0.0..1_000_000.0).contains(&value), "{key}");
+        }
+        let mut fixed = open(limits(500, 1000), Destination::Kinesis("s".into()), PartitionKey::Deterministic);
+        add(&mut fixed, b"hello", 1, now);
+        let batch = fixed.close().unwrap();
+        assert_eq!(wire::key_of(&batch, &batch.records[0]), b"5d41402abc4b2a76b9719d911017c592");
+    }
+
+    #[test]
+    fn a_record_is_cut_so_that_data_and_key_fit_exactly() {
+        let now = Instant::now();
+        for (destination, max) in [
+            (Destination::Kinesis("s".into()), 1_048_576),
+            (Destination::Firehose("d".into()), 1_024_000),
+        ] {
+            let mut open = open(limits(500, 5 << 20), destination, PartitionKey::Random);
+            for (extra, is_cut) in [(0usize, false), (1, true), (70_000, true)] {
+                let key_len = if open.layout.is_keyed() { 17 } else { 0 };
+                let line = vec![b'x'; max - key_len + extra];
+                assert_eq!(add(&mut open, &line, 1, now).cut, is_cut, "{extra} too many");
+            }
+            let batch = open.close().unwrap();
+            for record in &batch.records {
+                assert_eq!(record.data_len() + usize::from(record.key_len), max);
+            }
+            assert!(data(&batch)[1].ends_with(b"x\n"));
+        }
+    }
+
+    #[test]
+    fn utf8_is_cut_between_characters_and_other_bytes_where_they_are() {
+        let text = "aé中😀b".as_bytes();
+        for (at, expected) in [(0, 0), (1, 1), (2, 1), (3, 3), (4, 3), (5, 3), (6, 6), (7, 6), (9, 6), (10, 10)] {
+            assert_eq!(character_boundary(text, at), expected, "at {at}");
+        }
+        assert_eq!(character_boundary(&[0x80; 9], 5), 5);
+        assert_eq!(character_boundary(&[b'a', 0xc3, 0x28, 0x80, 0x80], 3), 3);
+    }
+}

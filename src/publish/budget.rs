@@ -1,0 +1,230 @@
+//! One byte budget for the agent: read buffers, open batches, batches waiting and in flight.
+//!
+//! Half of it is shared out in advance, so that each flow is sure of its part whatever the others hold; the other half
+//! is for whoever comes first, but while there are several flows none gets more than half of that. So one dead stream
+//! never starves the others. A flow that is refused waits until something is released; the flow whose open batch is the
+//! oldest is asked to let it go early.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::record::FlowIndex;
+
+/// Bytes that all flows together may hold. Bounds the agent's memory: see the table in docs/performance.md.
+pub const BUDGET_BYTES: usize = 24 * 1024 * 1024;
+/// The least that each flow is sure of, however many there are: one read buffer and a small batch.
+const SHARE_BYTES_MIN: usize = 128 * 1024;
+
+/// How a flow's thread is woken. Called with the budget unlocked; must not block.
+pub trait Wake: Send + Sync {
+    /// Bytes were released: a refused flow may try again.
+    fn released(&self);
+    /// Others are short: send the open batch now.
+    fn flush(&self);
+}
+
+/// The budget, shared by all flows. Cloning shares it.
+#[derive(Clone)]
+pub struct Budget(Arc<Shared>);
+
+struct Shared {
+    total_bytes: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    flows: Vec<Holder>,
+    /// Bytes held beyond the flows' own shares.
+    common_bytes: usize,
+}
+
+#[derive(Default)]
+struct Holder {
+    held_bytes: usize,
+    /// When the flow's open batch got its first record.
+    open_since: Option<Instant>,
+    refused: bool,
+    wake: Option<Arc<dyn Wake>>,
+}
+
+impl Budget {
+    /// A budget of `total_bytes` for `n_flows` flows.
+    pub fn new(total_bytes: usize, n_flows: usize) -> Budget {
+        let flows = (0..n_flows).map(|_| Holder::default()).collect();
+        Budget(Arc::new(Shared { total_bytes, state: Mutex::new(State { flows, common_bytes: 0 }) }))
+    }
+
+    /// Says how `flow` is woken.
+    pub fn register(&self, flow: FlowIndex, wake: Arc<dyn Wake>) {
+        self.lock().flows[flow.0].wake = Some(wake);
+    }
+
+    /// Takes `bytes` for `flow`, or nothing: then the flow is woken once bytes are released.
+    ///
+    /// A flow that holds nothing is never refused, so that one record longer than its share still passes.
+    pub fn take(&self, flow: FlowIndex, bytes: usize) -> bool {
+        let mut state = self.lock();
+        let share = self.share_bytes(state.flows.len());
+        let held = state.flows[flow.0].held_bytes;
+        let beyond = (held + bytes).saturating_sub(share) - held.saturating_sub(share);
+        let common_max = self.0.total_bytes.saturating_sub(share * state.flows.len());
+        let one_flow_max = if state.flows.len() > 1 { common_max / 2 } else { common_max };
+        let fits = held == 0
+            || beyond == 0
+            || ((held + bytes).saturating_sub(share) <= one_flow_max && state.common_bytes + beyond <= common_max);
+        if fits {
+            state.flows[flow.0].held_bytes += bytes;
+            state.flows[flow.0].refused = false;
+            state.common_bytes += beyond;
+            return true;
+        }
+        state.flows[flow.0].refused = true;
+        let oldest = state
+            .flows
+            .iter()
+            .enumerate()
+            .filter(|(index, holder)| *index != flow.0 && holder.held_bytes > share)
+            .filter_map(|(_, holder)| holder.open_since.map(|since| (since, holder)))
+            .min_by_key(|(since, _)| *since)
+            .and_then(|(_, holder)| holder.wake.clone());
+        drop(state);
+        if let Some(wake) = oldest {
+            wake.flush();
+        }
+        false
+    }
+
+    /// Takes `bytes` whether or not they are to be had: for what can't be put back, such as the end of a record.
+    pub fn take_anyway(&self, flow: FlowIndex, bytes: usize) {
+        let mut state = self.lock();
+        let share = self.share_bytes(state.flows.len());
+        let held = state.flows[flow.0].held_bytes;
+        state.common_bytes += (held + bytes).saturating_sub(share) - held.saturating_sub(share);
+        state.flows[flow.0].held_bytes += bytes;
+    }
+
+    /// Gives back `bytes` of `flow` and wakes the flows that were refused.
+    pub fn release(&self, flow: FlowIndex, bytes: usize) {
+        let mut state = self.lock();
+        let share = self.share_bytes(state.flows.len());
+        let held = state.flows[flow.0].held_bytes;
+        debug_assert!(held >= bytes, "released {bytes} of {held}");
+        let left = held.saturating_sub(bytes);
+        state.common_bytes -= held.saturating_sub(share) - left.saturating_sub(share);
+        state.flows[flow.0].held_bytes = left;
+        let woken: Vec<_> = state
+            .flows
+            .iter_mut()
+            .filter_map(|holder| if std::mem::take(&mut holder.refused) { holder.wake.clone() } else { None })
+            .collect();
+        drop(state);
+        woken.iter().for_each(|wake| wake.released());
+    }
+
+    /// Notes since when `flow` has an open batch, if it has one.
+    pub fn note_open(&self, flow: FlowIndex, since: Option<Instant>) {
+        self.lock().flows[flow.0].open_since = since;
+    }
+
+    /// Bytes held by all flows.
+    pub fn held_bytes(&self) -> usize {
+        self.lock().flows.iter().map(|holder| holder.held_bytes).sum()
+    }
+
+    /// The budget's size.
+    pub fn total_bytes(&self) -> usize {
+        self.0.total_bytes
+    }
+
+    fn share_bytes(&self, n_flows: usize) -> usize {
+        (self.0.total_bytes / 2 / n_flows.max(1)).max(SHARE_BYTES_MIN)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in a critical section panics half-way, so a poisoned lock still guards sound numbers.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    #[derive(Default)]
+    struct Bell {
+        released: AtomicUsize,
+        flushed: AtomicUsize,
+    }
+
+    impl Wake for Bell {
+        fn released(&self) {
+            self.released.fetch_add(1, Ordering::Relaxed);
+        }
+        fn flush(&self) {
+            self.flushed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn one_flow_alone_may_hold_all_of_it() {
+        let budget = Budget::new(8 * MIB, 1);
+        assert!((0..8).all(|_| budget.take(FlowIndex(0), MIB)));
+        assert!(!budget.take(FlowIndex(0), 1));
+    }
+
+    #[test]
+    fn beside_others_a_flow_holds_at_most_half_and_each_is_sure_of_its_share() {
+        let budget = Budget::new(8 * MIB, 4);
+        for (flow, expected) in [(0, 3 * MIB), (1, 3 * MIB)] {
+            let taken = (0..64).filter(|_| budget.take(FlowIndex(flow), MIB / 4)).count() * (MIB / 4);
+            assert_eq!(taken, expected, "its share of 1 MiB and half of the 4 MiB that are common");
+        }
+        for flow in [2, 3] {
+            assert!(budget.take(FlowIndex(flow), MIB), "the share of flow {flow}");
+        }
+        assert_eq!(budget.held_bytes(), 8 * MIB);
+    }
+
+    #[test]
+    fn a_record_longer_than_a_share_passes_when_the_flow_holds_nothing() {
+        let budget = Budget::new(MIB, 100);
+        assert!(budget.take(FlowIndex(0), 10 * MIB));
+        assert!(!budget.take(FlowIndex(0), 1));
+        assert!(budget.take(FlowIndex(1), SHARE_BYTES_MIN), "others keep their share");
+    }
+
+    #[test]
+    fn a_release_wakes_those_who_were_refused_once() {
+        let budget = Budget::new(4 * MIB, 2);
+        let bell = Arc::new(Bell::default());
+        budget.register(FlowIndex(0), bell.clone());
+        assert!(budget.take(FlowIndex(0), 2 * MIB));
+        assert!(!budget.take(FlowIndex(0), 1));
+        budget.release(FlowIndex(0), MIB);
+        budget.release(FlowIndex(0), MIB);
+        assert_eq!(bell.released.load(Ordering::Relaxed), 1);
+        assert_eq!(budget.held_bytes(), 0);
+    }
+
+    #[test]
+    fn when_short_the_oldest_open_batch_of_another_flow_is_asked_to_go() {
+        let budget = Budget::new(8 * MIB, 4);
+        let bells: Vec<_> = (0..4).map(|_| Arc::new(Bell::default())).collect();
+        let now = Instant::now();
+        for (index, bell) in bells.iter().enumerate() {
+            budget.register(FlowIndex(index), bell.clone());
+        }
+        assert!(budget.take(FlowIndex(1), 3 * MIB) && budget.take(FlowIndex(2), 3 * MIB));
+        budget.note_open(FlowIndex(1), Some(now + Duration::from_secs(1)));
+        budget.note_open(FlowIndex(2), Some(now));
+        assert!(budget.take(FlowIndex(0), MIB));
+        assert!(!budget.take(FlowIndex(0), MIB));
+        let asked: Vec<_> = bells.iter().map(|bell| bell.flushed.load(Ordering::Relaxed)).collect();
+        assert_eq!(asked, [0, 0, 1, 0]);
+    }
+}
