@@ -7,7 +7,7 @@ use md5::{Digest, Md5};
 use super::budget::Budget;
 use super::wire::{self, Layout};
 use crate::config::{BatchLimits, Flow, PartitionKey};
-use crate::record::{Batch, CursorId, FlowIndex, RecordRef, Span};
+use crate::record::{Batch, FlowIndex, RecordRef, Span};
 
 /// What an open batch grows by, and the least that one starts with.
 const GROWTH_BYTES: usize = 32 * 1024;
@@ -292,6 +292,7 @@ pub mod tests {
 
     use super::*;
     use crate::config::Destination;
+    use crate::record::CursorId;
 
     /// A batch of the given data with the keys `0`, `1`, … covering one byte a record of cursor 0.
     pub fn batch_of(destination: &Destination, data: &[&[u8]]) -> Batch {

@@ -1,0 +1,142 @@
+//! Why a call or a record was not accepted, and what to do about it.
+
+use std::fmt;
+
+/// A call of which no record was accepted, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallFailure {
+    pub kind: FailureKind,
+    /// The service's short name for it (`ResourceNotFoundException`) or ours (`connect`, `timeout`).
+    pub code: String,
+    /// In the words of the service or the system.
+    pub message: String,
+}
+
+impl fmt::Display for CallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.message.is_empty() {
+            true => f.write_str(&self.code),
+            false => write!(f, "{}: {}", self.code, self.message),
+        }
+    }
+}
+
+/// What kind of failure it is; each is tried again for ever, since each can be mended while the agent runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FailureKind {
+    /// The service asks for less: shard or account limits.
+    Throttled,
+    /// The service failed (5xx) or its answer can't be used.
+    Service,
+    /// Nothing is reached at the endpoint: refused, no route, name not found, TLS.
+    Connection,
+    /// No answer in time, or the connection broke before one: the records may have been accepted.
+    Unanswered,
+    /// The stream isn't there.
+    DestinationMissing,
+    /// Not allowed: signature, keys, policies, KMS.
+    Access,
+    /// No credentials are found.
+    NoCredentials,
+    /// No region is found.
+    NoRegion,
+    /// The service blames the content of the call.
+    Content,
+}
+
+impl FailureKind {
+    /// What someone can do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            FailureKind::Throttled => "raise the stream's capacity (more shards, or on-demand mode); the agent slows down by itself",
+            FailureKind::Service => "nothing to do here unless it lasts: see the AWS Health Dashboard",
+            FailureKind::Connection => "check the endpoint and region in agent.json, DNS, proxy, firewall and certificates",
+            FailureKind::Unanswered => "check the network path and proxies; raise socketTimeoutMillis if the link is slow",
+            FailureKind::DestinationMissing => "create the stream, or correct its name, region or endpoint in agent.json",
+            FailureKind::Access => "check the credentials, the host's clock and the policy: it needs kinesis:PutRecords or firehose:PutRecordBatch on the stream",
+            FailureKind::NoCredentials => "give the host an instance profile, or set keys in the environment, a profile or agent.json",
+            FailureKind::NoRegion => "set kinesis.endpoint or kinesis.region in agent.json, or AWS_REGION",
+            FailureKind::Content => "report it with the message: records are checked before they are sent",
+        }
+    }
+}
+
+/// What an error code of a call or of a record means, with the call's HTTP status where there is one.
+///
+/// Sources: the common errors and the errors of PutRecords and PutRecordBatch in the API references.
+pub fn classify(code: &str, status: u16) -> FailureKind {
+    match code {
+        "ProvisionedThroughputExceededException"
+        | "ThrottlingException"
+        | "Throttling"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "LimitExceededException"
+        | "RequestLimitExceeded"
+        | "BandwidthLimitExceeded"
+        | "SlowDown"
+        | "KMSThrottlingException" => FailureKind::Throttled,
+        "ResourceNotFoundException" | "ResourceInUseException" => FailureKind::DestinationMissing,
+        "AccessDeniedException"
+        | "AccessDenied"
+        | "UnrecognizedClientException"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "InvalidToken"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "RequestTimeTooSkewed"
+        | "AuthFailure"
+        | "OptInRequired"
+        | "NotAuthorized"
+        | "KMSAccessDeniedException"
+        | "KMSDisabledException"
+        | "KMSInvalidStateException"
+        | "KMSNotFoundException"
+        | "KMSOptInRequired"
+        | "InvalidKMSResourceException" => FailureKind::Access,
+        "ValidationException"
+        | "InvalidArgumentException"
+        | "SerializationException"
+        | "InvalidParameterValue"
+        | "MalformedQueryString" => FailureKind::Content,
+        _ => match status {
+            429 => FailureKind::Throttled,
+            401 | 403 => FailureKind::Access,
+            413 => FailureKind::Content,
+            _ => FailureKind::Service,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_win_over_the_status() {
+        for (code, status, kind) in [
+            ("ProvisionedThroughputExceededException", 400, FailureKind::Throttled),
+            ("ResourceNotFoundException", 400, FailureKind::DestinationMissing),
+            ("ExpiredTokenException", 400, FailureKind::Access),
+            ("ValidationException", 400, FailureKind::Content),
+            ("InternalFailure", 500, FailureKind::Service),
+            ("ServiceUnavailableException", 503, FailureKind::Service),
+            ("", 503, FailureKind::Service),
+            ("", 429, FailureKind::Throttled),
+            ("", 403, FailureKind::Access),
+            ("Brand new", 400, FailureKind::Service),
+        ] {
+            assert_eq!(classify(code, status), kind, "{code} {status}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! PutRecords, in CBOR where the endpoint takes it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+
+use super::answer;
+use super::failure::FailureKind;
+use super::sink::{Call, CallResult, Sink};
+use super::wire::{self, Layout};
+use crate::aws::Clients;
+use crate::aws::http::AnswerSlot;
+use crate::config::WirePreference;
+
+/// What the SDK is told in place of a good answer, which is read here.
+const STAND_IN: &str = r#"{"FailedRecordCount":0,"Records":[]}"#;
+
+/// The wire that an endpoint takes: found out by the first calls, shared by all flows to it.
+///
+/// Until a CBOR call has succeeded, one that is refused for a reason other than load or permission is sent again as
+/// JSON at once; the wire that succeeds stays. Some emulators answer CBOR with 400 or even 500.
+#[derive(Debug)]
+pub struct WireChoice(AtomicU8);
+
+const UNDECIDED: u8 = 0;
+const CBOR: u8 = 1;
+const JSON: u8 = 2;
+
+impl WireChoice {
+    pub fn new(preference: WirePreference) -> WireChoice {
+        WireChoice(AtomicU8::new(match preference {
+            WirePreference::Auto => UNDECIDED,
+            WirePreference::Cbor => CBOR,
+            WirePreference::Json => JSON,
+        }))
+    }
+
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Whether this call is the one that decided it.
+    fn decide(&self, wire: u8) -> bool {
+        self.0.compare_exchange(UNDECIDED, wire, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+}
+
+/// The sink of one flow to a Kinesis stream.
+pub struct KinesisSink {
+    clients: Arc<Clients>,
+    stream: String,
+    layout: Layout,
+    wire: Arc<WireChoice>,
+}
+
+impl KinesisSink {
+    /// `stream` is a name or an ARN.
+    pub fn new(clients: Arc<Clients>, stream: String, layout: Layout, wire: Arc<WireChoice>) -> KinesisSink {
+        KinesisSink { clients, stream, layout, wire }
+    }
+
+    async fn put_in_either_wire(&self, call: &Call) -> CallResult {
+        let wire = self.wire.get();
+        if wire == JSON {
+            return self.put_body(wire::JSON, self.layout.json_body(&call.batch, &call.chosen), call.chosen.len()).await;
+        }
+        let result = self.put_body(wire::CBOR, self.layout.cbor_body(&call.batch, &call.chosen), call.chosen.len()).await;
+        if wire == CBOR {
+            return result;
+        }
+        match &result {
+            Ok(_) => {
+                self.wire.decide(CBOR);
+                result
+            }
+            Err(failure) if matches!(failure.kind, FailureKind::Service | FailureKind::Content | FailureKind::DestinationMissing) => {
+                let again = self.put_body(wire::JSON, self.layout.json_body(&call.batch, &call.chosen), call.chosen.len()).await;
+                if again.is_ok() && self.wire.decide(JSON) {
+                    tracing::info!("the Kinesis endpoint takes no CBOR ({failure}): bodies are sent as JSON from now on");
+                }
+                again
+            }
+            Err(_) => result,
+        }
+    }
+
+    async fn put_body(&self, content_type: &'static str, body: Bytes, n_sent: usize) -> CallResult {
+        let client = self.clients.kinesis().await.map_err(|error| answer::no_region(&error))?;
+        let (by_name, by_arn) = match self.stream.starts_with("arn:") {
+            true => (None, Some(self.stream.clone())),
+            false => (Some(self.stream.clone()), None),
+        };
+        let slot = AnswerSlot::new(STAND_IN);
+        let requested = slot.clone();
+        let result = client
+            .put_records()
+            .set_stream_name(by_name)
+            .set_stream_arn(by_arn)
+            .set_records(Some(Vec::new()))
+            .customize()
+            .mutate_request(move |request| {
+                request.headers_mut().insert("content-type", content_type);
+                request.headers_mut().insert("content-length", body.len().to_string());
+                *request.body_mut() = SdkBody::from(body.clone());
+                request.add_extension(requested.clone());
+            })
+            .send()
+            .await;
+        answer::read(&slot, result, n_sent)
+    }
+}
+
+impl Sink for KinesisSink {
+    fn put(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send + '_>> {
+        Box::pin(async move { self.put_in_either_wire(&call).await })
+    }
+}
