@@ -18,4 +18,5 @@ pub mod local;
 pub mod process;
 pub mod publish;
 pub mod record;
+pub mod tail;
 pub mod telemetry;

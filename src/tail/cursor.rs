@@ -1,0 +1,185 @@
+//! One followed file: what it is, how far it was read, how far that is acknowledged.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
+
+use super::disk::{Disk, FileStat};
+use super::split::SplitState;
+use crate::checkpoint::{FileIdentity, Fingerprint, Place, PlaceState};
+use crate::record::CursorId;
+
+/// How much of a file's beginning its fingerprint covers.
+pub const FINGERPRINT_BYTES: u32 = 1024;
+
+/// A followed file, with its open handle `F`.
+#[derive(Debug)]
+pub struct Cursor<F> {
+    pub id: CursorId,
+    pub identity: FileIdentity,
+    /// The name it has, or had last.
+    pub path: Arc<Path>,
+    /// Whether the patterns still lead to it.
+    pub is_named: bool,
+    /// `None` while it can't be opened.
+    pub file: Option<F>,
+    /// The reason why it couldn't be opened or read at the last try.
+    pub problem: Option<std::io::ErrorKind>,
+    pub fingerprint: Fingerprint,
+    /// First byte that wasn't handed on.
+    pub read: u64,
+    /// First byte that isn't acknowledged.
+    pub acknowledged: u64,
+    /// At the last look.
+    pub size: u64,
+    pub modified_ms: i64,
+    pub n_links: u64,
+    pub split: SplitState,
+    /// Ends of the header lines that were left out, until they are acknowledged.
+    pub header_ends: VecDeque<u64>,
+    /// Header lines of a file read from its beginning.
+    pub header_lines: u32,
+    /// Ranges of records that lost their end: no checkpoint may stand inside one. The last is open while its record is.
+    pub cut_ranges: VecDeque<CutRange>,
+    /// Since when its name is another's or nobody's.
+    pub rotated_at: Option<Instant>,
+    pub grew_at: Instant,
+    pub poll_at: Instant,
+    pub poll_interval: Duration,
+    /// The system tells when it is written to.
+    pub is_hinted: bool,
+    /// In the queue of files to be read.
+    pub is_queued: bool,
+    /// Its opening was told.
+    pub is_told: bool,
+    /// Its place changed since it was last asked for.
+    pub is_dirty: bool,
+    /// It gave all it will.
+    pub is_finished: bool,
+}
+
+/// A record of which the rest is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CutRange {
+    pub start: u64,
+    /// `None` while its end wasn't read.
+    pub end: Option<u64>,
+}
+
+/// Where a new cursor starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    pub offset: u64,
+    pub split: SplitState,
+}
+
+impl<F> Cursor<F> {
+    pub fn new(id: CursorId, path: Arc<Path>, stat: &FileStat, start: Start, header_lines: u32, now: Instant) -> Cursor<F> {
+        Cursor {
+            id,
+            identity: stat.identity,
+            path,
+            is_named: true,
+            file: None,
+            problem: None,
+            fingerprint: Fingerprint::default(),
+            read: start.offset,
+            acknowledged: start.offset,
+            size: stat.size,
+            modified_ms: stat.modified_ms,
+            n_links: stat.n_links,
+            split: start.split,
+            header_ends: VecDeque::new(),
+            header_lines,
+            cut_ranges: VecDeque::new(),
+            rotated_at: None,
+            grew_at: now,
+            poll_at: now,
+            poll_interval: Duration::ZERO,
+            is_hinted: false,
+            is_queued: false,
+            is_told: false,
+            is_dirty: true,
+            is_finished: false,
+        }
+    }
+
+    /// Everything below `offset` is acknowledged.
+    pub fn acknowledge(&mut self, offset: u64) {
+        if offset <= self.acknowledged {
+            return;
+        }
+        self.acknowledged = offset;
+        self.is_dirty = true;
+        while self.cut_ranges.front().is_some_and(|range| range.end.is_some_and(|end| end <= offset)) {
+            self.cut_ranges.pop_front();
+        }
+    }
+
+    /// Where reading goes on after a restart: at a record's beginning.
+    pub fn resume_at(&self) -> u64 {
+        match self.cut_ranges.front() {
+            Some(range) if self.acknowledged > range.start => range.start,
+            _ => self.acknowledged,
+        }
+    }
+
+    /// Bytes that wait to be read or acknowledged.
+    pub fn behind_bytes(&self) -> u64 {
+        if self.split.is_over { 0 } else { self.size.saturating_sub(self.acknowledged) }
+    }
+
+    /// What a checkpoint says of it.
+    pub fn place(&self) -> Place {
+        let offset = self.resume_at();
+        let headers_done = self.header_ends.iter().filter(|end| **end <= offset).count() as u32;
+        let is_settled = self.acknowledged >= self.read;
+        Place {
+            path: self.path.to_path_buf(),
+            identity: self.identity,
+            fingerprint: self.fingerprint,
+            offset,
+            size: self.size,
+            modified_ms: self.modified_ms,
+            header_lines_left: self.header_lines.saturating_sub(headers_done),
+            state: match (self.split.is_over, self.is_finished) {
+                (true, _) if is_settled => PlaceState::FooterReached,
+                (_, true) if is_settled => PlaceState::Finished,
+                _ => PlaceState::Live,
+            },
+            extra: None,
+        }
+    }
+
+    /// Makes the fingerprint cover as much of the file's beginning as was read, up to [`FINGERPRINT_BYTES`].
+    pub fn extend_fingerprint<D: Disk<File = F>>(&mut self, disk: &mut D) {
+        let len = u64::from(FINGERPRINT_BYTES).min(self.read) as u32;
+        if len <= self.fingerprint.len {
+            return;
+        }
+        let Some(file) = &self.file else { return };
+        if let Some(fingerprint) = fingerprint_of(disk, file, len) {
+            self.fingerprint = fingerprint;
+            self.is_dirty = true;
+        }
+    }
+}
+
+/// The fingerprint of the file's first `len` bytes; `None` if it has fewer or can't be read.
+pub fn fingerprint_of<D: Disk>(disk: &mut D, file: &D::File, len: u32) -> Option<Fingerprint> {
+    let mut head = vec![0; len as usize];
+    let mut filled = 0;
+    while filled < head.len() {
+        match disk.read_at(file, filled as u64, &mut head[filled..]) {
+            Ok(n @ 1..) => filled += n,
+            _ => return None,
+        }
+    }
+    let digest = Sha256::digest(&head);
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&digest[..16]);
+    Some(Fingerprint { len, hash })
+}

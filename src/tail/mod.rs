@@ -1,0 +1,117 @@
+//! A flow's files: which there are ([`discover`]), what became of them ([`rotation`]), how far each was read
+//! ([`cursor`]), and their bytes to records ([`split`]). [`Tailer`] is all of it as a synchronous state machine over a
+//! [`disk`]; [`wake`] turns the system's change events into hints for it.
+
+pub mod cursor;
+pub mod discover;
+pub mod disk;
+mod place;
+pub mod rotation;
+pub mod split;
+mod tailer;
+pub mod wake;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::{Flow, InitialPosition, Split};
+use crate::record::Span;
+use discover::Patterns;
+use split::{RecordKind, Splitter};
+
+pub use tailer::Tailer;
+
+/// What takes the records of a turn.
+pub trait Intake {
+    /// Whether a record of so many bytes can be taken now; if not, the turn ends.
+    fn has_room(&mut self, data_bytes: usize) -> bool;
+    /// A record, and the bytes of its file that it stands for.
+    fn record(&mut self, span: Span, data: &[u8], kind: RecordKind, path: &Path);
+    /// Bytes of a file that give no record.
+    fn nothing(&mut self, span: Span);
+}
+
+/// What a turn came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// There is more to be read at once.
+    pub has_more: bool,
+    /// The intake had no room.
+    pub is_blocked: bool,
+    /// When the next turn is due, if nothing happens before.
+    pub wake_at: Instant,
+}
+
+/// A sign that something may have changed. Never needed: polling finds everything, only later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// The file of this name was written to.
+    Written(PathBuf),
+    /// Names came or went.
+    Renamed,
+}
+
+/// What happened, for the log and the metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A file is read from `offset`.
+    Opened { path: Arc<Path>, offset: u64, size: u64 },
+    /// Another name for a followed file.
+    Renamed { from: Arc<Path>, to: Arc<Path> },
+    /// A followed file has no name any more that the patterns match.
+    Vanished { path: Arc<Path>, unread_bytes: u64 },
+    /// A file can't be opened or read; it is tried again.
+    Unreadable { path: Arc<Path>, error: String, is_too_many: bool },
+    /// It can be read again.
+    Readable { path: Arc<Path> },
+    /// A file became shorter than what was read of it: it is read from its beginning.
+    Truncated { path: Arc<Path>, read: u64, size: u64 },
+    /// A file at its old place holds something else: it is read from its beginning.
+    Replaced { path: Arc<Path>, read: u64 },
+    /// Bytes that were never read are gone.
+    Lost { path: Arc<Path>, start: u64, end: Option<u64> },
+    /// A followed file gave all it will.
+    Finished { path: Arc<Path>, size: u64 },
+    /// The patterns match no file.
+    NoFiles { missing_folder: Option<PathBuf> },
+    /// Files were found after there were none.
+    FilesFound { n_files: usize },
+    /// A folder can't be listed or a name not looked at.
+    Unlisted { path: PathBuf, error: String },
+}
+
+/// What a tailer goes by.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub patterns: Patterns,
+    pub splitter: Splitter,
+    pub split: Split,
+    pub initial_position: InitialPosition,
+    pub poll_interval_min: Duration,
+    pub rescan_interval_max: Duration,
+}
+
+/// Longest record that is held in memory where it is processed before it is sent: the reference's read buffer.
+const PROCESSED_BYTES_MAX_KINESIS: usize = 5 * 1024 * 1024;
+const PROCESSED_BYTES_MAX_FIREHOSE: usize = 4 * 1024 * 1024;
+
+impl Rules {
+    /// Errors: a pattern that no glob can be made of; the configuration has refused those.
+    pub fn new(flow: &Flow) -> Result<Rules, globset::Error> {
+        use crate::config::Destination;
+        let held_bytes_max = match (&flow.destination, flow.processing.is_empty()) {
+            (destination, true) => destination.record_bytes_max(),
+            (Destination::Kinesis(_), false) => PROCESSED_BYTES_MAX_KINESIS,
+            (Destination::Firehose(_), false) => PROCESSED_BYTES_MAX_FIREHOSE,
+        };
+        Ok(Rules {
+            patterns: Patterns::new(flow.patterns.iter().map(String::as_str))?,
+            splitter: Splitter::new(&flow.split, held_bytes_max),
+            split: flow.split.clone(),
+            initial_position: flow.initial_position,
+            poll_interval_min: flow.poll_interval_min,
+            rescan_interval_max: flow.rescan_interval_max,
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! Where a file starts that is followed from now on: by its checkpoint, by the reference's, or by `initialPosition`.
+
+use std::collections::HashMap;
+
+use super::cursor::{Start, fingerprint_of};
+use super::discover::Found;
+use super::disk::Disk;
+use super::split::SplitState;
+use super::Rules;
+use crate::checkpoint::{FileIdentity, Fingerprint, FlowPlaces, Place, PlaceState, ReferenceRow};
+use crate::config::InitialPosition;
+
+/// Searched backwards for the last newline in pieces of this size.
+const BACKWARDS_BYTES: u64 = 64 * 1024;
+
+/// What is remembered from the runs before.
+#[derive(Debug)]
+pub struct Memory {
+    places: HashMap<FileIdentity, Place>,
+    beginning: Beginning,
+}
+
+/// How files are treated that were there at start and have no place of their own.
+#[derive(Debug)]
+enum Beginning {
+    /// The flow is new: by `initialPosition`.
+    First,
+    /// The reference's newest row says where the flow stands.
+    Reference(ReferenceRow),
+    /// They came while we were away: from their beginning.
+    GoingOn,
+}
+
+/// Where and how a found file starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    pub start: Start,
+    pub fingerprint: Fingerprint,
+    pub header_lines: u32,
+    /// Nothing of it is to be sent any more.
+    pub is_finished: bool,
+    /// It was shorter than its place says, or begins otherwise: what stood there is gone.
+    pub was_replaced: Option<u64>,
+}
+
+impl Memory {
+    pub fn new(places: FlowPlaces) -> Memory {
+        let newest = places.reference.into_iter().next();
+        let (ours, beginning) = match newest {
+            Some(row) if places.reference_is_newer || (places.ours.is_empty() && !places.saved_before) => {
+                (Vec::new(), Beginning::Reference(row))
+            }
+            _ if places.saved_before || !places.ours.is_empty() => (places.ours, Beginning::GoingOn),
+            _ => (Vec::new(), Beginning::First),
+        };
+        Memory { places: ours.into_iter().map(|place| (place.identity, place)).collect(), beginning }
+    }
+
+    /// Places the files of the first look.
+    pub fn place_first<D: Disk>(&mut self, rules: &Rules, disk: &mut D, found: &[Found]) -> Vec<Placed> {
+        let reference = match &self.beginning {
+            Beginning::Reference(row) => Some(row.clone()),
+            _ => None,
+        };
+        let current = reference.map(|row| current_of(&row, found));
+        let is_first = matches!(self.beginning, Beginning::First);
+        self.beginning = Beginning::GoingOn;
+        let place = |file: &Found| match (&current, rules.initial_position) {
+            (Some(current), _) => current.place(file, rules),
+            (None, InitialPosition::EndOfFile) if is_first => at_last_line(rules, disk, file),
+            _ => self.place(rules, disk, file),
+        };
+        found.iter().map(place).collect()
+    }
+
+    /// Places a file that came later: where it was left, or at its beginning.
+    pub fn place<D: Disk>(&mut self, rules: &Rules, disk: &mut D, found: &Found) -> Placed {
+        let Some(place) = self.places.remove(&found.stat.identity) else { return at_beginning(rules) };
+        let is_same = found.stat.size >= place.offset && begins_alike(disk, found, place.fingerprint);
+        if !is_same {
+            return Placed { was_replaced: Some(place.offset), ..at_beginning(rules) };
+        }
+        let split = SplitState {
+            header_lines_left: place.header_lines_left,
+            is_over: place.state == PlaceState::FooterReached,
+            ..SplitState::default()
+        };
+        Placed {
+            start: Start { offset: place.offset, split },
+            fingerprint: place.fingerprint,
+            header_lines: place.header_lines_left,
+            is_finished: place.state == PlaceState::Finished,
+            was_replaced: None,
+        }
+    }
+}
+
+fn at_beginning(rules: &Rules) -> Placed {
+    Placed {
+        start: Start { offset: 0, split: SplitState::at_start(&rules.split) },
+        fingerprint: Fingerprint::default(),
+        header_lines: rules.split.skip_header_lines,
+        is_finished: false,
+        was_replaced: None,
+    }
+}
+
+fn at(offset: u64, rules: &Rules) -> Placed {
+    if offset == 0 {
+        return at_beginning(rules);
+    }
+    Placed { start: Start { offset, split: SplitState::default() }, header_lines: 0, ..at_beginning(rules) }
+}
+
+/// After the last complete line.
+fn at_last_line<D: Disk>(rules: &Rules, disk: &mut D, found: &Found) -> Placed {
+    let offset = match disk.open(&found.path) {
+        Ok(file) => end_of_last_line(disk, &file, found.stat.size),
+        // It can't be read now; what it holds was there before us all the same.
+        Err(_) => found.stat.size,
+    };
+    at(offset, rules)
+}
+
+fn end_of_last_line<D: Disk>(disk: &mut D, file: &D::File, size: u64) -> u64 {
+    let mut end = size;
+    let mut buffer = vec![0; BACKWARDS_BYTES as usize];
+    while end > 0 {
+        let start = end.saturating_sub(BACKWARDS_BYTES);
+        let piece = &mut buffer[..(end - start) as usize];
+        let n = disk.read_at(file, start, piece).unwrap_or(0);
+        if let Some(newline) = memchr::memrchr(b'\n', &piece[..n]) {
+            return start + newline as u64 + 1;
+        }
+        end = start;
+    }
+    0
+}
+
+fn begins_alike<D: Disk>(disk: &mut D, found: &Found, fingerprint: Fingerprint) -> bool {
+    if fingerprint.len == 0 {
+        return true;
+    }
+    // A file that can't be opened now is taken for what its identity says; it is looked at again before it is read.
+    let Ok(file) = disk.open(&found.path) else { return true };
+    fingerprint_of(disk, &file, fingerprint.len) == Some(fingerprint)
+}
+
+/// Where the reference stood: the file of its newest row, if that is still there.
+struct Current {
+    row: ReferenceRow,
+    file: Option<Found>,
+}
+
+fn current_of(row: &ReferenceRow, found: &[Found]) -> Current {
+    let by_identity = found.iter().find(|file| Some(file.stat.identity) == row.identity);
+    let by_path = || found.iter().find(|file| row.identity.is_none() && *file.path == *row.path);
+    Current { row: row.clone(), file: by_identity.or_else(by_path).cloned() }
+}
+
+impl Current {
+    /// The current file goes on at its row's offset; newer ones start at their beginning; older ones are done.
+    fn place(&self, file: &Found, rules: &Rules) -> Placed {
+        match &self.file {
+            Some(current) if current.stat.identity == file.stat.identity => match file.stat.size >= self.row.offset {
+                true => at(self.row.offset, rules),
+                false => Placed { was_replaced: Some(self.row.offset), ..at_beginning(rules) },
+            },
+            Some(current) if is_newer(file, current.stat.modified_ms, current.stat.size) => at_beginning(rules),
+            None if is_newer(file, self.row.modified_ms, u64::MAX) => at_beginning(rules),
+            _ => at(file.stat.size, rules),
+        }
+    }
+}
+
+/// The reference's order: by modification time; of two of the same time the smaller is the newer.
+fn is_newer(file: &Found, modified_ms: i64, size: u64) -> bool {
+    (file.stat.modified_ms, std::cmp::Reverse(file.stat.size)) > (modified_ms, std::cmp::Reverse(size))
+}

@@ -1,0 +1,304 @@
+//! Bytes to records: pure, over whatever part of a file is in the buffer.
+//!
+//! What is a record depends on the flow: a line; lines from one that matches `multiLineStartPattern` to just before the
+//! next; lines packed up to `aggregatedRecordSizeBytes`. Header lines, and what is left of a record that was too long,
+//! give nothing. The records are the same however the file came in pieces, but for packed ones, which are sent as they
+//! stand where the data ends.
+
+use std::ops::Range;
+
+use crate::config::Split;
+use crate::process::java_regex::JavaRegex;
+
+/// What follows the buffer's last byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// More of the file, to be read right now.
+    More,
+    /// Nothing yet.
+    Now,
+    /// Nothing for as long as a multi-line record waits for its next line.
+    Quiet,
+    /// Nothing any more.
+    Final,
+}
+
+/// The next piece of the buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A record; reading goes on at `next`.
+    Record { data: Range<usize>, next: usize, kind: RecordKind },
+    /// Bytes that give no record, up to `next`.
+    Nothing { next: usize },
+    /// The rest of the buffer is the beginning of something: more must be read, or come.
+    Incomplete,
+    /// The file's footer was reached, which ends at `next`: the rest isn't read.
+    Over { next: usize },
+}
+
+/// What stands at a record's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordKind {
+    Whole,
+    /// It is longer than is held: the rest of it is left out.
+    TooLong,
+    /// The file ended without the newline.
+    Unterminated,
+}
+
+/// How far the splitting of one file has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SplitState {
+    pub header_lines_left: u32,
+    pub is_over: bool,
+    leaving_out: LeavingOut,
+    /// Bytes of the pending record that hold no end of it: not to be searched again.
+    searched_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum LeavingOut {
+    #[default]
+    Nothing,
+    /// The rest of a line.
+    Line,
+    /// Lines up to the next start line.
+    Lines,
+}
+
+impl SplitState {
+    /// The state of a file that is read from its beginning.
+    pub fn at_start(split: &Split) -> SplitState {
+        SplitState { header_lines_left: split.skip_header_lines, ..SplitState::default() }
+    }
+
+    /// Whether the next byte is in the middle of something that is left out.
+    pub fn is_leaving_out(&self) -> bool {
+        self.leaving_out != LeavingOut::Nothing
+    }
+
+    /// The buffer is filled anew from the pending record's beginning.
+    pub fn forget_search(&mut self) {
+        self.searched_bytes = 0;
+    }
+}
+
+/// A flow's rules.
+#[derive(Debug, Clone)]
+pub struct Splitter {
+    start: Option<JavaRegex>,
+    footer: Option<JavaRegex>,
+    aggregate_bytes_max: Option<usize>,
+    /// The longest record that is held in memory; the rest of a longer one is left out.
+    held_bytes_max: usize,
+}
+
+impl Splitter {
+    pub fn new(split: &Split, held_bytes_max: usize) -> Splitter {
+        Splitter {
+            start: split.multi_line_start.clone(),
+            footer: split.footer.clone(),
+            aggregate_bytes_max: split.aggregate_bytes_max,
+            held_bytes_max,
+        }
+    }
+
+    /// Whether a record's end shows only in what follows it.
+    pub fn waits_for_quiet(&self) -> bool {
+        self.start.is_some()
+    }
+
+    /// The piece that begins at `at`.
+    pub fn next(&self, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
+        if state.is_over {
+            return Piece::Over { next: at };
+        }
+        if at == buffer.len() {
+            return Piece::Incomplete;
+        }
+        if state.leaving_out != LeavingOut::Nothing {
+            return self.leave_out(state, buffer, at, end);
+        }
+        if state.header_lines_left > 0 {
+            return self.header_line(state, buffer, at, end);
+        }
+        let piece = match (&self.start, self.aggregate_bytes_max) {
+            (Some(start), _) => self.lines_from(start, state, buffer, at, end),
+            (None, Some(bytes_max)) => self.packed_lines(bytes_max, state, buffer, at, end),
+            (None, None) => self.line(state, buffer, at, end),
+        };
+        if let Piece::Record { data, next, .. } = &piece {
+            state.searched_bytes = 0;
+            if self.is_footer(&buffer[data.clone()]) {
+                state.is_over = true;
+                return Piece::Over { next: *next };
+            }
+        }
+        piece
+    }
+
+    fn line(&self, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
+        match find_newline(buffer, at + state.searched_bytes) {
+            Some(newline) if newline + 1 - at <= self.held_bytes_max => whole(at..newline + 1),
+            Some(newline) => too_long(at..at + self.held_bytes_max, newline + 1),
+            None => self.without_end(state, buffer, at, end, LeavingOut::Line),
+        }
+    }
+
+    /// The buffer ends before the record that begins at `at` does.
+    fn without_end(&self, state: &mut SplitState, buffer: &[u8], at: usize, end: End, leave_out: LeavingOut) -> Piece {
+        if buffer.len() - at > self.held_bytes_max {
+            state.leaving_out = leave_out;
+            return too_long(at..at + self.held_bytes_max, buffer.len());
+        }
+        if end == End::Final {
+            return Piece::Record { data: at..buffer.len(), next: buffer.len(), kind: RecordKind::Unterminated };
+        }
+        state.searched_bytes = buffer.len() - at;
+        Piece::Incomplete
+    }
+
+    fn lines_from(&self, start: &JavaRegex, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
+        // Up to `line` everything belongs to the record; a line's own beginning never has to be looked at twice.
+        let mut line = at + state.searched_bytes;
+        if line == at {
+            match find_newline(buffer, at) {
+                Some(newline) => line = newline + 1,
+                None => return self.unfinished_line(state, buffer, at, end),
+            }
+        }
+        loop {
+            if line - at > self.held_bytes_max {
+                state.leaving_out = LeavingOut::Lines;
+                return too_long(at..at + self.held_bytes_max, line);
+            }
+            match find_newline(buffer, line) {
+                Some(newline) if begins(start, &buffer[line..=newline]) => return whole(at..line),
+                Some(newline) => line = newline + 1,
+                None => break,
+            }
+        }
+        state.searched_bytes = line - at;
+        let ends_with_newline = line == buffer.len();
+        match end {
+            End::Quiet | End::Final if ends_with_newline => whole(at..line),
+            End::Final if begins(start, &buffer[line..]) => whole(at..line),
+            End::Final => Piece::Record { data: at..buffer.len(), next: buffer.len(), kind: RecordKind::Unterminated },
+            // So much of the last line is there that its beginning tells.
+            _ if buffer.len() - at > self.held_bytes_max && begins(start, &buffer[line..]) => whole(at..line),
+            _ if buffer.len() - at > self.held_bytes_max => {
+                state.leaving_out = LeavingOut::Line;
+                too_long(at..at + self.held_bytes_max, buffer.len())
+            }
+            _ => Piece::Incomplete,
+        }
+    }
+
+    /// Not even the record's first line is all there.
+    fn unfinished_line(&self, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
+        let piece = self.without_end(state, buffer, at, end, LeavingOut::Line);
+        // The search for the first line's end starts over: `searched_bytes` speaks of whole lines here.
+        state.searched_bytes = 0;
+        piece
+    }
+
+    fn packed_lines(&self, bytes_max: usize, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
+        let mut packed = at;
+        while let Some(newline) = find_newline(buffer, packed) {
+            if newline + 1 - at > bytes_max {
+                return match packed == at {
+                    true => self.line(state, buffer, at, end),
+                    false => whole(at..packed),
+                };
+            }
+            packed = newline + 1;
+        }
+        match (packed > at, end) {
+            (true, End::Now | End::Quiet | End::Final) => whole(at..packed),
+            (true, End::More) if buffer.len() - at > bytes_max => whole(at..packed),
+            (true, End::More) => Piece::Incomplete,
+            (false, _) => self.without_end(state, buffer, at, end, LeavingOut::Line),
+        }
+    }
+
+    fn header_line(&self, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
+        match find_newline(buffer, at + state.searched_bytes) {
+            Some(newline) => {
+                state.header_lines_left -= 1;
+                state.searched_bytes = 0;
+                Piece::Nothing { next: newline + 1 }
+            }
+            None if buffer.len() - at > self.held_bytes_max => {
+                state.header_lines_left -= 1;
+                state.leaving_out = LeavingOut::Line;
+                state.searched_bytes = 0;
+                Piece::Nothing { next: buffer.len() }
+            }
+            None if end == End::Final => Piece::Nothing { next: buffer.len() },
+            None => {
+                state.searched_bytes = buffer.len() - at;
+                Piece::Incomplete
+            }
+        }
+    }
+
+    fn leave_out(&self, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
+        let mut line = at;
+        if state.leaving_out == LeavingOut::Line {
+            let Some(newline) = find_newline(buffer, at) else { return Piece::Nothing { next: buffer.len() } };
+            line = newline + 1;
+            state.leaving_out = if self.start.is_some() { LeavingOut::Lines } else { LeavingOut::Nothing };
+        }
+        let Some(start) = self.start.as_ref().filter(|_| state.leaving_out == LeavingOut::Lines) else {
+            return Piece::Nothing { next: line };
+        };
+        while let Some(newline) = find_newline(buffer, line) {
+            if begins(start, &buffer[line..=newline]) {
+                state.leaving_out = LeavingOut::Nothing;
+                break;
+            }
+            line = newline + 1;
+        }
+        match (line > at, end) {
+            (true, _) => Piece::Nothing { next: line },
+            // A line that begins like none and doesn't end.
+            (false, _) if state.leaving_out == LeavingOut::Nothing => self.next(state, buffer, at, end),
+            (false, End::Final | End::Quiet) => Piece::Nothing { next: buffer.len() },
+            (false, _) if buffer.len() - at > self.held_bytes_max => {
+                state.leaving_out = LeavingOut::Line;
+                Piece::Nothing { next: buffer.len() }
+            }
+            (false, _) => Piece::Incomplete,
+        }
+    }
+
+    fn is_footer(&self, record: &[u8]) -> bool {
+        self.footer.as_ref().is_some_and(|footer| {
+            let text = String::from_utf8_lossy(record);
+            // A pattern that gives up is no match: the file is read on.
+            footer.is_full_match(java_trim(&text)).unwrap_or(false)
+        })
+    }
+}
+
+/// `String.trim` of Java: characters up to U+0020 go at both ends.
+fn java_trim(text: &str) -> &str {
+    text.trim_matches(|character| character <= ' ')
+}
+
+fn begins(start: &JavaRegex, line: &[u8]) -> bool {
+    start.looking_at(&String::from_utf8_lossy(line)).unwrap_or(false)
+}
+
+fn whole(data: Range<usize>) -> Piece {
+    let next = data.end;
+    Piece::Record { data, next, kind: RecordKind::Whole }
+}
+
+fn too_long(data: Range<usize>, next: usize) -> Piece {
+    Piece::Record { data, next, kind: RecordKind::TooLong }
+}
+
+fn find_newline(buffer: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr(b'\n', &buffer[from..]).map(|place| from + place)
+}
