@@ -80,11 +80,7 @@ impl Memory {
         if !is_same {
             return Placed { was_replaced: Some(place.offset), ..at_beginning(rules) };
         }
-        let split = SplitState {
-            header_lines_left: place.header_lines_left,
-            is_over: place.state == PlaceState::FooterReached,
-            ..SplitState::default()
-        };
+        let split = SplitState::resumed(place.header_lines_left, place.state == PlaceState::FooterReached);
         Placed {
             start: Start { offset: place.offset, split },
             fingerprint: place.fingerprint,

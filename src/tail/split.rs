@@ -72,6 +72,11 @@ impl SplitState {
         SplitState { header_lines_left: split.skip_header_lines, ..SplitState::default() }
     }
 
+    /// The state of a file that is read on from a record's beginning.
+    pub fn resumed(header_lines_left: u32, is_over: bool) -> SplitState {
+        SplitState { header_lines_left, is_over, ..SplitState::default() }
+    }
+
     /// Whether the next byte is in the middle of something that is left out.
     pub fn is_leaving_out(&self) -> bool {
         self.leaving_out != LeavingOut::Nothing
@@ -259,17 +264,20 @@ impl Splitter {
             }
             line = newline + 1;
         }
-        match (line > at, end) {
-            (true, _) => Piece::Nothing { next: line },
-            // A line that begins like none and doesn't end.
-            (false, _) if state.leaving_out == LeavingOut::Nothing => self.next(state, buffer, at, end),
-            (false, End::Final | End::Quiet) => Piece::Nothing { next: buffer.len() },
-            (false, _) if buffer.len() - at > self.held_bytes_max => {
-                state.leaving_out = LeavingOut::Line;
-                Piece::Nothing { next: buffer.len() }
-            }
-            (false, _) => Piece::Incomplete,
+        if line > at {
+            return Piece::Nothing { next: line };
         }
+        // What is left is one line, or a part of one that will or must do.
+        let tells = end == End::Final || buffer.len() - at > self.held_bytes_max;
+        if state.leaving_out == LeavingOut::Nothing || (tells && begins(start, &buffer[at..])) {
+            state.leaving_out = LeavingOut::Nothing;
+            return self.next(state, buffer, at, end);
+        }
+        if !tells {
+            return Piece::Incomplete;
+        }
+        state.leaving_out = LeavingOut::Line;
+        Piece::Nothing { next: buffer.len() }
     }
 
     fn is_footer(&self, record: &[u8]) -> bool {
@@ -301,4 +309,147 @@ fn too_long(data: Range<usize>, next: usize) -> Piece {
 
 fn find_newline(buffer: &[u8], from: usize) -> Option<usize> {
     memchr::memchr(b'\n', &buffer[from..]).map(|place| from + place)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn plain() -> Split {
+        Split {
+            skip_header_lines: 0,
+            multi_line_start: None,
+            multi_line_idle: Duration::from_secs(1),
+            footer: None,
+            truncated_terminator: b"\n".to_vec(),
+            aggregate_bytes_max: None,
+        }
+    }
+
+    fn from(pattern: &str) -> Split {
+        Split { multi_line_start: Some(JavaRegex::new(pattern).unwrap()), ..plain() }
+    }
+
+    /// What a file gives that comes in pieces of these sizes and then ends as told.
+    fn split_in_pieces(split: &Split, held_bytes_max: usize, text: &[u8], pieces: &[usize], last: End) -> Vec<(Vec<u8>, RecordKind)> {
+        let splitter = Splitter::new(split, held_bytes_max);
+        let mut state = SplitState::at_start(split);
+        let (mut start, mut filled, mut records) = (0, 0_usize, Vec::new());
+        for piece in pieces.iter().copied().chain([usize::MAX]) {
+            filled = filled.saturating_add(piece).min(text.len());
+            let end = if filled == text.len() { last } else { End::More };
+            loop {
+                match splitter.next(&mut state, &text[start..filled], 0, end) {
+                    Piece::Record { data, next, kind } => {
+                        records.push((text[start + data.start..start + data.end].to_vec(), kind));
+                        start += next;
+                        assert!(next > 0, "no progress");
+                    }
+                    Piece::Nothing { next } => {
+                        assert!(next > 0, "no progress");
+                        start += next;
+                    }
+                    Piece::Incomplete => break,
+                    Piece::Over { .. } => return records,
+                }
+            }
+        }
+        records
+    }
+
+    fn texts(split: &Split, text: &str, last: End) -> Vec<String> {
+        let records = split_in_pieces(split, 1 << 20, text.as_bytes(), &[], last);
+        records.into_iter().map(|(data, _)| String::from_utf8(data).unwrap()).collect()
+    }
+
+    #[test]
+    fn lines_are_records_and_the_last_waits_for_its_newline() {
+        assert_eq!(texts(&plain(), "a\n\nb\r\nc", End::Now), ["a\n", "\n", "b\r\n"]);
+        assert_eq!(texts(&plain(), "a\nc", End::Quiet), ["a\n"]);
+        assert_eq!(texts(&plain(), "a\nc", End::Final), ["a\n", "c"]);
+        assert_eq!(texts(&plain(), "", End::Final), [""; 0]);
+    }
+
+    #[test]
+    fn header_lines_are_left_out_once() {
+        let split = Split { skip_header_lines: 2, ..plain() };
+        assert_eq!(texts(&split, "h\nh\na\nb\n", End::Now), ["a\n", "b\n"]);
+        assert_eq!(texts(&split, "h\n", End::Final), [""; 0]);
+    }
+
+    #[test]
+    fn a_multi_line_record_ends_before_the_next_start_line_or_when_the_file_is_quiet() {
+        let text = "x\nS 1\n a\nS 2\n b\n";
+        assert_eq!(texts(&from("S"), text, End::Now), ["x\n", "S 1\n a\n"]);
+        assert_eq!(texts(&from("S"), text, End::Quiet), ["x\n", "S 1\n a\n", "S 2\n b\n"]);
+        assert_eq!(texts(&from("S"), "S 1\n a\nS 2\n b", End::Quiet), ["S 1\n a\n"]);
+        assert_eq!(texts(&from("S"), "S 1\n a\nS 2\n b", End::Final), ["S 1\n a\n", "S 2\n b"]);
+        assert_eq!(texts(&from("x*"), "a\nb\n", End::Quiet), ["a\n", "b\n"]);
+    }
+
+    #[test]
+    fn lines_are_packed_up_to_the_limit_and_what_is_there_goes_at_the_end() {
+        let split = Split { aggregate_bytes_max: Some(6), ..plain() };
+        assert_eq!(texts(&split, "a\nb\nc\nd\nlong line\ne\nf", End::Now), ["a\nb\nc\n", "d\n", "long line\n", "e\n"]);
+        assert_eq!(texts(&split, "a\nf", End::Final), ["a\n", "f"]);
+    }
+
+    #[test]
+    fn the_footer_ends_the_file_and_is_not_sent() {
+        let split = Split { footer: Some(JavaRegex::new("END").unwrap()), ..plain() };
+        assert_eq!(texts(&split, "a\n END \t\nb\n", End::Now), ["a\n"]);
+        assert_eq!(texts(&split, "a\nEND x\nb\n", End::Now), ["a\n", "END x\n", "b\n"]);
+    }
+
+    #[test]
+    fn the_rest_of_a_record_that_is_too_long_is_left_out() {
+        let cut = |split: &Split, text: &str| split_in_pieces(split, 4, text.as_bytes(), &[], End::Quiet);
+        let record = |text: &str, kind| (text.as_bytes().to_vec(), kind);
+        assert_eq!(cut(&plain(), "abc\nabcd\na\n"), [
+            record("abc\n", RecordKind::Whole),
+            record("abcd", RecordKind::TooLong),
+            record("a\n", RecordKind::Whole),
+        ]);
+        assert_eq!(cut(&from("S"), "S\na\nb\nc\nS\nd\n"), [
+            record("S\na\n", RecordKind::TooLong),
+            record("S\nd\n", RecordKind::Whole),
+        ]);
+    }
+
+    proptest! {
+        #[test]
+        fn records_do_not_depend_on_how_the_file_came(
+            text in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'S'), Just(b'a'), any::<u8>()], 0..200),
+            pieces in proptest::collection::vec(1..40usize, 0..20),
+            held in 1..50usize,
+            kind in 0..3,
+        ) {
+            let split = match kind {
+                0 => plain(),
+                1 => from("S"),
+                _ => Split { skip_header_lines: 3, ..plain() },
+            };
+            let at_once = split_in_pieces(&split, held, &text, &[], End::Final);
+            prop_assert_eq!(split_in_pieces(&split, held, &text, &pieces, End::Final), at_once);
+        }
+
+        #[test]
+        fn no_byte_is_lost_added_or_moved(
+            text in proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..300),
+            pieces in proptest::collection::vec(1..40usize, 0..20),
+            kind in 0..3,
+        ) {
+            let split = match kind {
+                0 => plain(),
+                1 => from("S"),
+                _ => Split { aggregate_bytes_max: Some(20), ..plain() },
+            };
+            let records = split_in_pieces(&split, 1 << 20, &text, &pieces, End::Final);
+            prop_assert_eq!(records.into_iter().flat_map(|(data, _)| data).collect::<Vec<_>>(), text);
+        }
+    }
 }

@@ -542,7 +542,12 @@ impl<D: Disk> Tailer<D> {
             self.events.push(Event::Opened { path, offset, size });
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let result = read_pieces(cursor, &self.rules, &mut buffer, at_end, bytes_max, disk, intake);
+        let file = cursor.file.take();
+        let result = match &file {
+            Some(file) => read_pieces(cursor, file, &self.rules, &mut buffer, at_end, bytes_max, disk, intake),
+            None => Ok(Reading::Done { n_bytes: 0 }),
+        };
+        cursor.file = file;
         self.buffer = buffer;
         cursor.extend_fingerprint(disk);
         match result {
@@ -573,8 +578,10 @@ enum Reading {
 
 /// Reads from where the cursor stands and hands on every piece, until the end of what is there, `bytes_max`, or a full
 /// intake. What is left of a piece that isn't all there is read again next time: nothing is held between turns.
+#[expect(clippy::too_many_arguments, reason = "a loop over one cursor's state and the three worlds around it")]
 fn read_pieces<D: Disk>(
     cursor: &mut Cursor<D::File>,
+    file: &D::File,
     rules: &Rules,
     buffer: &mut Vec<u8>,
     at_end: End,
@@ -582,7 +589,6 @@ fn read_pieces<D: Disk>(
     disk: &mut D,
     intake: &mut impl Intake,
 ) -> io::Result<Reading> {
-    let Some(file) = &cursor.file else { return Ok(Reading::Done { n_bytes: 0 }) };
     let started_at = cursor.read;
     let mut filled = 0;
     // A piece that isn't all there stays at the buffer's start while more is read behind it.

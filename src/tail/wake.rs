@@ -118,7 +118,7 @@ mod tests {
         let path = folder.path().join("a.log");
         std::fs::write(&path, "").unwrap();
         let (ring, rung) = mpsc::channel();
-        let hints = Hints::new(move || drop(ring.send(())));
+        let hints = Hints::new(move || _ = ring.send(()));
         let watch = Watch::start().unwrap();
         watch.watch(folder.path(), &hints).unwrap();
         let await_hint = |expected: &Hint| {
