@@ -29,7 +29,7 @@ enum Delimiter {
     /// One ASCII byte, which is nearly all of the use: no regex is run, and the bytes need not be decoded first, as no
     /// ill-formed part of UTF-8 contains an ASCII byte.
     Byte(u8),
-    Pattern(JavaRegex),
+    Pattern(Box<JavaRegex>),
     /// Not a regular expression. The reference finds out with each record.
     Invalid,
 }
@@ -41,7 +41,7 @@ impl CsvToJson {
             None => Delimiter::Invalid,
             Some(regex) => match regex.literal_byte() {
                 Some(byte) if byte.is_ascii() => Delimiter::Byte(byte),
-                _ => Delimiter::Pattern(regex.clone()),
+                _ => Delimiter::Pattern(Box::new(regex.clone())),
             },
         };
         CsvToJson {
