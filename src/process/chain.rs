@@ -185,3 +185,197 @@ impl Step {
         Verdict::Converted
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{
+        AddEc2Metadata, AddMetadata, CsvToJson, JsonFormat, LogFormat, LogToJson, SingleLine,
+    };
+    use crate::process::java_regex::JavaRegex;
+    use proptest::prelude::*;
+
+    const FORMAT: JsonFormat = JsonFormat::Compact;
+
+    fn csv(delimiter: Option<&str>) -> ProcessingOption {
+        ProcessingOption::CsvToJson(CsvToJson {
+            field_names: vec!["a".to_owned(), "b".to_owned()],
+            delimiter: delimiter.map(|pattern| JavaRegex::new(pattern).unwrap()),
+            format: FORMAT,
+        })
+    }
+
+    fn log(pattern: &str) -> ProcessingOption {
+        ProcessingOption::LogToJson(LogToJson {
+            log_format: LogFormat::Syslog,
+            match_pattern: Some(JavaRegex::new(pattern).unwrap()),
+            field_names: Some(vec!["x".to_owned()]),
+            format: FORMAT,
+        })
+    }
+
+    fn metadata() -> ProcessingOption {
+        ProcessingOption::AddMetadata(AddMetadata {
+            metadata: None,
+            timestamp: true,
+            format: FORMAT,
+        })
+    }
+
+    fn ec2() -> ProcessingOption {
+        let ttl = std::time::Duration::from_secs(3600);
+        ProcessingOption::AddEc2Metadata(AddEc2Metadata {
+            ttl,
+            format: FORMAT,
+        })
+    }
+
+    fn single_line() -> ProcessingOption {
+        ProcessingOption::SingleLine(SingleLine::default())
+    }
+
+    fn run(
+        options: &[ProcessingOption],
+        record: &[u8],
+        ec2: Option<&Ec2Metadata>,
+    ) -> (Verdict, Vec<u8>) {
+        let mut out = b"before".to_vec();
+        let context = Context {
+            now: jiff::Timestamp::UNIX_EPOCH,
+            ec2,
+        };
+        let verdict = Chain::new(options).run(record, &context, &mut out);
+        assert!(out.starts_with(b"before"));
+        (verdict, out.split_off(b"before".len()))
+    }
+
+    #[test]
+    fn each_option_reads_what_the_one_before_it_made() {
+        let rows: [(&[ProcessingOption], &str, &str); 5] = [
+            (&[], "a,b\n", "a,b\n"),
+            (
+                &[single_line(), csv(Some(","))],
+                " a,b \n",
+                "{\"a\":\"a\",\"b\":\"b\"}\n",
+            ),
+            (
+                &[csv(Some(",")), csv(Some(":"))],
+                "1,2\n",
+                "{\"a\":\"{\\\"a\\\"\",\"b\":\"\\\"1\\\",\\\"b\\\"\"}\n",
+            ),
+            (
+                &[single_line(), single_line(), ProcessingOption::AddBrackets],
+                " x \n",
+                "{x\n}",
+            ),
+            (
+                &[log("(.)"), log("(.*)"), single_line()],
+                "1\n",
+                "{\"x\":\"{\\\"x\\\":\\\"1\\\"}\"}\n",
+            ),
+        ];
+        for (options, record, expected) in rows {
+            let (verdict, out) = run(options, record.as_bytes(), None);
+            assert_eq!(verdict, Verdict::Converted);
+            assert_eq!(str::from_utf8(&out), Ok(expected), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn a_skip_or_a_failure_anywhere_leaves_the_output_as_it_was() {
+        let skipped = Verdict::Skipped(SkipReason::LogNoMatch);
+        let raw = Verdict::Raw(RawReason::CsvDelimiter);
+        let not_an_object = Verdict::Raw(RawReason::Ec2NotAnObject);
+        let known = Ec2Metadata::default();
+        let rows: [(&[ProcessingOption], Verdict); 6] = [
+            (&[log("x")], skipped),
+            (&[single_line(), log("x"), metadata()], skipped),
+            (&[log("x"), csv(None)], skipped),
+            (&[csv(None)], raw),
+            (&[metadata(), csv(None), log("x")], raw),
+            (&[ProcessingOption::AddBrackets, ec2()], not_an_object),
+        ];
+        for (options, expected) in rows {
+            assert_eq!(
+                run(options, b"record\n", Some(&known)),
+                (expected, Vec::new())
+            );
+        }
+    }
+
+    #[test]
+    fn missing_ec2_metadata_is_told_wherever_the_option_stands() {
+        for options in [
+            &[ec2()][..],
+            &[single_line(), ec2()],
+            &[ec2(), single_line()],
+        ] {
+            assert_eq!(
+                run(options, b"{}\n", None),
+                (Verdict::WithoutEc2Metadata, b"{}\n".to_vec())
+            );
+        }
+        assert_eq!(
+            run(&[ec2(), csv(None)], b"{}\n", None).0,
+            Verdict::Raw(RawReason::CsvDelimiter)
+        );
+    }
+
+    #[test]
+    fn a_long_record_leaves_no_memory_behind() {
+        let mut chain = Chain::new(&[single_line(), single_line()]);
+        let context = Context {
+            now: jiff::Timestamp::UNIX_EPOCH,
+            ec2: None,
+        };
+        chain.run(
+            &vec![b'x'; 2 * SCRATCH_BYTES_KEPT_MAX],
+            &context,
+            &mut Vec::new(),
+        );
+        assert!(
+            chain
+                .between
+                .iter()
+                .all(|scratch| scratch.capacity() <= SCRATCH_BYTES_KEPT_MAX)
+        );
+    }
+
+    fn any_option() -> impl Strategy<Value = ProcessingOption> {
+        prop::sample::select(vec![
+            single_line(),
+            csv(Some(",")),
+            csv(Some(r"\s+")),
+            log(r"(\S*).*"),
+            metadata(),
+            ec2(),
+            ProcessingOption::AddBrackets,
+        ])
+    }
+
+    fn any_record() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![any::<u8>(), prop::sample::select(&b"{}\":, \n\\"[..])];
+        prop::collection::vec(byte, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn no_record_breaks_a_chain(options in prop::collection::vec(any_option(), 1..4), record in any_record()) {
+            let known = Ec2Metadata::default();
+            let (verdict, out) = run(&options, &record, Some(&known));
+            let gives_json = !matches!(
+                options.last(),
+                Some(ProcessingOption::SingleLine(_) | ProcessingOption::AddBrackets)
+            );
+            match verdict {
+                Verdict::Converted if gives_json => {
+                    let object = serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(&out);
+                    prop_assert!(object.is_ok());
+                    prop_assert_eq!(memchr::memchr(b'\n', &out), Some(out.len() - 1));
+                }
+                Verdict::Converted => prop_assert!(!out.is_empty()),
+                _ => prop_assert!(out.is_empty()),
+            }
+        }
+    }
+}

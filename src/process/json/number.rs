@@ -1,5 +1,6 @@
 //! Numbers as Jackson reads and prints them: integers of any length as they stand, everything else as a Java double.
 
+use std::fmt;
 use std::io::Write;
 
 /// Digits, sign, point and exponent of the longest double, `-1.7976931348623157e-308`, and some.
@@ -19,9 +20,11 @@ pub fn append(number: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// `Double.toString` of Java 19 and later, which prints the shortest digits that read back as the same double: plain
-/// from 10⁻³ up to 10⁷, else with an exponent, and always with a digit after the point. What is no number is a string,
-/// as in Jackson.
+/// `Double.toString`: plain from 10⁻³ up to 10⁷, else with an exponent, and always with a digit after the point. What
+/// is no number is a string, as in Jackson.
+///
+/// The digits are the shortest that read back as the same double, which is what Java 19 and later print; Java 17 has
+/// one digit more than it needs for a few doubles in a thousand beyond 10¹⁵.
 fn append_double(value: f64, out: &mut Vec<u8>) {
     if !value.is_finite() {
         let name = match value {
@@ -41,14 +44,14 @@ fn append_double(value: f64, out: &mut Vec<u8>) {
         return;
     }
     let mut buffer = [0; DOUBLE_BYTES_MAX];
-    let mut free = &mut buffer[..];
-    // `{:e}` of a double is at most 24 bytes: a write that fails can't be
-    let _ = write!(free, "{:e}", value.abs());
-    let free_bytes = free.len();
-    let text = str::from_utf8(&buffer[..DOUBLE_BYTES_MAX - free_bytes]).unwrap_or_default();
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let mut digits = exponential(&mut buffer, format_args!("{:e}", value.abs()));
+    if !digits.contains('.') {
+        // one digit would do, but Java prints two, and those that are nearest
+        digits = exponential(&mut buffer, format_args!("{:.1e}", value.abs()));
+    }
+    let (mantissa, exponent) = digits.split_once('e').unwrap_or((digits, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
 
     if value < 0.0 {
         out.push(b'-');
@@ -74,14 +77,26 @@ fn append_double(value: f64, out: &mut Vec<u8>) {
                 exponent.unsigned_abs() as usize - 1,
             ));
             out.extend_from_slice(whole.as_bytes());
-            out.extend_from_slice(fraction.as_bytes());
+            out.extend_from_slice(if fraction == "0" {
+                b""
+            } else {
+                fraction.as_bytes()
+            });
         }
         _ => {
-            let fraction = if fraction.is_empty() { "0" } else { fraction };
             // writing to a Vec can't fail
             let _ = write!(out, "{whole}.{fraction}E{exponent}");
         }
     }
+}
+
+/// The text of a double with an exponent, at most 24 bytes.
+fn exponential<'a>(buffer: &'a mut [u8; DOUBLE_BYTES_MAX], double: fmt::Arguments) -> &'a str {
+    let mut free = &mut buffer[..];
+    // it fits, so the write can't fail
+    let _ = free.write_fmt(double);
+    let n_free = free.len();
+    str::from_utf8(&buffer[..DOUBLE_BYTES_MAX - n_free]).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -126,6 +141,7 @@ mod tests {
             ("1e400", "\"Infinity\""),
             ("-1e400", "\"-Infinity\""),
             ("1e-400", "0.0"),
+            ("5e-324", "4.9E-324"),
         ];
         for (number, expected) in rows {
             let mut out = Vec::new();
