@@ -1,0 +1,17 @@
+//! JSON as the reference prints it: what is escaped, how objects are laid out, what numbers look like.
+//!
+//! - `escape`: strings
+//! - `layout`: an object whose keys are known beforehand
+//! - `number`: Java's doubles
+//! - `read`: the tokens of a JSON text
+//! - `rewrite`: a JSON text read and printed again
+
+mod escape;
+mod layout;
+mod number;
+mod read;
+mod rewrite;
+
+pub use escape::{append_bytes, append_string, is_plain_but_for};
+pub use layout::Layout;
+pub use rewrite::Rewriter;
