@@ -172,7 +172,7 @@ fn file_pattern(flow: &mut Section, cwd: &Path) -> Option<(String, String)> {
             return None;
         }
     };
-    if written.starts_with("~/") {
+    if written.starts_with('~') {
         flow.warn(
             key,
             "~ is not a home directory here, but a directory of that name",

@@ -45,7 +45,7 @@ fn environment() -> Environment {
     Environment {
         cores: 2,
         cbor_disabled: false,
-        cwd: PathBuf::from("/work dir"),
+        cwd: PathBuf::from("/somewhere"),
     }
 }
 

@@ -39,6 +39,9 @@ pub const JSON_DEPTH_MAX: usize = 128;
 /// Most values in one file; a few bytes of text can cost a hundred in memory.
 pub const JSON_VALUES_MAX: usize = 250_000;
 
+/// Unknown keys of one object that are named; the rest is counted.
+pub const UNKNOWN_KEYS_SHOWN_MAX: usize = 100;
+
 /// Where the agent keeps its checkpoints unless `checkpointFile` says otherwise.
 pub const CHECKPOINT_FILE_DEFAULT: &str = "/var/lib/aws-kinesis-agent/checkpoints";
 /// Where the reference keeps its checkpoints by default, from which they are taken over once.

@@ -243,10 +243,7 @@ impl<'e> Loader<'e> {
                     problem,
                     &error.remedy,
                 );
-                self.report.push(Finding {
-                    value: error.found,
-                    ..finding
-                });
+                self.report.push(finding);
                 return None;
             }
         };

@@ -11,6 +11,7 @@ mod json;
 pub mod keys;
 pub mod limits;
 mod load;
+mod number;
 mod options;
 pub mod pattern;
 mod raw;

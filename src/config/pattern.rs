@@ -58,23 +58,31 @@ pub fn parse(text: &str, cwd: &Path) -> Result<FilePattern, PatternError> {
         what,
         at: name_at + at + 1,
     })?;
-    let has_globs = directory.contains(['*', '?', '[', ']', '{', '}', '\\']);
-    let globs = directory
-        .split('/')
-        .map(translate)
-        .collect::<Result<Vec<_>, _>>();
-    let (directory, directory_part) = match globs {
-        Ok(globs) if has_globs => (globs.join("/"), DirectoryPart::Globs),
-        Ok(_) => (directory.to_owned(), DirectoryPart::Plain),
-        Err(_) => (escaped(directory), DirectoryPart::Literal),
+    let directory_part = match directory.contains(['*', '?', '[', ']', '{', '}', '\\']) {
+        false => DirectoryPart::Plain,
+        true if directory.split('/').all(|part| translate(part).is_ok()) => DirectoryPart::Globs,
+        true => DirectoryPart::Literal,
     };
     let is_relative = !text.starts_with('/');
-    let absolute = if is_relative {
-        let cwd = escaped(&cwd.to_string_lossy());
-        format!("{}/{directory}/{name}", cwd.trim_end_matches('/'))
+    let mut absolute = if is_relative {
+        escaped(&cwd.to_string_lossy())
     } else {
-        format!("{directory}/{name}")
+        String::new()
     };
+    absolute.truncate(absolute.trim_end_matches('/').len());
+    // Empty parts and `.` would keep the pattern from matching the paths that are found.
+    for part in directory
+        .split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+    {
+        absolute.push('/');
+        match translate(part) {
+            Ok(glob) if directory_part != DirectoryPart::Literal => absolute.push_str(&glob),
+            _ => absolute.push_str(&escaped(part)),
+        }
+    }
+    absolute.push('/');
+    absolute.push_str(&name);
     compile(&absolute).map_err(|error| PatternError::Refused(error.kind().to_string()))?;
     Ok(FilePattern {
         absolute,
@@ -101,7 +109,7 @@ pub fn compile(pattern: &str) -> Result<Glob, globset::Error> {
 fn escaped(text: &str) -> String {
     let mut glob = String::with_capacity(text.len());
     for c in text.chars() {
-        if "*?[]{}\\,".contains(c) {
+        if "*?[]{}\\".contains(c) {
             glob.push('\\');
         }
         glob.push(c);

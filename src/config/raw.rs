@@ -4,13 +4,14 @@
 //! report and the default stands in, so that reading goes on and finds the rest. Numbers may be written as text,
 //! booleans as words, as the reference takes them.
 
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::json::{self, Member, Node, Object, Value};
-use super::keys::{self, Effect, Key, Kind, Outside, Place, Unit};
+use super::keys::{self, Effect, Key, Kind, Outside, Place};
+use super::limits::UNKNOWN_KEYS_SHOWN_MAX;
+use super::number::{NotANumber, Number, range_shown};
 use super::report::{Finding, Report, Severity};
 
 /// One object of a configuration file, and where its findings go.
@@ -210,26 +211,18 @@ impl<'doc> Section<'doc, '_> {
         else {
             unreachable!("{name} is a number in the table")
         };
-        let in_ms = |number: i64| (number, number.saturating_mul(unit.ms().unwrap_or(1)));
-        let default = default.map(in_ms);
+        let both_units = |number: Number| (number.whole(), number.times(unit.ms().unwrap_or(1)));
+        let default = default.map(|number| both_units(Number::Whole(number)));
         let Some(member) = member else { return default };
         let legal = range_shown(range, unit);
         let number = match Number::of(&member.node.value, unit) {
+            Ok(number) if number.is_within(range) => return Some(both_units(number)),
             Ok(number) => number,
             Err(NotANumber { problem, remedy }) => {
                 self.finding(Severity::Error, name, problem, Some(legal), remedy);
                 return default;
             }
         };
-        if number.is_within(range) {
-            return Some(match number {
-                Number::Whole(number) => in_ms(number),
-                // Whole milliseconds; the small addition undoes what binary fractions lose (1.001 s is 1001 ms).
-                Number::Fraction(number) => {
-                    (number as i64, (number * in_ms(1).1 as f64 + 1e-6) as i64)
-                }
-            });
-        }
         let remedy = "write a number within the range";
         let instead = match outside {
             Outside::Refuse => {
@@ -243,7 +236,7 @@ impl<'doc> Section<'doc, '_> {
                 return default;
             }
             Outside::Default => default,
-            Outside::Nearest => Some(in_ms(number.nearest_in(range))),
+            Outside::Nearest => Some(both_units(Number::Whole(number.nearest_in(range)))),
         };
         let used = instead.map_or("nothing".to_owned(), |(number, _)| {
             format!("{number}{}", unit.name())
@@ -255,28 +248,29 @@ impl<'doc> Section<'doc, '_> {
 
     /// Says what is unknown, out of place, or without an effect among the keys of this section.
     pub fn check_names(&mut self) {
+        let mut n_unknown = 0;
         for member in &self.object.members {
             let name = member.name.as_str();
-            match keys::get(self.place, name) {
-                Some(Key {
-                    effect: Effect::Nothing(reason),
-                    ..
-                }) => {
+            match keys::get(self.place, name).map(|key| key.effect) {
+                Some(Effect::Nothing(reason)) => {
                     let problem = format!("has no effect here: {reason}");
-                    self.finding(
-                        Severity::Note,
-                        name,
-                        problem,
-                        None,
-                        "remove it, or leave it for the reference's sake",
-                    );
+                    let remedy = "leave it as it is, it does no harm";
+                    self.finding(Severity::Note, name, problem, None, remedy);
                 }
-                Some(_) => {}
+                Some(Effect::Sets(_) | Effect::Refused(_)) => {}
                 None => {
-                    let (problem, remedy) = self.explain_unknown(member);
-                    self.warn(name, problem, remedy);
+                    n_unknown += 1;
+                    if n_unknown <= UNKNOWN_KEYS_SHOWN_MAX {
+                        let (problem, remedy) = self.explain_unknown(member);
+                        self.warn(name, problem, remedy);
+                    }
                 }
             }
+        }
+        if n_unknown > UNKNOWN_KEYS_SHOWN_MAX {
+            let n_more = n_unknown - UNKNOWN_KEYS_SHOWN_MAX;
+            let problem = format!("the object holds {n_more} more unknown keys");
+            self.warn("(other keys)", problem, "remove them");
         }
     }
 
@@ -322,91 +316,6 @@ impl<'doc> Section<'doc, '_> {
             None => "remove it".to_owned(),
         };
         ("unknown key".to_owned(), remedy)
-    }
-}
-
-/// A number as written.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Number {
-    Whole(i64),
-    Fraction(f64),
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct NotANumber {
-    problem: &'static str,
-    remedy: &'static str,
-}
-
-impl Number {
-    /// Takes a number, or a text that is one: an optional sign and digits; for times also a fraction or an exponent.
-    fn of(value: &Value, unit: Unit) -> Result<Number, NotANumber> {
-        let text = match value {
-            Value::Number(text) => text,
-            Value::Text(text) => text.as_str(),
-            Value::Null => {
-                let remedy = "write a number, or leave the key out for the default";
-                return Err(NotANumber {
-                    problem: "null is not a number",
-                    remedy,
-                });
-            }
-            _ => {
-                return Err(NotANumber {
-                    problem: "not a number",
-                    remedy: "write a number",
-                });
-            }
-        };
-        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-        if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
-            let too_large = NotANumber {
-                problem: "more than 64 bits hold",
-                remedy: "write a smaller number",
-            };
-            return text.parse().map(Number::Whole).map_err(|_| too_large);
-        }
-        if !json::is_number(text) {
-            return Err(NotANumber {
-                problem: "not a number",
-                remedy: "write a number",
-            });
-        }
-        match (unit.ms(), text.parse::<f64>()) {
-            (Some(_), Ok(number)) if number.is_finite() => Ok(Number::Fraction(number)),
-            (Some(_), _) => Err(NotANumber {
-                problem: "not a number that can be held",
-                remedy: "write a smaller number",
-            }),
-            (None, _) => Err(NotANumber {
-                problem: "not a whole number",
-                remedy: "write digits only",
-            }),
-        }
-    }
-
-    fn is_within(self, range: &RangeInclusive<i64>) -> bool {
-        match self {
-            Number::Whole(number) => range.contains(&number),
-            Number::Fraction(number) => {
-                (*range.start() as f64..=*range.end() as f64).contains(&number)
-            }
-        }
-    }
-
-    fn nearest_in(self, range: &RangeInclusive<i64>) -> i64 {
-        let whole = match self {
-            Number::Whole(number) => number,
-            Number::Fraction(number) => number as i64,
-        };
-        whole.clamp(*range.start(), *range.end())
-    }
-}
-
-fn range_shown(range: &RangeInclusive<i64>, unit: Unit) -> String {
-    match *range.end() {
-        i64::MAX => format!("{} or more{}", range.start(), unit.name()),
-        end => format!("{} to {end}{}", range.start(), unit.name()),
     }
 }
 
