@@ -1,7 +1,457 @@
-use super::{Config, Report};
+//! From files to a [`Config`], or to everything that keeps it from being one.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::flows;
+use super::json::{self, Document, Value};
+use super::keys::Place;
+use super::limits::FILE_BYTES_MAX;
+use super::raw::{Section, value_shown};
+use super::report::{Finding, Refused, Report, Severity};
+use super::settings::Settings;
+use super::{Config, Flow, FlowId};
+
+/// What a configuration depends on beside its files.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Cores that the agent may use, for `maxSendingThreadsPerCore`.
+    pub cores: usize,
+    /// `AWS_CBOR_DISABLE` is set.
+    pub cbor_disabled: bool,
+    /// The working directory, absolute: what relative paths are relative to.
+    pub cwd: PathBuf,
+}
+
+impl Environment {
+    /// That of this process.
+    ///
+    /// # Errors
+    ///
+    /// The working directory no longer exists or can't be seen.
+    pub fn of_process() -> io::Result<Environment> {
+        let cbor_disabled = std::env::var("AWS_CBOR_DISABLE")
+            .is_ok_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "" | "0" | "false"));
+        Ok(Environment {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cbor_disabled,
+            cwd: std::env::current_dir()?,
+        })
+    }
+}
+
+/// A configuration to start with.
+#[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
+    /// Warnings and notes; no errors.
     pub report: Report,
 }
-pub fn load() {}
-pub fn load_text() {}
+
+impl Loaded {
+    /// How many flows there are, for `Found N configured flow(s)`.
+    pub fn n_flows(&self) -> usize {
+        self.config.flows.len()
+    }
+}
+
+/// Reads the main file and every file of `agent_d`, in the order of their names.
+///
+/// Of agent.d only `flows` count; a file there that can't be read or isn't JSON is left out with a warning. The
+/// directory need not exist.
+///
+/// # Errors
+///
+/// [`Refused::Unreadable`] if the main file can't be read; else [`Refused::Invalid`] with the findings of all files, or
+/// [`Refused::NoFlows`].
+pub fn load(main: &Path, agent_d: Option<&Path>, env: &Environment) -> Result<Loaded, Refused> {
+    let unreadable = |source| Refused::Unreadable {
+        path: main.to_owned(),
+        source,
+    };
+    let mut file = File::open(main).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    let bytes = read_bounded(&mut file).map_err(unreadable)?;
+    let mut loader = Loader::new(env, main);
+    let settings = loader.main_file(&bytes, Some(mode));
+    if let Some(directory) = agent_d {
+        loader.agent_d(directory);
+    }
+    loader.finish(settings)
+}
+
+/// Reads one file's text; `name` stands for the file in findings.
+///
+/// # Errors
+///
+/// [`Refused::Invalid`] or [`Refused::NoFlows`].
+pub fn load_text(text: &[u8], name: &str, env: &Environment) -> Result<Loaded, Refused> {
+    let mut loader = Loader::new(env, Path::new(name));
+    let settings = loader.main_file(text, None);
+    loader.finish(settings)
+}
+
+/// The content of a file, up to one byte more than is legal.
+fn read_bounded(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+struct Loader<'e> {
+    env: &'e Environment,
+    /// In the order they are read; the first is the main file.
+    files: Vec<Arc<Path>>,
+    report: Report,
+    flows: Vec<Arc<Flow>>,
+    /// Where each flow stands.
+    places: HashMap<FlowId, (Arc<Path>, usize)>,
+}
+
+impl<'e> Loader<'e> {
+    fn new(env: &'e Environment, main: &Path) -> Self {
+        Loader {
+            env,
+            files: vec![Arc::from(main)],
+            report: Report::default(),
+            flows: Vec::new(),
+            places: HashMap::new(),
+        }
+    }
+
+    /// Reads the main file; `None` if it isn't a JSON object.
+    fn main_file(&mut self, bytes: &[u8], mode: Option<u32>) -> Option<Settings> {
+        let env = self.env;
+        let file = Arc::clone(&self.files[0]);
+        let document = self.document(&file, bytes, Severity::Error)?;
+        let mut top = self.top_section(&file, &document, Severity::Error)?;
+        let settings = Settings::read(&mut top, env);
+        if let Some(mode) = mode {
+            warn_if_secret_is_readable(&mut top, mode);
+        }
+        self.flows(&file, &document);
+        Some(settings)
+    }
+
+    fn agent_d(&mut self, directory: &Path) {
+        let mut paths = match fs::read_dir(directory).and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect::<io::Result<Vec<_>>>()
+        }) {
+            Ok(paths) => paths,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => {
+                let directory = Arc::from(directory);
+                self.files.push(Arc::clone(&directory));
+                self.skip(
+                    &directory,
+                    format!("the directory can't be read, so its flows are left out: {error}"),
+                );
+                return;
+            }
+        };
+        paths.sort();
+        for path in paths {
+            let file: Arc<Path> = Arc::from(path);
+            self.files.push(Arc::clone(&file));
+            match read_regular(&file) {
+                Ok(Some(bytes)) => self.agent_d_file(&file, &bytes),
+                Ok(None) => {}
+                Err(error) => self.skip(
+                    &file,
+                    format!("can't be read, so its flows are left out: {error}"),
+                ),
+            }
+        }
+    }
+
+    fn agent_d_file(&mut self, file: &Arc<Path>, bytes: &[u8]) {
+        let main = self.files[0].display().to_string();
+        let Some(document) = self.document(file, bytes, Severity::Warning) else {
+            return;
+        };
+        let Some(mut top) = self.top_section(file, &document, Severity::Warning) else {
+            return;
+        };
+        for member in &top.object.members {
+            if member.name != "flows" {
+                let remedy = format!("move it to {main}, or remove it");
+                top.warn(
+                    &member.name,
+                    "ignored: of the files in agent.d only flows are read",
+                    remedy,
+                );
+            }
+        }
+        if top.node("flows").is_none() {
+            top.warn(
+                "flows",
+                "missing, so the file has no effect",
+                "add flows, or remove the file",
+            );
+        }
+        self.flows(file, &document);
+    }
+
+    /// A warning about a whole file or directory of agent.d.
+    fn skip(&mut self, file: &Arc<Path>, problem: String) {
+        let remedy = "let the agent's user read it, or remove it";
+        self.report.push(file_finding(
+            file,
+            1,
+            Severity::Warning,
+            String::new(),
+            problem,
+            remedy,
+        ));
+    }
+
+    /// The file as JSON. If it isn't, that is the one finding of the file, of the given severity.
+    fn document(&mut self, file: &Arc<Path>, bytes: &[u8], severity: Severity) -> Option<Document> {
+        let left_out = if severity == Severity::Error {
+            ""
+        } else {
+            ", so the file is left out"
+        };
+        if bytes.len() > FILE_BYTES_MAX {
+            let problem = format!("the file is longer than {FILE_BYTES_MAX} bytes{left_out}");
+            self.report.push(file_finding(
+                file,
+                1,
+                severity,
+                String::new(),
+                problem,
+                "split it into files of agent.d",
+            ));
+            return None;
+        }
+        let document = match json::read(bytes) {
+            Ok(document) => document,
+            Err(error) => {
+                let problem = format!("{}{left_out}", error.problem);
+                let finding = file_finding(
+                    file,
+                    error.line,
+                    severity,
+                    error.path,
+                    problem,
+                    &error.remedy,
+                );
+                self.report.push(finding);
+                return None;
+            }
+        };
+        for repeat in &document.repeats {
+            let (first, last) = (repeat.first_line, repeat.last_line);
+            let problem =
+                format!("the key is given twice, on lines {first} and {last}; the last wins");
+            let path = repeat.path.clone();
+            self.report.push(file_finding(
+                file,
+                last,
+                Severity::Warning,
+                path,
+                problem,
+                "remove one of them",
+            ));
+        }
+        if let Some(line) = document.trailing_line {
+            let problem = "text after the closing brace is ignored".to_owned();
+            let remedy = "remove it, or the brace that closes too early";
+            self.report.push(file_finding(
+                file,
+                line,
+                Severity::Warning,
+                String::new(),
+                problem,
+                remedy,
+            ));
+        }
+        Some(document)
+    }
+
+    fn top_section<'doc, 'r>(
+        &'r mut self,
+        file: &'doc Arc<Path>,
+        document: &'doc Document,
+        severity: Severity,
+    ) -> Option<Section<'doc, 'r>> {
+        let line = document.root.line;
+        let Value::Object(object) = &document.root.value else {
+            let problem = "the file doesn't hold an object".to_owned();
+            let remedy = "write an object: { \"flows\": [ … ] }";
+            self.report.push(file_finding(
+                file,
+                line,
+                severity,
+                String::new(),
+                problem,
+                remedy,
+            ));
+            return None;
+        };
+        Some(Section {
+            file,
+            path: String::new(),
+            line,
+            object,
+            place: Place::Top,
+            report: &mut self.report,
+        })
+    }
+
+    /// Adds the flows of a file.
+    fn flows(&mut self, file: &Arc<Path>, document: &Document) {
+        let Some(mut top) = self.top_section(file, document, Severity::Error) else {
+            return;
+        };
+        let Some(node) = top.node("flows") else {
+            return;
+        };
+        let Value::List(items) = &node.value else {
+            top.error(
+                "flows",
+                "not a list",
+                "write a list of objects: [{ \"filePattern\": … }]",
+            );
+            return;
+        };
+        for (n, item) in items.iter().enumerate() {
+            let path = format!("flows[{n}]");
+            let Value::Object(object) = &item.value else {
+                let problem = "not an object".to_owned();
+                let remedy = "write an object: { \"filePattern\": …, \"kinesisStream\": … }";
+                let finding = file_finding(file, item.line, Severity::Error, path, problem, remedy);
+                self.report.push(Finding {
+                    value: value_shown("flows", &item.value),
+                    ..finding
+                });
+                continue;
+            };
+            let report = &mut self.report;
+            let mut section = Section {
+                file,
+                path,
+                line: item.line,
+                object,
+                place: Place::KinesisFlow,
+                report,
+            };
+            let Some(flow) = flows::read(&mut section, &self.env.cwd) else {
+                continue;
+            };
+            if let Some((other_file, other_line)) = self.places.get(&flow.id) {
+                let problem = format!(
+                    "Duplicate flow: {}, as in {}:{other_line}",
+                    flow.id,
+                    other_file.display()
+                );
+                let remedy = "remove one of the two, or give it another filePattern or stream";
+                let finding = file_finding(
+                    file,
+                    item.line,
+                    Severity::Error,
+                    section.path,
+                    problem,
+                    remedy,
+                );
+                self.report.push(finding);
+                continue;
+            }
+            self.places
+                .insert(flow.id.clone(), (Arc::clone(file), item.line));
+            self.flows.push(Arc::new(flow));
+        }
+    }
+
+    fn finish(mut self, settings: Option<Settings>) -> Result<Loaded, Refused> {
+        self.report.sort(&self.files);
+        let Some(settings) = settings.filter(|_| !self.report.has_errors()) else {
+            return Err(Refused::Invalid(self.report));
+        };
+        if self.flows.is_empty() {
+            return Err(Refused::NoFlows {
+                file: self.files[0].to_path_buf(),
+                report: self.report,
+            });
+        }
+        let Settings {
+            aws,
+            publish,
+            checkpoints,
+            cloudwatch,
+            log,
+            shutdown_timeout,
+        } = settings;
+        let config = Config {
+            flows: self.flows,
+            aws,
+            publish,
+            checkpoints,
+            cloudwatch,
+            log,
+            shutdown_timeout,
+        };
+        Ok(Loaded {
+            config,
+            report: self.report,
+        })
+    }
+}
+
+/// The content of a regular file; `None` for anything else, such as a directory, or a pipe that would block.
+fn read_regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    if !fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    read_bounded(&mut File::open(path)?).map(Some)
+}
+
+/// A finding about a file as a whole or about a place in it; `key` may be empty.
+fn file_finding(
+    file: &Arc<Path>,
+    line: usize,
+    severity: Severity,
+    key: String,
+    problem: String,
+    remedy: &str,
+) -> Finding {
+    let key = if key.is_empty() {
+        "(top level)".to_owned()
+    } else {
+        key
+    };
+    let (file, value, remedy) = (Arc::clone(file), String::new(), remedy.to_owned());
+    Finding {
+        severity,
+        file,
+        line,
+        key,
+        value,
+        problem,
+        legal: None,
+        remedy,
+    }
+}
+
+fn warn_if_secret_is_readable(top: &mut Section, mode: u32) {
+    const OTHERS_READ: u32 = 0o004;
+    const KEY: &str = "awsSecretAccessKey";
+    let holds_secret = top
+        .object
+        .get(KEY)
+        .is_some_and(|member| match &member.node.value {
+            Value::Text(text) => !text.is_empty(),
+            _ => false,
+        });
+    if holds_secret && mode & OTHERS_READ != 0 {
+        let remedy = format!("run: chmod o-r {}", top.file.display());
+        top.warn(KEY, "every user of this host can read the secret", remedy);
+    }
+}

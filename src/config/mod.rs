@@ -1,12 +1,22 @@
 //! What to do, valid by construction.
 //!
-//! [`raw`] mirrors what people write in `agent.json`, [`load`] turns it into a [`Config`] or into a complete
-//! [`report::Report`], and from there on nobody reads JSON. Every bound is a named constant in [`limits`].
+//! `raw` mirrors what people write in `agent.json`, [`load()`] turns it into a [`Config`] or into a complete [`Report`],
+//! and from there on nobody reads JSON. Every bound is a named constant in [`limits`], every key a row in [`keys`].
 
+mod endpoint;
+mod flows;
+#[cfg(test)]
+mod golden_tests;
+mod json;
+pub mod keys;
 pub mod limits;
 mod load;
-pub mod raw;
+mod number;
+mod options;
+pub mod pattern;
+mod raw;
 pub mod report;
+mod settings;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -16,8 +26,9 @@ use std::time::Duration;
 
 use crate::process::java_regex::JavaRegex;
 
-pub use load::{Loaded, load, load_text};
-pub use report::{Finding, Report, Severity};
+pub use endpoint::region_of_host;
+pub use load::{Environment, Loaded, load, load_text};
+pub use report::{Finding, Refused, Report, Severity};
 
 /// Everything the agent needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -52,7 +63,7 @@ impl fmt::Display for FlowId {
 #[derive(Debug, Clone)]
 pub struct Flow {
     pub id: FlowId,
-    /// As written: an absolute directory part and a glob (`filePattern`); globs may stand in any part.
+    /// Absolute globs in the syntax of [`pattern::compile`] (`filePattern`); they may stand in any part.
     pub patterns: Vec<String>,
     pub destination: Destination,
     pub partition_key: PartitionKey,
@@ -68,6 +79,8 @@ pub struct Flow {
     pub poll_interval_min: Duration,
     /// The longest time between two looks for new files (`maxTimeBetweenFileTrackerRefreshMillis`).
     pub rescan_interval_max: Duration,
+    /// Also log the internal metrics of this flow (`log.emitInternalMetrics`).
+    pub emit_internal_metrics: bool,
 }
 
 /// The stream that receives a flow's records.
@@ -212,6 +225,45 @@ pub enum LogFormat {
     ApacheErrorLog,
     Syslog,
     Rfc3339Syslog,
+}
+
+impl LogFormat {
+    /// The format whose name in agent.json is written so.
+    pub fn from_text(text: &str) -> Option<LogFormat> {
+        Some(match text {
+            "COMMONAPACHELOG" => LogFormat::CommonApacheLog,
+            "COMBINEDAPACHELOG" => LogFormat::CombinedApacheLog,
+            "APACHEERRORLOG" => LogFormat::ApacheErrorLog,
+            "SYSLOG" => LogFormat::Syslog,
+            "RFC3339SYSLOG" => LogFormat::Rfc3339Syslog,
+            _ => return None,
+        })
+    }
+
+    /// The names of its fields where `customFieldNames` gives no others, in order.
+    pub fn field_names(self) -> &'static [&'static str] {
+        match self {
+            LogFormat::CommonApacheLog => &[
+                "host", "ident", "authuser", "datetime", "request", "response", "bytes",
+            ],
+            LogFormat::CombinedApacheLog => &[
+                "host", "ident", "authuser", "datetime", "request", "response", "bytes", "referer",
+                "agent",
+            ],
+            LogFormat::ApacheErrorLog => &[
+                "timestamp",
+                "module",
+                "severity",
+                "processid",
+                "threadid",
+                "client",
+                "message",
+            ],
+            LogFormat::Syslog | LogFormat::Rfc3339Syslog => {
+                &["timestamp", "hostname", "program", "processid", "message"]
+            }
+        }
+    }
 }
 
 /// Options of `ADDMETADATA`.
@@ -360,4 +412,36 @@ pub struct Log {
     pub emit_metrics: bool,
     /// Also log internal metrics (`log.emitInternalMetrics`).
     pub emit_internal_metrics: bool,
+    /// `log.level`; this and the next three are `None` unless `log.honourKeys` is true.
+    pub level: Option<LogLevel>,
+    /// `log.file`, absolute.
+    pub file: Option<PathBuf>,
+    /// `log.maxFileSize`
+    pub max_file_bytes: Option<u64>,
+    /// `log.maxBackupIndex`
+    pub max_backups: Option<u32>,
+}
+
+/// The least level that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl LogLevel {
+    /// The level whose name in agent.json is written so.
+    pub fn from_text(text: &str) -> Option<LogLevel> {
+        Some(match text {
+            "TRACE" => LogLevel::Trace,
+            "DEBUG" => LogLevel::Debug,
+            "INFO" => LogLevel::Info,
+            "WARN" => LogLevel::Warn,
+            "ERROR" => LogLevel::Error,
+            _ => return None,
+        })
+    }
 }

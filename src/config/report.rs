@@ -1,10 +1,150 @@
 //! What is wrong with a configuration, all of it at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+/// What a finding means for the start of the agent. The order is that of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
-    Warning,
+    /// The agent doesn't start.
     Error,
+    /// The agent starts; what was meant may not be what happens.
+    Warning,
+    /// Worth knowing when a configuration is checked; not said at an ordinary start.
+    Note,
 }
-#[derive(Debug, Clone)]
-pub struct Finding;
-#[derive(Debug, Clone)]
-pub struct Report;
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        })
+    }
+}
+
+/// One thing that is wrong: where, what, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub severity: Severity,
+    #[serde(serialize_with = "path_as_text")]
+    pub file: Arc<Path>,
+    /// From 1.
+    pub line: usize,
+    /// The key with its whole path, as `flows[0].dataProcessingOptions[1].delimiter`.
+    pub key: String,
+    /// The value as written, shortened, secrets masked; empty where there is none.
+    pub value: String,
+    pub problem: String,
+    /// The legal values or range, where they can be listed.
+    pub legal: Option<String>,
+    pub remedy: String,
+}
+
+fn path_as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.file.display(), self.line)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.problem)?;
+        match (self.value.as_str(), &self.legal) {
+            ("", None) => {}
+            ("", Some(legal)) => write!(f, " (legal: {legal})")?,
+            (value, None) => write!(f, " (value {value})")?,
+            (value, Some(legal)) => write!(f, " (value {value}; legal: {legal})")?,
+        }
+        write!(f, "; {}", self.remedy)
+    }
+}
+
+/// Every finding of every file; complete once loading has ended, errors first, then in the order of the files.
+///
+/// Its `Display` has a line for each error and warning; notes are for `check`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Report {
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Every finding, notes too.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// The findings of one severity.
+    pub fn of(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
+        self.findings
+            .iter()
+            .filter(move |finding| finding.severity == severity)
+    }
+
+    /// Whether the agent must not start.
+    pub fn has_errors(&self) -> bool {
+        self.of(Severity::Error).next().is_some()
+    }
+
+    pub(super) fn push(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// Puts errors first, then the files in the order they were read, then lines.
+    pub(super) fn sort(&mut self, files: &[Arc<Path>]) {
+        let rank = |file: &Arc<Path>| files.iter().position(|other| other == file);
+        self.findings
+            .sort_by_cached_key(|finding| (finding.severity, rank(&finding.file), finding.line));
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self
+            .findings
+            .iter()
+            .filter(|finding| finding.severity != Severity::Note);
+        if let Some(first) = shown.next() {
+            write!(f, "{first}")?;
+        }
+        shown.try_for_each(|finding| write!(f, "\n{finding}"))
+    }
+}
+
+/// Why there is no configuration to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Neither the file nor a file of agent.d has a flow: nothing to do, and usually a fresh installation.
+    #[error("{}: there are no flows configured; add one to `flows`, with a filePattern and a kinesisStream", file.display())]
+    NoFlows {
+        file: PathBuf,
+        /// What else was found, such as a misspelt `flows`; no errors.
+        report: Report,
+    },
+    /// At least one error.
+    #[error("{0}")]
+    Invalid(Report),
+    /// The main file can't be read.
+    #[error("{}: the configuration can't be read: {source}; {}", path.display(), remedy_for(source))]
+    Unreadable { path: PathBuf, source: io::Error },
+}
+
+fn remedy_for(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "create it, or name another file with -c FILE",
+        io::ErrorKind::PermissionDenied => {
+            "let the agent's user read it (chown or chmod), or name another file with -c FILE"
+        }
+        io::ErrorKind::IsADirectory => "name a file with -c FILE",
+        _ => "check the file and its disk, or name another file with -c FILE",
+    }
+}

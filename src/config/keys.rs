@@ -1,0 +1,428 @@
+//! Every key of agent.json, in one table: where it stands, what it takes, what it does.
+//!
+//! Reading takes ranges and defaults from here, so a key that isn't in the table can't be read, and one that is can't be
+//! unknown. A key without an effect carries the reason in writing; `check` prints it.
+
+use std::ops::RangeInclusive;
+
+use super::limits::*;
+
+/// One key of agent.json.
+#[derive(Debug)]
+pub struct Key {
+    pub scope: Scope,
+    /// As written.
+    pub name: &'static str,
+    pub kind: Kind,
+    pub effect: Effect,
+    /// What it means to an operator, in one line.
+    pub doc: &'static str,
+}
+
+/// The objects in which a key has a meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The file's outermost object.
+    Top,
+    /// Every entry of `flows`.
+    Flow,
+    /// Entries of `flows` with a `kinesisStream`.
+    KinesisFlow,
+    /// Entries of `flows` with a `deliveryStream`.
+    FirehoseFlow,
+    /// Entries of `dataProcessingOptions` with one of these names.
+    Options(&'static [OptionName]),
+}
+
+/// The object that a key was found in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Top,
+    KinesisFlow,
+    FirehoseFlow,
+    Option(OptionName),
+}
+
+/// `optionName`, in the order in which the reference lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OptionName {
+    AddMetadata,
+    AddEc2Metadata,
+    SingleLine,
+    CsvToJson,
+    LogToJson,
+    AddBrackets,
+    UsingPluggin,
+}
+
+/// What a key takes.
+#[derive(Debug)]
+pub enum Kind {
+    Text,
+    Flag {
+        default: bool,
+    },
+    Number {
+        unit: Unit,
+        range: RangeInclusive<i64>,
+        default: Option<i64>,
+        outside: Outside,
+    },
+    Choice {
+        legal: &'static [&'static str],
+        default: Option<&'static str>,
+    },
+    /// A list of texts.
+    Texts,
+    /// A list of objects.
+    Objects,
+    /// Any JSON value.
+    Any,
+}
+
+/// What a number counts. Times may have a fraction, which is kept to the millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Count,
+    Bytes,
+    Millis,
+    Seconds,
+    Days,
+}
+
+/// What becomes of a number outside its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    /// An error, as in the reference.
+    Refuse,
+    /// A warning, and the nearest legal number: the reference checks nothing and starts.
+    Nearest,
+    /// A warning, and the default: the nearest legal number would mean the opposite.
+    Default,
+}
+
+/// What a key does.
+#[derive(Debug, Clone, Copy)]
+pub enum Effect {
+    /// It decides this field of [`super::Config`] (of [`super::Flow`] or an option for keys that stand there).
+    Sets(&'static str),
+    /// It is read and checked and does nothing, for this reason.
+    Nothing(&'static str),
+    /// The agent can't do what it asks for; the text names the substitutes.
+    Refused(&'static str),
+}
+
+impl Scope {
+    fn covers(self, place: Place) -> bool {
+        match (self, place) {
+            (Scope::Top, Place::Top)
+            | (Scope::Flow | Scope::KinesisFlow, Place::KinesisFlow)
+            | (Scope::Flow | Scope::FirehoseFlow, Place::FirehoseFlow) => true,
+            (Scope::Options(names), Place::Option(name)) => names.contains(&name),
+            _ => false,
+        }
+    }
+}
+
+impl OptionName {
+    const ALL: [OptionName; 7] = {
+        use OptionName::*;
+        [
+            AddMetadata,
+            AddEc2Metadata,
+            SingleLine,
+            CsvToJson,
+            LogToJson,
+            AddBrackets,
+            UsingPluggin,
+        ]
+    };
+
+    /// The option whose name is written so.
+    pub fn from_text(text: &str) -> Option<OptionName> {
+        Self::ALL.into_iter().find(|name| name.as_str() == text)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OptionName::AddMetadata => "ADDMETADATA",
+            OptionName::AddEc2Metadata => "ADDEC2METADATA",
+            OptionName::SingleLine => "SINGLELINE",
+            OptionName::CsvToJson => "CSVTOJSON",
+            OptionName::LogToJson => "LOGTOJSON",
+            OptionName::AddBrackets => "ADDBRACKETS",
+            OptionName::UsingPluggin => "USINGPLUGGIN",
+        }
+    }
+}
+
+impl Unit {
+    /// Milliseconds in one, for times.
+    pub fn ms(self) -> Option<i64> {
+        match self {
+            Unit::Count | Unit::Bytes => None,
+            Unit::Millis => Some(1),
+            Unit::Seconds => Some(1000),
+            Unit::Days => Some(86_400_000),
+        }
+    }
+
+    /// The name of the unit after a number; empty for counts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Count => "",
+            Unit::Bytes => " bytes",
+            Unit::Millis => " ms",
+            Unit::Seconds => " s",
+            Unit::Days => " days",
+        }
+    }
+}
+
+/// The key of that name which has a meaning at that place.
+pub fn get(place: Place, name: &str) -> Option<&'static Key> {
+    KEYS.iter()
+        .find(|key| key.name == name && key.scope.covers(place))
+}
+
+/// Any key of that name, wherever it belongs.
+pub fn anywhere(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The key at that place which a misspelt name most likely means, if one is close enough.
+pub fn nearest(place: Place, name: &str) -> Option<&'static Key> {
+    const NAME_CHARS_MAX: usize = 64;
+    if name.chars().nth(NAME_CHARS_MAX).is_some() {
+        return None;
+    }
+    let simple = |name: &str| name.to_lowercase().replace(['_', '-', ' '], "");
+    let wanted = simple(name);
+    KEYS.iter()
+        .filter(|key| key.scope.covers(place))
+        .map(|key| (strsim::damerau_levenshtein(&wanted, &simple(key.name)), key))
+        // A quarter of the letters may differ: `kinesisSteam` finds its key, `nonsense` finds none.
+        .filter(|(distance, key)| *distance <= 1.max(key.name.len() / 4))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, key)| key)
+}
+
+/// Whether what stands under a name must not be shown.
+pub fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["secret", "password", "token"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+const fn key(
+    scope: Scope,
+    name: &'static str,
+    kind: Kind,
+    effect: Effect,
+    doc: &'static str,
+) -> Key {
+    Key {
+        scope,
+        name,
+        kind,
+        effect,
+        doc,
+    }
+}
+
+const fn flag(default: bool) -> Kind {
+    Kind::Flag { default }
+}
+
+const fn number(
+    unit: Unit,
+    range: RangeInclusive<i64>,
+    default: Option<i64>,
+    outside: Outside,
+) -> Kind {
+    Kind::Number {
+        unit,
+        range,
+        default,
+        outside,
+    }
+}
+
+const fn choice(legal: &'static [&'static str], default: Option<&'static str>) -> Kind {
+    Kind::Choice { legal, default }
+}
+
+const NOT_THREADS: &str =
+    "sends are asynchronous tasks, which are not kept and have no queue of their own";
+const ON_TIME: &str = "reading goes on as soon as a batch has gone, and a batch is sent as soon as it is due: nothing waits by the clock";
+const CANT_LOAD_JAVA: &str = "use a profile with credential_process, assumeRoleARN, or the environment's credentials instead";
+
+use Effect::{Nothing, Refused, Sets};
+use Kind::{Any, Objects, Text, Texts};
+use OptionName::*;
+use Outside::{Default as UseDefault, Nearest, Refuse};
+use Scope::*;
+use Unit::*;
+
+/// The names of options, as errors list them.
+pub const OPTION_NAMES: &[&str] = &[
+    "ADDMETADATA",
+    "ADDEC2METADATA",
+    "SINGLELINE",
+    "CSVTOJSON",
+    "LOGTOJSON",
+    "ADDBRACKETS",
+    "USINGPLUGGIN",
+];
+/// The log formats, as errors list them.
+pub const LOG_FORMATS: &[&str] = &[
+    "COMMONAPACHELOG",
+    "COMBINEDAPACHELOG",
+    "APACHEERRORLOG",
+    "SYSLOG",
+    "RFC3339SYSLOG",
+];
+
+/// The table.
+#[rustfmt::skip] // a table reads better as one
+pub static KEYS: &[Key] = &[
+    // What is sent, and where from
+    key(Top, "flows", Objects, Sets("flows"), "which files go to which streams"),
+
+    // Where calls go and as whom
+    key(Top, "kinesis.endpoint", Text, Sets("aws.kinesis.endpoint"), "the Kinesis endpoint; without a scheme https"),
+    key(Top, "kinesis.region", Text, Sets("aws.kinesis.region"), "the Kinesis region; else the endpoint's, else the host's"),
+    key(Top, "kinesis.wire", choice(&["AUTO", "JSON", "CBOR"], Some("AUTO")),
+        Sets("publish.kinesis_wire"), "how bodies to Kinesis are written; AUTO is CBOR, and JSON where an endpoint refuses it"),
+    key(Top, "firehose.endpoint", Text, Sets("aws.firehose.endpoint"), "the Firehose endpoint; without a scheme https"),
+    key(Top, "firehose.region", Text, Sets("aws.firehose.region"), "the Firehose region; else the endpoint's, else us-east-1"),
+    key(Top, "cloudwatch.endpoint", Text, Sets("aws.cloudwatch.endpoint"), "the CloudWatch endpoint; without a scheme https"),
+    key(Top, "cloudwatch.region", Text, Sets("aws.cloudwatch.region"), "the CloudWatch region; else the endpoint's, else us-east-1"),
+    key(Top, "sts.endpoint", Text, Sets("aws.sts.endpoint"), "the STS endpoint for assumeRoleARN; without a scheme https"),
+    key(Top, "sts.region", Text, Sets("aws.sts.region"), "the STS region for assumeRoleARN; else the endpoint's, else the host's"),
+    key(Top, "awsAccessKeyId", Text, Sets("aws.static_keys"), "an access key, with awsSecretAccessKey"),
+    key(Top, "awsSecretAccessKey", Text, Sets("aws.static_keys"), "the secret of awsAccessKeyId"),
+    key(Top, "assumeRoleARN", Text, Sets("aws.assume_role"), "a role taken on top of whatever credentials are found"),
+    key(Top, "assumeRoleExternalId", Text, Sets("aws.assume_role"), "the external id that the role demands"),
+    key(Top, "userDefinedCredentialsProvider.classname", Text, Refused(CANT_LOAD_JAVA), "a Java class that gives credentials"),
+    key(Top, "userDefinedCredentialsProvider.location", Text, Refused(CANT_LOAD_JAVA), "the jar of that class"),
+    key(Top, "userAgent", Text, Sets("aws.user_agent"), "text before the agent's own user agent"),
+    key(Top, "userAgentOverride", Text, Sets("aws.user_agent"), "text instead of the agent's own user agent"),
+
+    // Sending
+    key(Top, "maxSendingThreads", number(Count, AT_LEAST_ONE, None, Refuse),
+        Sets("publish.slots"), "calls in flight at once, over all flows"),
+    key(Top, "maxSendingThreadsPerCore", number(Count, AT_LEAST_ONE, None, Refuse),
+        Sets("publish.slots"), "calls in flight at once per core, where maxSendingThreads is not set"),
+    key(Top, "maxConnections", number(Count, AT_LEAST_ONE, None, Refuse),
+        Sets("publish.connections_max"), "connections kept open; else 50, or the calls in flight if they are more"),
+    key(Top, "connectionTimeoutMillis", number(Millis, CONNECT_TIMEOUT_MS, Some(10_000), UseDefault),
+        Sets("publish.connect_timeout"), "longest wait for a connection"),
+    key(Top, "socketTimeoutMillis", number(Millis, ANSWER_TIMEOUT_MS, Some(50_000), UseDefault),
+        Sets("publish.answer_timeout"), "longest wait for an answer; 0 is no limit"),
+    key(Top, "connectionTTLMillis", number(Millis, CONNECTION_TTL_MS, Some(-1), Nearest),
+        Sets("publish.connection_ttl"), "longest life of an idle connection; 0 and -1 are no limit"),
+    key(Top, "shutdownTimeoutMillis", number(Millis, SHUTDOWN_MS, Some(10_000), Nearest),
+        Sets("shutdown_timeout"), "how long sends in flight may take after a stop signal"),
+    key(Top, "sendingThreadsKeepAliveMillis", number(Millis, 0..=i64::MAX, Some(60_000), Nearest),
+        Nothing(NOT_THREADS), "how long the reference keeps an idle sending thread"),
+    key(Top, "sendingThreadsMaxQueueSize", number(Count, AT_LEAST_ONE, Some(100), Nearest),
+        Nothing(NOT_THREADS), "how many sends may wait for a thread in the reference"),
+    key(Top, "useTcpKeepAlive", flag(false),
+        Nothing("a dead connection is noticed by socketTimeoutMillis, and its batch is sent again"), "TCP keep-alive probes"),
+    key(Top, "useHttpGzip", flag(false),
+        Nothing("the services take no compressed calls, and their answers are read only where records failed"), "compressed answers"),
+
+    // Checkpoints
+    key(Top, "checkpointFile", Text, Sets("checkpoints.path"), "the checkpoint database"),
+    key(Top, "checkpointTimeToLiveDays", number(Days, CHECKPOINT_TTL_DAYS, Some(7), Nearest),
+        Sets("checkpoints.ttl"), "how long a checkpoint outlives its file; -1 is for ever"),
+    key(Top, "checkpoints.queryTimeoutSeconds", number(Seconds, DATABASE_TIMEOUT_SECONDS, Some(30), UseDefault),
+        Sets("checkpoints.query_timeout"), "how long a statement waits for a lock"),
+    key(Top, "checkpoints.connectionTimeoutSeconds", number(Seconds, DATABASE_TIMEOUT_SECONDS, Some(5), UseDefault),
+        Sets("checkpoints.open_timeout"), "how long opening the database waits for a lock"),
+
+    // Metrics and log
+    key(Top, "cloudwatch.emitMetrics", flag(true), Sets("cloudwatch.emit"), "metrics go to CloudWatch"),
+    key(Top, "cloudwatch.namespace", Text, Sets("cloudwatch.namespace"), "the namespace of the metrics; AWSKinesisAgent"),
+    key(Top, "cloudwatch.metricsBufferTimeMillis", number(Millis, METRICS_BUFFER_MS, Some(30_000), Nearest),
+        Sets("cloudwatch.buffer_time"), "how long metrics are collected before they are sent"),
+    key(Top, "cloudwatch.metricsQueueSize", number(Count, AT_LEAST_ONE, Some(10_000), Nearest),
+        Sets("cloudwatch.queue_size"), "metrics waiting to be sent before new ones are dropped"),
+    key(Top, "cloudwatch.tagInstance", flag(false), Sets("cloudwatch.tag_instance"), "metrics carry the dimension Instance"),
+    key(Top, "log.emitMetrics", flag(false), Sets("log.emit_metrics"), "metrics are logged with the progress lines"),
+    key(Top, "log.emitInternalMetrics", flag(false), Sets("log.emit_internal_metrics"), "internal metrics are logged too"),
+    key(Top, "log.statusReportingPeriodSeconds", number(Seconds, STATUS_PERIOD_SECONDS, Some(30), Nearest),
+        Sets("log.status_period"), "time between progress lines; 0 is only at the end"),
+    key(Top, "log.honourKeys", flag(false), Sets("log"), "log.level, log.file, log.maxFileSize and log.maxBackupIndex have an effect"),
+    key(Top, "log.level", choice(&["TRACE", "DEBUG", "INFO", "WARN", "ERROR"], None), Sets("log.level"), "the least level logged"),
+    key(Top, "log.file", Text, Sets("log.file"), "the log file"),
+    key(Top, "log.maxFileSize", number(Bytes, LOG_FILE_BYTES, None, Nearest), Sets("log.max_file_bytes"), "size at which a new log file begins"),
+    key(Top, "log.maxBackupIndex", number(Count, LOG_BACKUPS, None, Nearest), Sets("log.max_backups"), "finished log files kept"),
+
+    // A flow: which files, and where to
+    key(Flow, "filePattern", Text, Sets("patterns"), "the files: a directory and a glob"),
+    key(Flow, "kinesisStream", Text, Sets("destination"), "the Kinesis stream that receives the records"),
+    key(Flow, "deliveryStream", Text, Sets("destination"), "the Firehose delivery stream that receives the records"),
+    key(KinesisFlow, "partitionKeyOption", choice(&["RANDOM", "DETERMINISTIC"], Some("RANDOM")),
+        Sets("partition_key"), "how partition keys are made"),
+    key(Flow, "initialPosition", choice(&["START_OF_FILE", "END_OF_FILE"], Some("END_OF_FILE")),
+        Sets("initial_position"), "where files start that were there before the agent's first start"),
+
+    // A flow: batches
+    key(Flow, "maxBufferAgeMillis", number(Millis, BUFFER_AGE_MS, Some(60_000), Refuse),
+        Sets("batch.age_max"), "the oldest that a record gets before its batch is sent"),
+    key(Flow, "maxBufferSizeRecords", number(Count, BUFFER_RECORDS, Some(CALL_RECORDS_MAX as i64), Refuse),
+        Sets("batch.records_max"), "records in a batch"),
+    key(KinesisFlow, "maxBufferSizeBytes", number(Bytes, KINESIS_BUFFER_BYTES, Some(KINESIS_BUFFER_BYTES_DEFAULT), Refuse),
+        Sets("batch.bytes_max"), "bytes in a batch"),
+    key(FirehoseFlow, "maxBufferSizeBytes", number(Bytes, FIREHOSE_BUFFER_BYTES, Some(FIREHOSE_CALL_BYTES_MAX as i64), Refuse),
+        Sets("batch.bytes_max"), "bytes in a batch"),
+    key(Flow, "publishQueueCapacity", number(Count, QUEUE_BATCHES, Some(100), Nearest),
+        Sets("queue_capacity_batches"), "batches that wait before reading stops"),
+    key(Flow, "waitOnFullPublishQueueMillis", number(Millis, QUEUE_WAIT_MS, Some(60_000), Refuse),
+        Nothing(ON_TIME), "how long the reference waits while its queue is full"),
+    key(Flow, "waitOnEmptyPublishQueueMillis", number(Millis, QUEUE_WAIT_MS, Some(60_000), Refuse),
+        Nothing(ON_TIME), "how long the reference waits while its queue is empty"),
+    key(Flow, "retryInitialBackoffMillis", number(Millis, BACKOFF_MS, Some(100), Nearest),
+        Sets("backoff.initial"), "the wait after a first failure"),
+    key(Flow, "retryMaxBackoffMillis", number(Millis, BACKOFF_MS, Some(10_000), Nearest),
+        Sets("backoff.max"), "the longest wait after failures"),
+
+    // A flow: files and records
+    key(Flow, "minTimeBetweenFilePollsMillis", number(Millis, POLL_MS, Some(100), Nearest),
+        Sets("poll_interval_min"), "the shortest time between two looks at one file"),
+    key(Flow, "maxTimeBetweenFileTrackerRefreshMillis", number(Millis, POLL_MS, Some(10_000), Nearest),
+        Sets("rescan_interval_max"), "the longest time between two looks for new files"),
+    key(Flow, "skipHeaderLines", number(Count, HEADER_LINES, Some(0), Nearest),
+        Sets("split.skip_header_lines"), "lines left out at the start of each file"),
+    key(Flow, "multiLineStartPattern", Text, Sets("split.multi_line_start"), "a Java regex: a record starts at a line whose beginning matches"),
+    key(Flow, "multiLineIdleMillis", number(Millis, MULTI_LINE_IDLE_MS, Some(1000), Refuse),
+        Sets("split.multi_line_idle"), "how long a file is quiet before its last multi-line record is closed"),
+    key(Flow, "fileFooterPattern", Text, Sets("split.footer"), "a Java regex: a record that matches ends its file"),
+    key(Flow, "truncatedRecordTerminator", Text, Sets("split.truncated_terminator"), "the end of a record that was cut; a newline"),
+    key(FirehoseFlow, "aggregatedRecordSizeBytes", number(Bytes, AGGREGATED_RECORD_BYTES, Some(0), Refuse),
+        Sets("split.aggregate_bytes_max"), "lines are packed into records up to this size; 0 is off"),
+    key(Flow, "dataProcessingOptions", Objects, Sets("processing"), "conversions, applied in order"),
+    key(Flow, "log.emitInternalMetrics", flag(false), Sets("emit_internal_metrics"), "internal metrics of this flow are logged too"),
+
+    // An entry of dataProcessingOptions
+    key(Options(&OptionName::ALL), "optionName", choice(OPTION_NAMES, None), Sets("the option"), "which conversion"),
+    key(Options(&[CsvToJson, LogToJson, AddMetadata, AddEc2Metadata]), "jsonFormat", choice(&["COMPACT", "PRETTYPRINT"], Some("COMPACT")),
+        Sets("format"), "the layout of the JSON"),
+    key(Options(&[SingleLine]), "parseOptions", Texts, Sets("no_trim, escape_new_line"), "NO_TRIM, ESCAPE_NEW_LINE"),
+    key(Options(&[CsvToJson, LogToJson]), "customFieldNames", Texts, Sets("field_names"), "the names of the columns or groups"),
+    key(Options(&[CsvToJson]), "delimiter", Text, Sets("delimiter"), "a Java regex between columns; a comma"),
+    key(Options(&[LogToJson]), "logFormat", choice(LOG_FORMATS, None), Sets("log_format"), "the format of the records"),
+    key(Options(&[AddEc2Metadata]), "logFormat", choice(LOG_FORMATS, None),
+        Nothing("the reference demands it and reads every record as JSON all the same"), "demanded, whatever it says"),
+    key(Options(&[LogToJson]), "matchPattern", Text, Sets("match_pattern"), "a Java regex for the whole record, instead of the format's"),
+    key(Options(&[AddMetadata]), "metadata", Any, Sets("metadata"), "any JSON value, added to each record"),
+    key(Options(&[AddMetadata]), "timestamp", flag(false), Sets("timestamp"), "whether the time is added to each record"),
+    key(Options(&[AddEc2Metadata]), "metadataTTL", number(Seconds, METADATA_TTL_SECONDS, Some(3600), Nearest),
+        Sets("ttl"), "how long the instance's metadata is used before it is read again"),
+    key(Options(&[UsingPluggin]), "className", Text,
+        Refused("use CSVTOJSON, LOGTOJSON or ADDMETADATA, or convert the records behind the stream (a Firehose transformation)"),
+        "a Java class that converts records"),
+];
