@@ -3,6 +3,8 @@
 //! Dashboards and alarms match on these texts, so they are the reference's where it has one: they were taken from log
 //! lines that its users published. Modules without a counterpart there have a name in the same space.
 
+use crate::config::FlowId;
+
 /// The agent as a whole.
 pub const AGENT: &str = "com.amazon.kinesis.streaming.agent.Agent";
 /// A flow's tailer.
@@ -38,6 +40,16 @@ pub const THREAD_STOPPING: &str = "Agent STOPPING";
 pub const THREAD_AGENT_METRICS: &str = "Agent.MetricsEmitter RUNNING";
 /// The thread of the metrics publisher.
 pub const THREAD_METRICS_PUBLISHER: &str = "cw-metrics-publisher";
+
+/// The thread that reads a flow's files.
+pub fn tailer_thread(flow: &FlowId) -> String {
+    format!("FileTailer[{flow}]")
+}
+
+/// What sends a flow's records.
+pub fn publisher_thread(flow: &FlowId) -> String {
+    format!("Publisher[{flow}]")
+}
 
 /// Modules of this crate and the logger that speaks for each; the longest prefix decides.
 const LOGGERS: [(&str, &str); 10] = [

@@ -1,7 +1,7 @@
 //! The agent's own log, in the reference's line format.
 //!
 //! [`install`] makes a [`LogLayer`] the program's subscriber. Every event of this crate at the chosen level becomes one
-//! [`line`]; other crates (the SDK, HTTP) may only say warnings, and these count as DEBUG: what matters in them an event
+//! [line](mod@line); other crates (the SDK, HTTP) may only say warnings, and these count as DEBUG: what matters in them an event
 //! of ours says in the operator's words. Lines go to a file that is finished each hour and compressed in the background,
 //! or where that can't be to what stands in for it.
 //!
@@ -9,10 +9,11 @@
 //! module; further fields stand behind the message.
 
 mod archive;
+mod entry;
 mod file;
 pub mod line;
 mod output;
-mod stderr;
+mod unhurried;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -30,10 +31,11 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use self::archive::{Archive, Archivist, Names};
 use self::line::{Line, push_field};
 use self::output::{OnFinished, Output, Places};
-use self::stderr::Stderr;
+use self::unhurried::Unhurried;
 use super::names;
 
 pub use self::archive::ArchiveLimits;
+pub use self::entry::Entry;
 
 /// The reference's log file, where configuration of other programs (log shippers, support scripts) expects it.
 pub const FILE: &str = "/var/log/aws-kinesis-agent/aws-kinesis-agent.log";
@@ -135,22 +137,28 @@ pub struct AlreadyInstalled;
 /// `environment_level` is the value of [`LEVEL_VARIABLE`]: set and not empty it wins over `options.level`, and a text
 /// that is no level is said in the log and has no effect. A file that can't be written is no error: see [`FALLBACK`].
 pub fn install(
-    mut options: LogOptions,
+    options: LogOptions,
     environment_level: Option<&str>,
 ) -> Result<(), AlreadyInstalled> {
-    let chosen = environment_level
-        .filter(|name| !name.trim().is_empty())
-        .map(level_named);
-    if let Some(Ok(level)) = chosen {
-        options.level = level;
-    }
-    let level = options.level;
-    let subscriber = tracing_subscriber::registry().with(LogLayer::open(options));
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadyInstalled)?;
-    if let Some(Err(error)) = chosen {
+    let (level, unknown) = choose_level(options.level, environment_level);
+    let layer = LogLayer::open(LogOptions { level, ..options });
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
+        .map_err(|_| AlreadyInstalled)?;
+    if let Some(error) = unknown {
         tracing::warn!("{LEVEL_VARIABLE}: {error}; {level} is used");
     }
     Ok(())
+}
+
+fn choose_level(configured: Level, environment: Option<&str>) -> (Level, Option<UnknownLevel>) {
+    match environment
+        .filter(|name| !name.trim().is_empty())
+        .map(level_named)
+    {
+        None => (configured, None),
+        Some(Ok(level)) => (level, None),
+        Some(Err(unknown)) => (configured, Some(unknown)),
+    }
 }
 
 /// The layer that turns events into lines.
@@ -179,7 +187,11 @@ impl LogLayer {
                 archivist.wake();
             }
         });
-        LogLayer::with(options, Box::<Stderr>::default(), on_finished)
+        LogLayer::with(
+            options,
+            Box::new(Unhurried::new(std::io::stderr())),
+            on_finished,
+        )
     }
 
     fn with(

@@ -93,6 +93,21 @@ impl Output {
             self.lost = None;
         }
         if let Err(error) = self.put(line) {
+            self.write_elsewhere(now, line, error);
+        }
+    }
+
+    /// A line that the target did not take: lost if there is no room now, else to where the log falls back.
+    fn write_elsewhere(&mut self, now: Timestamp, line: &str, error: io::Error) {
+        let waits_for_room = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::WouldBlock
+        );
+        if waits_for_room || !matches!(self.target, Target::File(_)) {
+            return self.lose(error);
+        }
+        self.fall_back(now, &error);
+        if let Err(error) = self.put(line) {
             self.lose(error);
         }
     }

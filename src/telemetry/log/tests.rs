@@ -232,6 +232,23 @@ fn levels_have_names_in_any_case() {
 }
 
 #[test]
+fn the_environment_chooses_the_level_before_the_configuration() {
+    for (environment, level, is_unknown) in [
+        (None, Level::WARN, false),
+        (Some(""), Level::WARN, false),
+        (Some("debug"), Level::DEBUG, false),
+        (Some("loud"), Level::WARN, true),
+    ] {
+        let (chosen, unknown) = choose_level(Level::WARN, environment);
+        assert_eq!(
+            (chosen, unknown.is_some()),
+            (level, is_unknown),
+            "{environment:?}"
+        );
+    }
+}
+
+#[test]
 fn every_hour_has_a_file_of_its_own() {
     let bench = Bench::new();
     bench.logging(bench.options(), || {
@@ -508,6 +525,32 @@ fn a_pipe_that_nobody_reads_does_not_hold_the_start() {
     mkfifo(&bench.path("aws-kinesis-agent.log"));
     bench.logging(bench.options(), || say("one"));
     assert!(bench.read("fallback.log").ends_with("one\n"));
+}
+
+#[test]
+fn a_log_that_fails_for_another_reason_than_room_goes_to_the_fallback() {
+    let bench = Bench::new();
+    let pipe = bench.path("aws-kinesis-agent.log");
+    mkfifo(&pipe);
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK;
+    let reader =
+        rustix::fs::open(&pipe, flags, rustix::fs::Mode::empty()).expect("the pipe's other end");
+    bench.logging(bench.options(), || {
+        say("read");
+        drop(reader);
+        say("one");
+        say("two");
+    });
+    let fallback = bench.read("fallback.log");
+    let lines: Vec<&str> = fallback.lines().collect();
+    assert!(lines[0].contains("Broken pipe"), "{fallback}");
+    assert_eq!(
+        lines[1..]
+            .iter()
+            .map(|l| &l[l.len() - 3..])
+            .collect::<Vec<_>>(),
+        ["one", "two"]
+    );
 }
 
 #[test]
