@@ -202,6 +202,8 @@ impl Archive {
 
         let mut finished = match self.list() {
             Ok(finished) => finished,
+            // No folder, no finished files; whether the log can be written is not asked here.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return failures,
             Err(error) => {
                 fail(self.names.folder(), error);
                 return failures;
@@ -468,7 +470,12 @@ mod tests {
         write("aws-kinesis-agent-2026-11-21-03.log.gz.tmp", "half");
         write("notes.txt", "not ours");
 
-        let failures = archive(folder.path(), NO_LIMITS)
+        // The hour from 04:00 is there in both forms and is one file all the same.
+        let three_files = ArchiveLimits {
+            files_max: Some(3),
+            ..NO_LIMITS
+        };
+        let failures = archive(folder.path(), three_files)
             .sweep("2026-11-21T06:00:00Z".parse().expect("a time"));
 
         assert!(failures.is_empty(), "{failures:?}");
@@ -578,11 +585,14 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_gone_is_a_failure_and_no_more() {
+    fn a_folder_that_is_gone_holds_nothing_and_one_that_cannot_be_listed_is_a_failure() {
         let folder = tempfile::tempdir().expect("a folder");
-        let failures = archive(&folder.path().join("gone"), NO_LIMITS).sweep(Timestamp::UNIX_EPOCH);
+        let gone = archive(&folder.path().join("gone"), NO_LIMITS);
+        assert!(gone.sweep(Timestamp::UNIX_EPOCH).is_empty());
+        fs::write(folder.path().join("file"), "").expect("a file");
+        let failures = archive(&folder.path().join("file"), NO_LIMITS).sweep(Timestamp::UNIX_EPOCH);
         assert_eq!(failures.len(), 1);
-        assert_eq!(failures[0].error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(failures[0].error.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]
