@@ -1,1 +1,19 @@
 //! What users see: the log, metrics, status.
+//!
+//! - [`events`]: one function an event, which counts and logs it; the other rooms call these and nothing else
+//! - [`progress`]: the lines that say how far the agent is, in the reference's words
+//! - [`counters`]: what every flow has done so far
+//! - [`metrics`]: the metrics' names and units, statistic sets, and what waits to be published
+//! - [`cloudwatch`]: the task that publishes them
+//! - [`log`]: the reference's line format, its files and their rotation
+//! - [`repeats`]: a condition that repeats is said once and then counted
+//! - [`names`]: threads and loggers, each spelled once
+
+pub mod cloudwatch;
+pub mod counters;
+pub mod events;
+pub mod log;
+pub mod metrics;
+pub mod names;
+pub mod progress;
+pub mod repeats;

@@ -1,0 +1,429 @@
+//! What every flow has done since the start, as plain numbers that any thread may add to.
+//!
+//! Added to once a turn or once a call, never per record. No number orders another one: a snapshot taken while a call
+//! is counted may hold its records and not yet its bytes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config::{Config, Destination, FlowId};
+use crate::telemetry::metrics::Metrics;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that is what it was last set to.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a record was sent as it is, although it should have been processed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RawReason {
+    /// The record isn't what the option takes.
+    NotConvertible,
+    /// `ADDEC2METADATA` on something that isn't a JSON object.
+    NotAnObject,
+    /// `ADDEC2METADATA` where the instance metadata can't be had.
+    NoInstanceMetadata,
+    /// The option itself can't work, such as a delimiter that is no pattern.
+    BadOption,
+    /// A pattern gave up at its step limit.
+    PatternTooCostly,
+}
+
+impl RawReason {
+    pub const ALL: [RawReason; 5] = [
+        RawReason::NotConvertible,
+        RawReason::NotAnObject,
+        RawReason::NoInstanceMetadata,
+        RawReason::BadOption,
+        RawReason::PatternTooCostly,
+    ];
+
+    /// A word for names of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RawReason::NotConvertible => "not_convertible",
+            RawReason::NotAnObject => "not_an_object",
+            RawReason::NoInstanceMetadata => "no_instance_metadata",
+            RawReason::BadOption => "bad_option",
+            RawReason::PatternTooCostly => "pattern_too_costly",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// What one flow has done.
+#[derive(Debug)]
+pub struct FlowCounters {
+    flow: FlowId,
+    destination: Destination,
+    /// Where calls are recorded for CloudWatch; `None`: metrics are off.
+    metrics: Option<Arc<Metrics>>,
+    /// Records read and split.
+    pub records_parsed: Counter,
+    /// Their bytes in the file.
+    pub bytes_parsed: Counter,
+    /// Records that processing changed.
+    pub records_transformed: Counter,
+    /// Records that processing dropped.
+    pub records_skipped: Counter,
+    /// Records cut to the longest that the service takes.
+    pub records_truncated: Counter,
+    records_raw: [Counter; RawReason::ALL.len()],
+    /// Bytes known to be lost before they were read.
+    pub bytes_lost: Counter,
+    /// Records that the service accepted.
+    pub records_sent: Counter,
+    /// Their bytes of data.
+    pub bytes_sent: Counter,
+    /// Records that were given up because the service will never take them.
+    pub records_refused: Counter,
+    /// Calls made.
+    pub calls: Counter,
+    /// Records in those calls, each as often as it was tried.
+    pub send_attempts: Counter,
+    /// Records in those calls that were not accepted.
+    pub send_errors: Counter,
+    /// Calls that failed as a whole.
+    pub service_errors: Counter,
+    /// Records that were not accepted because the stream was over its limits.
+    pub throttled_records: Counter,
+    /// Bytes of followed files not yet read.
+    pub bytes_behind: Gauge,
+    /// Files followed.
+    pub files_followed: Gauge,
+    /// Files that match and are newer than those being read.
+    pub files_newer: Gauge,
+    /// Turns of the tailer that failed, since the last one that didn't.
+    pub processing_errors_in_a_row: Gauge,
+    last_error: Mutex<Option<Arc<str>>>,
+}
+
+impl FlowCounters {
+    /// `metrics` is where calls are recorded for CloudWatch; `None`: nowhere.
+    pub fn new(
+        flow: FlowId,
+        destination: Destination,
+        metrics: Option<Arc<Metrics>>,
+    ) -> FlowCounters {
+        FlowCounters {
+            flow,
+            destination,
+            metrics,
+            records_parsed: Counter::default(),
+            bytes_parsed: Counter::default(),
+            records_transformed: Counter::default(),
+            records_skipped: Counter::default(),
+            records_truncated: Counter::default(),
+            records_raw: Default::default(),
+            bytes_lost: Counter::default(),
+            records_sent: Counter::default(),
+            bytes_sent: Counter::default(),
+            records_refused: Counter::default(),
+            calls: Counter::default(),
+            send_attempts: Counter::default(),
+            send_errors: Counter::default(),
+            service_errors: Counter::default(),
+            throttled_records: Counter::default(),
+            bytes_behind: Gauge::default(),
+            files_followed: Gauge::default(),
+            files_newer: Gauge::default(),
+            processing_errors_in_a_row: Gauge::default(),
+            last_error: Mutex::new(None),
+        }
+    }
+
+    pub fn flow(&self) -> &FlowId {
+        &self.flow
+    }
+
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    pub fn metrics(&self) -> Option<&Metrics> {
+        self.metrics.as_deref()
+    }
+
+    /// Counts records that were sent as they are for `reason`.
+    pub fn add_raw(&self, reason: RawReason, n_records: u64) {
+        self.records_raw[reason.index()].add(n_records);
+    }
+
+    /// Remembers the newest error, for the status page.
+    pub fn set_last_error(&self, text: &str) {
+        *self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::from(text));
+    }
+
+    /// The numbers as they are now.
+    pub fn snapshot(&self) -> FlowSnapshot {
+        FlowSnapshot {
+            records_parsed: self.records_parsed.get(),
+            bytes_parsed: self.bytes_parsed.get(),
+            records_transformed: self.records_transformed.get(),
+            records_skipped: self.records_skipped.get(),
+            records_truncated: self.records_truncated.get(),
+            records_raw: std::array::from_fn(|i| self.records_raw[i].get()),
+            bytes_lost: self.bytes_lost.get(),
+            records_sent: self.records_sent.get(),
+            bytes_sent: self.bytes_sent.get(),
+            records_refused: self.records_refused.get(),
+            calls: self.calls.get(),
+            send_attempts: self.send_attempts.get(),
+            send_errors: self.send_errors.get(),
+            service_errors: self.service_errors.get(),
+            throttled_records: self.throttled_records.get(),
+            bytes_behind: self.bytes_behind.get(),
+            files_followed: self.files_followed.get(),
+            files_newer: self.files_newer.get(),
+            processing_errors_in_a_row: self.processing_errors_in_a_row.get(),
+            last_error: self
+                .last_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        }
+    }
+}
+
+/// [`FlowCounters`] at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FlowSnapshot {
+    pub records_parsed: u64,
+    pub bytes_parsed: u64,
+    pub records_transformed: u64,
+    pub records_skipped: u64,
+    pub records_truncated: u64,
+    /// In the order of [`RawReason::ALL`].
+    pub records_raw: [u64; RawReason::ALL.len()],
+    pub bytes_lost: u64,
+    pub records_sent: u64,
+    pub bytes_sent: u64,
+    pub records_refused: u64,
+    pub calls: u64,
+    pub send_attempts: u64,
+    pub send_errors: u64,
+    pub service_errors: u64,
+    pub throttled_records: u64,
+    pub bytes_behind: u64,
+    pub files_followed: u64,
+    pub files_newer: u64,
+    pub processing_errors_in_a_row: u64,
+    pub last_error: Option<Arc<str>>,
+}
+
+impl FlowSnapshot {
+    /// Records sent as they are, for whatever reason.
+    pub fn records_raw_total(&self) -> u64 {
+        self.records_raw.iter().sum()
+    }
+
+    /// Adds another flow's numbers; the error of the first flow that has one stays.
+    fn add(&mut self, other: &FlowSnapshot) {
+        self.records_parsed += other.records_parsed;
+        self.bytes_parsed += other.bytes_parsed;
+        self.records_transformed += other.records_transformed;
+        self.records_skipped += other.records_skipped;
+        self.records_truncated += other.records_truncated;
+        for (ours, theirs) in self.records_raw.iter_mut().zip(other.records_raw) {
+            *ours += theirs;
+        }
+        self.bytes_lost += other.bytes_lost;
+        self.records_sent += other.records_sent;
+        self.bytes_sent += other.bytes_sent;
+        self.records_refused += other.records_refused;
+        self.calls += other.calls;
+        self.send_attempts += other.send_attempts;
+        self.send_errors += other.send_errors;
+        self.service_errors += other.service_errors;
+        self.throttled_records += other.throttled_records;
+        self.bytes_behind += other.bytes_behind;
+        self.files_followed += other.files_followed;
+        self.files_newer += other.files_newer;
+        self.processing_errors_in_a_row += other.processing_errors_in_a_row;
+        if self.last_error.is_none() {
+            self.last_error.clone_from(&other.last_error);
+        }
+    }
+}
+
+/// What all flows have done.
+#[derive(Debug, Clone, Default)]
+pub struct AgentCounters {
+    /// In the order of the configuration.
+    pub flows: Vec<(FlowId, Arc<FlowCounters>)>,
+}
+
+impl AgentCounters {
+    /// Counters at zero for every flow of a configuration.
+    pub fn new(config: &Config, metrics: Option<&Arc<Metrics>>) -> AgentCounters {
+        AgentCounters {
+            flows: config
+                .flows
+                .iter()
+                .map(|flow| {
+                    let counters = FlowCounters::new(
+                        flow.id.clone(),
+                        flow.destination.clone(),
+                        metrics.cloned(),
+                    );
+                    (flow.id.clone(), Arc::new(counters))
+                })
+                .collect(),
+        }
+    }
+
+    /// The numbers as they are now.
+    pub fn snapshot(&self) -> AgentSnapshot {
+        AgentSnapshot {
+            flows: self
+                .flows
+                .iter()
+                .map(|(id, counters)| (id.clone(), counters.snapshot()))
+                .collect(),
+        }
+    }
+}
+
+/// [`AgentCounters`] at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentSnapshot {
+    pub flows: Vec<(FlowId, FlowSnapshot)>,
+}
+
+impl AgentSnapshot {
+    /// All flows together.
+    pub fn total(&self) -> FlowSnapshot {
+        let mut total = FlowSnapshot::default();
+        for (_, flow) in &self.flows {
+            total.add(flow);
+        }
+        total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counters(id: &str) -> Arc<FlowCounters> {
+        let destination = Destination::Kinesis("s".into());
+        Arc::new(FlowCounters::new(FlowId(id.into()), destination, None))
+    }
+
+    #[test]
+    fn the_agents_numbers_are_the_sums_of_its_flows() {
+        let (a, b) = (counters("a"), counters("b"));
+        for (flow, n) in [(&a, 1), (&b, 10)] {
+            for (counter, times) in [
+                (&flow.records_parsed, 1),
+                (&flow.bytes_parsed, 2),
+                (&flow.records_transformed, 3),
+                (&flow.records_skipped, 4),
+                (&flow.records_truncated, 5),
+                (&flow.bytes_lost, 6),
+                (&flow.records_sent, 7),
+                (&flow.bytes_sent, 8),
+                (&flow.records_refused, 9),
+                (&flow.calls, 10),
+                (&flow.send_attempts, 11),
+                (&flow.send_errors, 12),
+                (&flow.service_errors, 13),
+                (&flow.throttled_records, 14),
+            ] {
+                counter.add(n * times);
+            }
+            flow.bytes_behind.set(n * 15);
+            flow.files_followed.set(n * 16);
+            flow.files_newer.set(n * 17);
+            flow.processing_errors_in_a_row.add(n * 18);
+            for (i, reason) in RawReason::ALL.into_iter().enumerate() {
+                flow.add_raw(reason, n * (20 + i as u64));
+            }
+        }
+        b.set_last_error("why");
+        let agent = AgentCounters {
+            flows: vec![
+                (a.flow().clone(), Arc::clone(&a)),
+                (b.flow().clone(), Arc::clone(&b)),
+            ],
+        };
+        let snapshot = agent.snapshot();
+        assert_eq!(snapshot.flows[0].1.records_sent, 7);
+        assert_eq!(
+            snapshot.total(),
+            FlowSnapshot {
+                records_parsed: 11,
+                bytes_parsed: 22,
+                records_transformed: 33,
+                records_skipped: 44,
+                records_truncated: 55,
+                records_raw: [220, 231, 242, 253, 264],
+                bytes_lost: 66,
+                records_sent: 77,
+                bytes_sent: 88,
+                records_refused: 99,
+                calls: 110,
+                send_attempts: 121,
+                send_errors: 132,
+                service_errors: 143,
+                throttled_records: 154,
+                bytes_behind: 165,
+                files_followed: 176,
+                files_newer: 187,
+                processing_errors_in_a_row: 198,
+                last_error: Some("why".into()),
+            }
+        );
+        assert_eq!(snapshot.total().records_raw_total(), 1210);
+    }
+
+    #[test]
+    fn a_gauge_is_what_it_was_last_set_to() {
+        let flow = counters("a");
+        flow.bytes_behind.set(5);
+        flow.bytes_behind.set(3);
+        assert_eq!(flow.snapshot().bytes_behind, 3);
+    }
+
+    #[test]
+    fn the_newest_error_is_remembered() {
+        let flow = counters("a");
+        assert_eq!(flow.snapshot().last_error, None);
+        flow.set_last_error("one");
+        flow.set_last_error("two");
+        assert_eq!(flow.snapshot().last_error.as_deref(), Some("two"));
+    }
+}

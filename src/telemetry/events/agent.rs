@@ -1,0 +1,172 @@
+//! Events of the agent as a whole: start, status, stop, checkpoints, metrics.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tracing::Level;
+
+use super::{counted, say_due_repeats, say_once_a_minute};
+use crate::telemetry::counters::AgentCounters;
+use crate::telemetry::log::Entry;
+use crate::telemetry::metrics::Metric;
+use crate::telemetry::names;
+use crate::telemetry::progress::{self, MetricLines};
+
+/// Says the status of all flows and of the agent, and what repeated meanwhile; called each status period and at the end.
+pub fn status(counters: &AgentCounters, uptime: Duration, lines: MetricLines) {
+    for (_, flow) in &counters.flows {
+        if let Some(metrics) = flow.metrics() {
+            let errors = flow.processing_errors_in_a_row.get();
+            metrics.record(
+                Metric::ConsecutiveProcessingErrors,
+                flow.destination(),
+                errors,
+            );
+        }
+    }
+    for entry in progress::status(&counters.snapshot(), uptime, lines) {
+        entry.emit();
+    }
+    say_due_repeats();
+}
+
+/// The stop signal came and the time for sends in flight is over. WARN: what is left is sent after the next start.
+pub fn stopped_with_unsent(n_records: u64, waited: Duration) {
+    let message = format!(
+        "Agent: {} still unsent after {} ms (shutdownTimeoutMillis); the checkpoints say so, they are sent after the \
+         next start",
+        counted(n_records, "record"),
+        waited.as_millis()
+    );
+    Entry::new(Level::WARN, names::THREAD_STOPPING, names::AGENT, message).emit();
+}
+
+/// A flow's thread or task ended by a panic. ERROR: the flow stands still until the agent is started again.
+pub fn flow_died(flow: &str, what: &str) {
+    let message = format!(
+        "Agent: the flow {flow} ended by a defect of the agent: {what}; its files are not read until the agent is \
+         started again; nothing is lost; please report it"
+    );
+    Entry::new(
+        Level::ERROR,
+        names::THREAD_AGENT_METRICS,
+        names::AGENT,
+        message,
+    )
+    .emit();
+}
+
+/// Calls have no region. ERROR: nothing can be sent.
+pub fn region_missing(service: &str, key: &str) {
+    let message =
+        format!("no region for {service}: set {key} in agent.json, or AWS_REGION for the service");
+    Entry::new(Level::ERROR, names::THREAD_MAIN, names::AWS, message).emit();
+}
+
+/// The region comes from a variable that the reference doesn't read. WARN: it would not start there.
+pub fn region_from_default_variable(region: &str) {
+    let message = format!(
+        "the region {region} is that of AWS_DEFAULT_REGION, which is asked last of all; set AWS_REGION or kinesis.region"
+    );
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AWS, message).emit();
+}
+
+/// A service is called in another region than the host's, as the reference does it. WARN: it may not be meant.
+pub fn region_differs(service: &str, region: &str, host_region: &str, key: &str) {
+    let message = format!(
+        "{service} is called in {region}, as no endpoint is set, while this host is in {host_region}; set {key} to \
+         say which is meant"
+    );
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AWS, message).emit();
+}
+
+/// Checkpoints can't be written. ERROR: a restart would send again what was sent since.
+pub fn checkpoints_unwritable(path: &Path, error: &dyn std::fmt::Display) {
+    let message = format!(
+        "can't write the checkpoints {}: {error}; let the agent's user write there, or make room; records go on being \
+         sent, and are sent again if the agent restarts before this is mended",
+        path.display()
+    );
+    let entry = Entry::new(
+        Level::ERROR,
+        names::THREAD_MAIN,
+        names::CHECKPOINTS,
+        message,
+    );
+    say_once_a_minute(&path.to_string_lossy(), "checkpoints_unwritable", entry);
+}
+
+/// Checkpoints can be written again. INFO.
+pub fn checkpoints_writable_again(path: &Path) {
+    let message = format!("the checkpoints {} are written again", path.display());
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
+}
+
+/// Rows of another database were taken over. INFO.
+pub fn checkpoints_taken_over(from: &Path, to: &Path, n_rows: usize) {
+    let message = format!(
+        "took over {} from {} into {}",
+        counted(n_rows as u64, "checkpoint"),
+        from.display(),
+        to.display()
+    );
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
+}
+
+/// Metrics arrived in CloudWatch. INFO, in the reference's words.
+pub fn metrics_published(n_data: usize) {
+    let message = format!("Successfully published {n_data} datums.");
+    Entry::new(
+        Level::INFO,
+        names::THREAD_METRICS_PUBLISHER,
+        names::METRICS_PUBLISHER,
+        message,
+    )
+    .emit();
+}
+
+/// A call to CloudWatch failed. WARN: records go on being sent.
+pub fn metrics_not_published(namespace: &str, n_data: usize, error: &str) {
+    let message = format!(
+        "could not publish {} to CloudWatch namespace {namespace}: {error}; records are not affected; allow cloudwatch:PutMetricData, check \
+         cloudwatch.endpoint, or set cloudwatch.emitMetrics to false",
+        counted(n_data as u64, "datum")
+    );
+    let entry = Entry::new(
+        Level::WARN,
+        names::THREAD_METRICS_PUBLISHER,
+        names::METRICS_PUBLISHER,
+        message,
+    );
+    say_once_a_minute(namespace, "metrics_not_published", entry);
+}
+
+/// Metrics were given up. WARN: records are not affected.
+pub fn metrics_dropped(namespace: &str, n_data: usize, why: &str) {
+    let message = format!(
+        "{} for CloudWatch namespace {namespace} dropped: {why}",
+        counted(n_data as u64, "datum")
+    );
+    let entry = Entry::new(
+        Level::WARN,
+        names::THREAD_METRICS_PUBLISHER,
+        names::METRICS_PUBLISHER,
+        message,
+    );
+    say_once_a_minute(namespace, "metrics_dropped", entry);
+}
+
+/// The agent ends and CloudWatch didn't answer in time. DEBUG.
+pub fn metrics_unpublished_at_end(n_data: usize) {
+    let message = format!(
+        "{} for CloudWatch not published at the end",
+        counted(n_data as u64, "datum")
+    );
+    Entry::new(
+        Level::DEBUG,
+        names::THREAD_METRICS_PUBLISHER,
+        names::METRICS_PUBLISHER,
+        message,
+    )
+    .emit();
+}

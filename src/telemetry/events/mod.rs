@@ -1,0 +1,70 @@
+//! One function an event: it counts what happened and says it, at the level of its consequence.
+//!
+//! ERROR: data is being lost or somebody must act. WARN: odd, recovered, nothing lost. INFO: what the operator did has
+//! worked. DEBUG: for us. Every text has what, where, why and what to do. A condition that repeats is said once and then
+//! counted ([`repeats`](crate::telemetry::repeats)). None of these is called per record, but for records that can't be
+//! sent as they are.
+
+mod agent;
+mod publish;
+mod tail;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use tracing::Level;
+
+pub use self::agent::*;
+pub use self::publish::*;
+pub use self::tail::*;
+use crate::telemetry::counters::FlowCounters;
+use crate::telemetry::log::Entry;
+use crate::telemetry::names;
+use crate::telemetry::repeats::Repeats;
+
+static REPEATS: Mutex<Repeats> = Mutex::new(Repeats::new());
+
+/// Says an entry unless its condition (`scope`, `kind`) was said within the last minute; then it is counted.
+fn say_once_a_minute(scope: &str, kind: &'static str, entry: Entry) {
+    let entry = {
+        let mut repeats = REPEATS.lock().unwrap_or_else(PoisonError::into_inner);
+        repeats.note(scope, kind, entry, Instant::now())
+    };
+    if let Some(entry) = entry {
+        entry.emit();
+    }
+}
+
+/// Says how often conditions held that were not said lately; called with the status lines.
+fn say_due_repeats() {
+    let due = {
+        let mut repeats = REPEATS.lock().unwrap_or_else(PoisonError::into_inner);
+        repeats.due(Instant::now())
+    };
+    due.iter().for_each(Entry::emit);
+}
+
+fn tailer_says(flow: &FlowCounters, level: Level, message: &str) -> Entry {
+    let id = flow.flow();
+    let message = format!("FileTailer[{id}]: {message}");
+    Entry::new(level, names::tailer_thread(id), names::FILE_TAILER, message)
+}
+
+fn publisher_says(flow: &FlowCounters, level: Level, message: &str) -> Entry {
+    let id = flow.flow();
+    let message = format!("Publisher[{id}]: {message}");
+    Entry::new(
+        level,
+        names::publisher_thread(id),
+        names::PUBLISHER,
+        message,
+    )
+}
+
+/// `1 record`, `2 records`
+fn counted(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests;

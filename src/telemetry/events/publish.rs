@@ -1,0 +1,235 @@
+//! Events of the sending side.
+
+use std::time::Duration;
+
+use tracing::Level;
+
+use super::{counted, publisher_says, say_once_a_minute};
+use crate::config::Destination;
+use crate::telemetry::counters::FlowCounters;
+use crate::telemetry::metrics::Call;
+
+/// A call that the service answered, whatever it said of each record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BatchSent<'a> {
+    /// Records in the call.
+    pub records: u64,
+    /// Those that are to be tried again.
+    pub records_failed: u64,
+    /// Those of them for which the stream was over its limits.
+    pub records_throttled: u64,
+    /// Bytes of data of the accepted ones.
+    pub bytes: u64,
+    /// Calls made for this batch so far, this one included.
+    pub attempts: u32,
+    pub latency: Duration,
+    /// What the service says of the first record that failed.
+    pub error: Option<&'a str>,
+}
+
+/// A call that failed as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchFailed<'a> {
+    /// Records in the call.
+    pub records: u64,
+    /// Calls made for this batch so far, this one included.
+    pub attempts: u32,
+    pub latency: Duration,
+    /// The service's or the connection's words.
+    pub error: &'a str,
+    /// The stream or the account was over its limits: all records count as throttled.
+    pub throttled: bool,
+    /// When the flow tries again.
+    pub next_try_in: Duration,
+}
+
+/// A call was answered. Counted; DEBUG, and WARN once a minute for records that failed: they are sent again.
+pub fn batch_sent(flow: &FlowCounters, sent: &BatchSent<'_>) {
+    let records_accepted = sent.records.saturating_sub(sent.records_failed);
+    flow.calls.add(1);
+    flow.send_attempts.add(sent.records);
+    flow.send_errors.add(sent.records_failed);
+    flow.throttled_records.add(sent.records_throttled);
+    flow.records_sent.add(records_accepted);
+    flow.bytes_sent.add(sent.bytes);
+    record_call(
+        flow,
+        Call {
+            records: sent.records,
+            records_failed: sent.records_failed,
+            bytes_sent: sent.bytes,
+            is_service_error: false,
+        },
+    );
+    if tracing::enabled!(Level::DEBUG) {
+        let text = format!(
+            "{records_accepted} of {} accepted ({} bytes, attempt {}, {} ms)",
+            counted(sent.records, "record"),
+            sent.bytes,
+            sent.attempts,
+            sent.latency.as_millis()
+        );
+        publisher_says(flow, Level::DEBUG, &text).emit();
+    }
+    if sent.records_throttled > 0 {
+        let text = format!(
+            "{} is over its limits: {} of {} throttled; what failed is sent again, and reading slows down to what it takes; \
+             raise its capacity if it stays so",
+            flow.destination(),
+            sent.records_throttled,
+            counted(sent.records, "record")
+        );
+        say_once_a_minute(
+            &flow.flow().0,
+            "throttled",
+            publisher_says(flow, Level::WARN, &text),
+        );
+    } else if sent.records_failed > 0 {
+        let text = format!(
+            "{} did not take {} of {}: {}; what failed is sent again",
+            flow.destination(),
+            sent.records_failed,
+            counted(sent.records, "record"),
+            sent.error.unwrap_or("without a reason")
+        );
+        flow.set_last_error(&text);
+        say_once_a_minute(
+            &flow.flow().0,
+            "records_failed",
+            publisher_says(flow, Level::WARN, &text),
+        );
+    }
+}
+
+/// A call failed as a whole and is made again. Counted; WARN: nothing is lost.
+///
+/// Where the cause is known the caller says it too, with [`destination_missing`] and those beside it.
+pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
+    flow.calls.add(1);
+    flow.send_attempts.add(failed.records);
+    flow.send_errors.add(failed.records);
+    flow.service_errors.add(1);
+    if failed.throttled {
+        flow.throttled_records.add(failed.records);
+    }
+    record_call(
+        flow,
+        Call {
+            records: failed.records,
+            records_failed: failed.records,
+            bytes_sent: 0,
+            is_service_error: true,
+        },
+    );
+    let text = format!(
+        "a call with {} to {} failed: {}; attempt {} took {} ms, the next one is in {} ms; nothing is lost",
+        counted(failed.records, "record"),
+        flow.destination(),
+        failed.error,
+        failed.attempts,
+        failed.latency.as_millis(),
+        failed.next_try_in.as_millis()
+    );
+    flow.set_last_error(&text);
+    say_once_a_minute(
+        &flow.flow().0,
+        "batch_failed",
+        publisher_says(flow, Level::WARN, &text),
+    );
+}
+
+/// Records that the service will never take were given up. ERROR: this is lost data.
+pub fn records_refused(flow: &FlowCounters, n_records: u64, error: &str) {
+    flow.records_refused.add(n_records);
+    let text = format!(
+        "{} refused {} for good: {error}; dropped",
+        flow.destination(),
+        counted(n_records, "record")
+    );
+    flow.set_last_error(&text);
+    say_once_a_minute(
+        &flow.flow().0,
+        "records_refused",
+        publisher_says(flow, Level::ERROR, &text),
+    );
+}
+
+/// The stream doesn't exist. ERROR: somebody must act; records wait.
+pub fn destination_missing(flow: &FlowCounters, region: &str) {
+    let text = format!(
+        "{} does not exist in region {region} of this account; create it, or correct its name, its region or the \
+         account; records wait until it is there",
+        flow.destination()
+    );
+    must_act(flow, "destination_missing", &text);
+}
+
+/// The credentials are good and not enough. ERROR: somebody must act; records wait.
+pub fn access_denied(flow: &FlowCounters, error: &str) {
+    let action = match flow.destination() {
+        Destination::Kinesis(_) => "kinesis:PutRecords",
+        Destination::Firehose(_) => "firehose:PutRecordBatch",
+    };
+    let text = format!(
+        "no permission to send to {}: {error}; allow {action} on it for the agent's role or user; records wait",
+        flow.destination()
+    );
+    must_act(flow, "access_denied", &text);
+}
+
+/// No credentials can be found. ERROR: somebody must act; records wait.
+pub fn no_credentials(flow: &FlowCounters, error: &str) {
+    let text = format!(
+        "no AWS credentials: {error}; give the instance or container a role, or set AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY for the service, or awsAccessKeyId and awsSecretAccessKey in agent.json; records wait"
+    );
+    must_act(flow, "no_credentials", &text);
+}
+
+/// The service doesn't know the credentials or their signature. ERROR: somebody must act; records wait.
+pub fn credentials_refused(flow: &FlowCounters, error: &str) {
+    let text = format!(
+        "the credentials are refused: {error}; renew them, and check that the host's clock is right and that they \
+         belong to the region's partition; records wait"
+    );
+    must_act(flow, "credentials_refused", &text);
+}
+
+/// Nothing answers at the endpoint. ERROR: somebody must act if it stays so; records wait.
+pub fn connection_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
+    let text = format!(
+        "can't connect to {endpoint}: {error}; check the endpoint, the host's name service, routes, security groups \
+         and proxy; records wait"
+    );
+    must_act(flow, "connection_refused", &text);
+}
+
+/// A certificate isn't trusted. ERROR: somebody must act; records wait.
+pub fn certificate_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
+    let text = format!(
+        "the certificate of {endpoint} is not trusted: {error}; add its authority to the host's certificates, or \
+         correct the endpoint; records wait"
+    );
+    must_act(flow, "certificate_refused", &text);
+}
+
+/// Bodies to an endpoint are written in another form from now on. INFO.
+pub fn wire_changed(flow: &FlowCounters, endpoint: &str, from: &str, to: &str) {
+    let text = format!("{endpoint} does not take {from}; bodies to it are {to} from now on");
+    publisher_says(flow, Level::INFO, &text).emit();
+}
+
+fn must_act(flow: &FlowCounters, kind: &'static str, text: &str) {
+    flow.set_last_error(text);
+    say_once_a_minute(
+        &flow.flow().0,
+        kind,
+        publisher_says(flow, Level::ERROR, text),
+    );
+}
+
+fn record_call(flow: &FlowCounters, call: Call) {
+    if let Some(metrics) = flow.metrics() {
+        metrics.record_call(flow.destination(), call);
+    }
+}

@@ -1,0 +1,602 @@
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use super::*;
+use crate::config::{Destination, FlowId};
+use crate::telemetry::counters::{AgentCounters, FlowSnapshot, RawReason};
+use crate::telemetry::metrics::{Metric, Metrics};
+use crate::telemetry::progress::MetricLines;
+
+/// A layer that keeps `(THREAD) [LEVEL] MESSAGE` of every event.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<Vec<String>>>);
+
+#[derive(Default)]
+struct Parts {
+    thread: String,
+    message: String,
+}
+
+impl Visit for Parts {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "thread" => self.thread = value.to_owned(),
+            "message" => self.message = value.to_owned(),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Heard {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut parts = Parts::default();
+        event.record(&mut parts);
+        let line = format!(
+            "({}) [{}] {}",
+            parts.thread,
+            event.metadata().level(),
+            parts.message
+        );
+        self.0.lock().expect("no panic elsewhere").push(line);
+    }
+}
+
+/// What `act` says.
+fn heard(act: impl FnOnce()) -> Vec<String> {
+    let heard = Heard::default();
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(heard.clone()), act);
+    std::mem::take(&mut *heard.0.lock().expect("no panic elsewhere"))
+}
+
+/// A flow with a name of its test's own: what repeats is remembered for the whole program.
+fn flow(name: &str) -> FlowCounters {
+    FlowCounters::new(FlowId(name.into()), Destination::Kinesis("s".into()), None)
+}
+
+#[test]
+fn events_of_the_reading_side_say_what_where_why_and_what_to_do() {
+    type Act = fn(&FlowCounters);
+    let table: [(&str, Act, &[&str]); 18] = [
+        (
+            "kinesis:r1",
+            |f| file_opened(f, Path::new("/l/a.log"), Opened::AtStart),
+            &[
+                "(FileTailer[kinesis:r1]) [INFO] KinesisParser[kinesis:r1]: Opening /l/a.log for parsing.",
+                "(FileTailer[kinesis:r1]) [DEBUG] FileTailer[kinesis:r1]: /l/a.log is read from its beginning",
+            ],
+        ),
+        (
+            "fh:r2",
+            |f| file_opened(f, Path::new("/l/a.log"), Opened::AtEnd { offset: 7 }),
+            &[
+                "(FileTailer[fh:r2]) [INFO] FirehoseParser[fh:r2]: Opening /l/a.log for parsing.",
+                "(FileTailer[fh:r2]) [DEBUG] FileTailer[fh:r2]: /l/a.log is read from offset 7, after its last \
+                 complete line",
+            ],
+        ),
+        (
+            "kinesis:r3",
+            |f| file_opened(f, Path::new("/l/a.log"), Opened::AtCheckpoint { offset: 8 }),
+            &[
+                "(FileTailer[kinesis:r3]) [INFO] KinesisParser[kinesis:r3]: Opening /l/a.log for parsing.",
+                "(FileTailer[kinesis:r3]) [DEBUG] FileTailer[kinesis:r3]: /l/a.log is read from offset 8, as the \
+                 checkpoint says",
+            ],
+        ),
+        (
+            "kinesis:r4",
+            |f| file_opened(f, Path::new("/l/a.log.1"), Opened::Renamed),
+            &[
+                "(FileTailer[kinesis:r4]) [INFO] KinesisParser[kinesis:r4]: Continuing to parse /l/a.log.1.",
+            ],
+        ),
+        (
+            "r5",
+            |f| file_finished(f, Path::new("/l/a.log"), 9),
+            &["(FileTailer[r5]) [DEBUG] FileTailer[r5]: /l/a.log is finished at offset 9"],
+        ),
+        (
+            "r6",
+            |f| file_truncated(f, Path::new("/l/a.log"), 10, 0),
+            &[
+                "(FileTailer[r6]) [INFO] FileTailer[r6]: /l/a.log was truncated from 10 to 0 bytes; it is read from its \
+               beginning",
+            ],
+        ),
+        (
+            "r7",
+            |f| {
+                file_unreadable(
+                    f,
+                    Path::new("/l/a.log"),
+                    &io::ErrorKind::PermissionDenied.into(),
+                )
+            },
+            &[
+                "(FileTailer[r7]) [ERROR] FileTailer[r7]: can't read /l/a.log: permission denied; let the agent's user \
+               read it and enter the directories above it",
+            ],
+        ),
+        (
+            "r8",
+            |f| file_unreadable(f, Path::new("/l/a.log"), &io::ErrorKind::NotFound.into()),
+            &[
+                "(FileTailer[r8]) [WARN] FileTailer[r8]: can't read /l/a.log: entity not found; if it was renamed it is \
+               read under its new name, as far as that matches filePattern",
+            ],
+        ),
+        (
+            "r9",
+            |f| file_unreadable(f, Path::new("/l/a.log"), &io::Error::from_raw_os_error(5)),
+            &[
+                "(FileTailer[r9]) [ERROR] FileTailer[r9]: can't read /l/a.log: Input/output error (os error 5); it is \
+               tried again; if it stays so look at the disk",
+            ],
+        ),
+        (
+            "r10",
+            pattern_matches_nothing,
+            &[
+                "(FileTailer[r10]) [WARN] FileTailer[r10]: no file matches filePattern; if there should be one check \
+               the pattern, and that names do not end in .gz, .bz2 or .zip; files that appear later are read from \
+               their beginning",
+            ],
+        ),
+        (
+            "r11",
+            |f| directory_missing(f, Path::new("/l")),
+            &[
+                "(FileTailer[r11]) [WARN] FileTailer[r11]: the directory /l does not exist; create it or correct \
+               filePattern; until then there is nothing to read",
+            ],
+        ),
+        (
+            "r12",
+            |f| directory_unreadable(f, Path::new("/l"), &io::ErrorKind::PermissionDenied.into()),
+            &[
+                "(FileTailer[r12]) [ERROR] FileTailer[r12]: can't list the directory /l: permission denied; let the \
+               agent's user read and enter it; files in it are not found",
+            ],
+        ),
+        (
+            "r13",
+            |f| {
+                bytes_lost(
+                    f,
+                    Path::new("/l/a.log"),
+                    &(5..15),
+                    "it was truncated before they were read",
+                )
+            },
+            &[
+                "(FileTailer[r13]) [ERROR] FileTailer[r13]: 10 bytes of /l/a.log are lost, from offset 5 to 15: it was \
+               truncated before they were read",
+            ],
+        ),
+        (
+            "r14",
+            |f| record_truncated(f, Path::new("/l/a.log"), 5, 2_000_000, 1_048_560),
+            &[
+                "(FileTailer[r14]) [WARN] FileTailer[r14]: the record at offset 5 of /l/a.log has 2000000 bytes, more \
+               than Kinesis stream s takes; its first 1048560 bytes are sent, truncatedRecordTerminator at their end, \
+               and the rest is dropped",
+            ],
+        ),
+        (
+            "r15",
+            |f| records_raw(f, RawReason::NotAnObject, 1, "expected `{`"),
+            &[
+                "(FileTailer[r15]) [WARN] FileTailer[r15]: 1 record sent unprocessed: ADDEC2METADATA takes JSON objects \
+               alone (expected `{`); convert them first, with CSVTOJSON or LOGTOJSON before it",
+            ],
+        ),
+        (
+            "r16",
+            |f| records_raw(f, RawReason::NotAnObject, 0, "none"),
+            &[],
+        ),
+        (
+            "r17",
+            |f| turn_failed(f, &"no such device"),
+            &[
+                "(FileTailer[r17]) [ERROR] FileTailer[r17]: can't go on reading: no such device; nothing is lost, it is \
+               tried again",
+            ],
+        ),
+        ("r18", |f| turn_done(f, &Turn::default()), &[]),
+    ];
+    for (id, act, expected) in table {
+        let flow = flow(id);
+        assert_eq!(heard(|| act(&flow)), expected, "{id}");
+    }
+}
+
+#[test]
+fn events_of_the_sending_side_say_what_where_why_and_what_to_do() {
+    type Act = fn(&FlowCounters);
+    let table: [(&str, Act, &[&str]); 13] = [
+        (
+            "s1",
+            |f| {
+                batch_sent(
+                    f,
+                    &BatchSent {
+                        records: 500,
+                        bytes: 9000,
+                        attempts: 1,
+                        latency: Duration::from_millis(12),
+                        ..BatchSent::default()
+                    },
+                );
+            },
+            &[
+                "(Publisher[s1]) [DEBUG] Publisher[s1]: 500 of 500 records accepted (9000 bytes, attempt 1, 12 ms)",
+            ],
+        ),
+        (
+            "s2",
+            |f| {
+                batch_sent(
+                    f,
+                    &BatchSent {
+                        records: 10,
+                        records_failed: 4,
+                        records_throttled: 3,
+                        bytes: 60,
+                        attempts: 2,
+                        ..BatchSent::default()
+                    },
+                );
+            },
+            &[
+                "(Publisher[s2]) [DEBUG] Publisher[s2]: 6 of 10 records accepted (60 bytes, attempt 2, 0 ms)",
+                "(Publisher[s2]) [WARN] Publisher[s2]: Kinesis stream s is over its limits: 3 of 10 records \
+                 throttled; what failed is sent again, and reading slows down to what it takes; raise its capacity if it \
+                 stays so",
+            ],
+        ),
+        (
+            "s3",
+            |f| {
+                batch_sent(
+                    f,
+                    &BatchSent {
+                        records: 1,
+                        records_failed: 1,
+                        attempts: 1,
+                        error: Some("InternalFailure: try later"),
+                        ..BatchSent::default()
+                    },
+                );
+            },
+            &[
+                "(Publisher[s3]) [DEBUG] Publisher[s3]: 0 of 1 record accepted (0 bytes, attempt 1, 0 ms)",
+                "(Publisher[s3]) [WARN] Publisher[s3]: Kinesis stream s did not take 1 of 1 record: InternalFailure: \
+                 try later; what failed is sent again",
+            ],
+        ),
+        (
+            "s4",
+            |f| {
+                batch_failed(
+                    f,
+                    &BatchFailed {
+                        records: 7,
+                        attempts: 3,
+                        latency: Duration::from_millis(40),
+                        error: "500 InternalFailure",
+                        throttled: false,
+                        next_try_in: Duration::from_millis(400),
+                    },
+                );
+            },
+            &[
+                "(Publisher[s4]) [WARN] Publisher[s4]: a call with 7 records to Kinesis stream s failed: 500 \
+               InternalFailure; attempt 3 took 40 ms, the next one is in 400 ms; nothing is lost",
+            ],
+        ),
+        (
+            "s5",
+            |f| records_refused(f, 2, "ValidationException: too long"),
+            &[
+                "(Publisher[s5]) [ERROR] Publisher[s5]: Kinesis stream s refused 2 records for good: \
+               ValidationException: too long; dropped",
+            ],
+        ),
+        (
+            "s6",
+            |f| destination_missing(f, "eu-west-1"),
+            &[
+                "(Publisher[s6]) [ERROR] Publisher[s6]: Kinesis stream s does not exist in region eu-west-1 of this \
+               account; create it, or correct its name, its region or the account; records wait until it is there",
+            ],
+        ),
+        (
+            "s7",
+            |f| access_denied(f, "AccessDeniedException"),
+            &[
+                "(Publisher[s7]) [ERROR] Publisher[s7]: no permission to send to Kinesis stream s: \
+               AccessDeniedException; allow kinesis:PutRecords on it for the agent's role or user; records wait",
+            ],
+        ),
+        (
+            "s8",
+            |f| no_credentials(f, "nothing in the chain"),
+            &[
+                "(Publisher[s8]) [ERROR] Publisher[s8]: no AWS credentials: nothing in the chain; give the instance or \
+               container a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the service, or \
+               awsAccessKeyId and awsSecretAccessKey in agent.json; records wait",
+            ],
+        ),
+        (
+            "s9",
+            |f| credentials_refused(f, "ExpiredTokenException"),
+            &[
+                "(Publisher[s9]) [ERROR] Publisher[s9]: the credentials are refused: ExpiredTokenException; renew them, \
+               and check that the host's clock is right and that they belong to the region's partition; records wait",
+            ],
+        ),
+        (
+            "s10",
+            |f| connection_refused(f, "https://k", "refused"),
+            &[
+                "(Publisher[s10]) [ERROR] Publisher[s10]: can't connect to https://k: refused; check the endpoint, the \
+               host's name service, routes, security groups and proxy; records wait",
+            ],
+        ),
+        (
+            "s11",
+            |f| certificate_refused(f, "https://k", "unknown issuer"),
+            &[
+                "(Publisher[s11]) [ERROR] Publisher[s11]: the certificate of https://k is not trusted: unknown issuer; \
+               add its authority to the host's certificates, or correct the endpoint; records wait",
+            ],
+        ),
+        (
+            "s12",
+            |f| wire_changed(f, "https://k", "CBOR", "JSON"),
+            &[
+                "(Publisher[s12]) [INFO] Publisher[s12]: https://k does not take CBOR; bodies to it are JSON from now on",
+            ],
+        ),
+        (
+            "s13",
+            |f| {
+                for _ in 0..3 {
+                    no_credentials(f, "x");
+                }
+            },
+            &[
+                "(Publisher[s13]) [ERROR] Publisher[s13]: no AWS credentials: x; give the instance or container a role, \
+               or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the service, or awsAccessKeyId and \
+               awsSecretAccessKey in agent.json; records wait",
+            ],
+        ),
+    ];
+    for (id, act, expected) in table {
+        let flow = flow(id);
+        assert_eq!(heard(|| act(&flow)), expected, "{id}");
+    }
+}
+
+#[test]
+fn permissions_are_those_of_the_destination() {
+    let destination = Destination::Firehose("d".into());
+    let flow = FlowCounters::new(FlowId("p1".into()), destination, None);
+    let said = heard(|| access_denied(&flow, "no"));
+    assert!(
+        said[0].contains("Firehose delivery stream d: no; allow firehose:PutRecordBatch"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn events_of_the_agent_say_what_where_why_and_what_to_do() {
+    type Act = fn();
+    let table: [(Act, &str); 12] = [
+        (
+            || stopped_with_unsent(1, Duration::from_secs(10)),
+            "(Agent STOPPING) [WARN] Agent: 1 record still unsent after 10000 ms (shutdownTimeoutMillis); the \
+             checkpoints say so, they are sent after the next start",
+        ),
+        (
+            || flow_died("kinesis:s:/l/*", "index out of bounds"),
+            "(Agent.MetricsEmitter RUNNING) [ERROR] Agent: the flow kinesis:s:/l/* ended by a defect of the agent: \
+             index out of bounds; its files are not read until the agent is started again; nothing is lost; please \
+             report it",
+        ),
+        (
+            || region_missing("Kinesis", "kinesis.region"),
+            "(main) [ERROR] no region for Kinesis: set kinesis.region in agent.json, or AWS_REGION for the service",
+        ),
+        (
+            || region_from_default_variable("eu-west-1"),
+            "(main) [WARN] the region eu-west-1 is that of AWS_DEFAULT_REGION, which is asked last of all; set \
+             AWS_REGION or kinesis.region",
+        ),
+        (
+            || region_differs("Firehose", "us-east-1", "eu-west-1", "firehose.region"),
+            "(main) [WARN] Firehose is called in us-east-1, as no endpoint is set, while this host is in eu-west-1; \
+             set firehose.region to say which is meant",
+        ),
+        (
+            || checkpoints_unwritable(Path::new("/c"), &"disk full"),
+            "(main) [ERROR] can't write the checkpoints /c: disk full; let the agent's user write there, or make \
+             room; records go on being sent, and are sent again if the agent restarts before this is mended",
+        ),
+        (
+            || checkpoints_writable_again(Path::new("/c")),
+            "(main) [INFO] the checkpoints /c are written again",
+        ),
+        (
+            || checkpoints_taken_over(Path::new("/old"), Path::new("/new"), 2),
+            "(main) [INFO] took over 2 checkpoints from /old into /new",
+        ),
+        (
+            || metrics_published(13),
+            "(cw-metrics-publisher) [INFO] Successfully published 13 datums.",
+        ),
+        (
+            || metrics_not_published("Namespace1", 1, "AccessDenied"),
+            "(cw-metrics-publisher) [WARN] could not publish 1 datum to CloudWatch namespace Namespace1: AccessDenied; records are not \
+             affected; allow cloudwatch:PutMetricData, check cloudwatch.endpoint, or set cloudwatch.emitMetrics to \
+             false",
+        ),
+        (
+            || metrics_dropped("Namespace1", 2, "too many wait"),
+            "(cw-metrics-publisher) [WARN] 2 datums for CloudWatch namespace Namespace1 dropped: too many wait",
+        ),
+        (
+            || metrics_unpublished_at_end(3),
+            "(cw-metrics-publisher) [DEBUG] 3 datums for CloudWatch not published at the end",
+        ),
+    ];
+    for (act, expected) in table {
+        assert_eq!(heard(act), [expected]);
+    }
+}
+
+#[test]
+fn events_are_counted() {
+    let flow = flow("c1");
+    heard(|| {
+        turn_failed(&flow, &"x");
+        turn_failed(&flow, &"x");
+        let failed_in_a_row = flow.snapshot().processing_errors_in_a_row;
+        assert_eq!(failed_in_a_row, 2);
+        turn_done(
+            &flow,
+            &Turn {
+                records_parsed: 100,
+                bytes_parsed: 2000,
+                records_transformed: 90,
+                records_skipped: 5,
+            },
+        );
+        stands_at(
+            &flow,
+            &Standing {
+                bytes_behind: 11,
+                files_followed: 2,
+                files_newer: 1,
+            },
+        );
+        records_raw(&flow, RawReason::NotConvertible, 3, "x");
+        records_raw(&flow, RawReason::PatternTooCostly, 4, "x");
+        record_truncated(&flow, Path::new("/a"), 0, 10, 5);
+        bytes_lost(&flow, Path::new("/a"), &(3..10), "x");
+        batch_sent(
+            &flow,
+            &BatchSent {
+                records: 50,
+                records_failed: 10,
+                records_throttled: 9,
+                bytes: 400,
+                attempts: 1,
+                ..BatchSent::default()
+            },
+        );
+        batch_failed(
+            &flow,
+            &BatchFailed {
+                records: 10,
+                attempts: 2,
+                latency: Duration::ZERO,
+                error: "ProvisionedThroughputExceededException",
+                throttled: true,
+                next_try_in: Duration::ZERO,
+            },
+        );
+        records_refused(&flow, 2, "the last error");
+    });
+    assert_eq!(
+        flow.snapshot(),
+        FlowSnapshot {
+            records_parsed: 100,
+            bytes_parsed: 2000,
+            records_transformed: 90,
+            records_skipped: 5,
+            records_truncated: 1,
+            records_raw: [3, 0, 0, 0, 4],
+            bytes_lost: 7,
+            records_sent: 40,
+            bytes_sent: 400,
+            records_refused: 2,
+            calls: 2,
+            send_attempts: 60,
+            send_errors: 20,
+            service_errors: 1,
+            throttled_records: 19,
+            bytes_behind: 11,
+            files_followed: 2,
+            files_newer: 1,
+            processing_errors_in_a_row: 0,
+            last_error: Some(
+                "Kinesis stream s refused 2 records for good: the last error; dropped".into()
+            ),
+        }
+    );
+}
+
+#[test]
+fn calls_and_status_periods_reach_the_metrics() {
+    let metrics = Arc::new(Metrics::default());
+    let id = FlowId("m1".into());
+    let counters = Arc::new(FlowCounters::new(
+        id.clone(),
+        Destination::Kinesis("s".into()),
+        Some(Arc::clone(&metrics)),
+    ));
+    let agent = AgentCounters {
+        flows: vec![(id, Arc::clone(&counters))],
+    };
+    let said = heard(|| {
+        batch_sent(
+            &counters,
+            &BatchSent {
+                records: 5,
+                records_failed: 1,
+                bytes: 40,
+                ..BatchSent::default()
+            },
+        );
+        turn_failed(&counters, &"x");
+        status(
+            &agent,
+            Duration::from_millis(30_000),
+            MetricLines::default(),
+        );
+    });
+    assert!(
+        said.iter().any(|line| line.ends_with("Uptime: 30000ms")),
+        "{said:?}"
+    );
+    let sums: Vec<(Metric, String, f64)> = metrics
+        .take(jiff::Timestamp::UNIX_EPOCH)
+        .into_iter()
+        .map(|datum| (datum.metric, datum.destination, datum.values.sum))
+        .collect();
+    let stream = || "KinesisStream:s".to_owned();
+    assert_eq!(
+        sums,
+        [
+            (Metric::RecordSendAttempts, stream(), 5.0),
+            (Metric::RecordSendErrors, stream(), 1.0),
+            (Metric::RecordsSent, stream(), 4.0),
+            (Metric::BytesSent, stream(), 40.0),
+            (Metric::ServiceErrors, stream(), 0.0),
+            (Metric::ConsecutiveProcessingErrors, "s".to_owned(), 1.0),
+        ]
+    );
+}
