@@ -239,31 +239,6 @@ impl LogFormat {
             _ => return None,
         })
     }
-
-    /// The names of its fields where `customFieldNames` gives no others, in order.
-    pub fn field_names(self) -> &'static [&'static str] {
-        match self {
-            LogFormat::CommonApacheLog => &[
-                "host", "ident", "authuser", "datetime", "request", "response", "bytes",
-            ],
-            LogFormat::CombinedApacheLog => &[
-                "host", "ident", "authuser", "datetime", "request", "response", "bytes", "referer",
-                "agent",
-            ],
-            LogFormat::ApacheErrorLog => &[
-                "timestamp",
-                "module",
-                "severity",
-                "processid",
-                "threadid",
-                "client",
-                "message",
-            ],
-            LogFormat::Syslog | LogFormat::Rfc3339Syslog => {
-                &["timestamp", "hostname", "program", "processid", "message"]
-            }
-        }
-    }
 }
 
 /// Options of `ADDMETADATA`.
