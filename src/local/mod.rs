@@ -1,1 +1,6 @@
 //! An AWS on loopback.
+
+mod cbor;
+mod keys;
+mod limits;
+mod sigv4;
