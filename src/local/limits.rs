@@ -61,3 +61,6 @@ pub const CONNECTIONS_MAX: usize = 1024;
 
 /// How long `stop` waits for calls in flight before it closes their connections.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// How long nothing is accepted after accepting has failed.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

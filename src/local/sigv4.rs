@@ -2,7 +2,7 @@
 //! to AWS's test vectors. It shares no code with the signer that the agent uses: a mistake of one would not hide in the
 //! other.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
