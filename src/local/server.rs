@@ -123,9 +123,10 @@ async fn respond(
     if is_last {
         response = response.header(CONNECTION, "close");
     }
-    let body = AnswerBody {
-        bytes: answer.body,
-        is_cut: answer.is_cut,
+    let body = if answer.is_cut {
+        AnswerBody::Cut(answer.body)
+    } else {
+        AnswerBody::Whole(answer.body)
     };
     Ok(response
         .body(body)
@@ -332,10 +333,15 @@ fn operation_of(parts: &Parts) -> Result<Operation, ServiceError> {
     }
 }
 
-/// A body that knows its length, and may be cut short all the same.
-struct AnswerBody {
-    bytes: Bytes,
-    is_cut: bool,
+/// A body that announces its whole length, and may be cut short all the same.
+enum AnswerBody {
+    /// All of it in one piece.
+    Whole(Bytes),
+    /// Only the first half will be sent.
+    Cut(Bytes),
+    /// The half is handed over; the connection needs a turn to send it.
+    CutSending,
+    CutSent,
 }
 
 impl Body for AnswerBody {
@@ -344,22 +350,35 @@ impl Body for AnswerBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HungUp>>> {
-        let rest = std::mem::take(&mut self.bytes);
-        Poll::Ready(match (self.is_cut, rest.is_empty()) {
-            (false, true) => None,
-            (false, false) => Some(Ok(Frame::data(rest))),
-            (true, true) => Some(Err(HungUp)),
-            (true, false) => Some(Ok(Frame::data(rest.slice(..rest.len() / 2)))),
-        })
+        match &mut *self {
+            AnswerBody::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            AnswerBody::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            AnswerBody::Cut(bytes) => {
+                let half = bytes.slice(..bytes.len() / 2);
+                *self = AnswerBody::CutSending;
+                Poll::Ready(Some(Ok(Frame::data(half))))
+            }
+            AnswerBody::CutSending => {
+                *self = AnswerBody::CutSent;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            AnswerBody::CutSent => Poll::Ready(Some(Err(HungUp))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_empty() && !self.is_cut
+        matches!(self, AnswerBody::Whole(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.len() as u64)
+        match self {
+            AnswerBody::Whole(bytes) | AnswerBody::Cut(bytes) => {
+                SizeHint::with_exact(bytes.len() as u64)
+            }
+            AnswerBody::CutSending | AnswerBody::CutSent => SizeHint::default(),
+        }
     }
 }

@@ -654,3 +654,567 @@ async fn shards_refuse_what_is_beyond_their_second() {
         }
     );
 }
+
+/// A script's effect on calls of one connection each: `Ok` is the number of refused records.
+async fn outcomes(script: &str, n_calls: usize) -> (Endpoint, Vec<Result<i32, String>>) {
+    let endpoint = start(Options {
+        faults: script.parse().unwrap(),
+        ..Options::default()
+    })
+    .await;
+    let mut outcomes = Vec::new();
+    for _ in 0..n_calls {
+        let answer = put(
+            &kinesis(&endpoint),
+            "s",
+            &[(b"one", "a"), (b"two", "b"), (b"three", "c")],
+        )
+        .await;
+        outcomes.push(answer.map(|answer| answer.failed_record_count().unwrap()));
+    }
+    (endpoint, outcomes)
+}
+
+#[tokio::test]
+async fn errors_by_script_reach_the_sdk() {
+    let script = "error=ResourceNotFoundException calls=1; error=InternalFailure calls=2; status=503 calls=3";
+    let (endpoint, outcomes) = outcomes(script, 4).await;
+    assert_eq!(
+        outcomes[0],
+        Err("ResourceNotFoundException: refused by the fault script".into())
+    );
+    assert_eq!(
+        outcomes[1],
+        Err("InternalFailure: refused by the fault script".into())
+    );
+    assert!(outcomes[2].is_err());
+    assert_eq!(outcomes[3], Ok(0));
+    assert_eq!(endpoint.received().n_records(), 3);
+    let calls: Vec<_> = endpoint
+        .received()
+        .calls()
+        .into_iter()
+        .map(|call| (call.number, call.outcome))
+        .collect();
+    let answered = CallOutcome::Answered {
+        n_refused: 0,
+        after: None,
+    };
+    let faulted = || CallOutcome::Faulted;
+    assert_eq!(
+        calls,
+        [
+            (1, faulted()),
+            (2, faulted()),
+            (3, faulted()),
+            (4, answered)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn statuses_by_script_have_no_aws_form() {
+    let endpoint = start(Options {
+        faults: "status=502".parse().unwrap(),
+        ..unsigned()
+    })
+    .await;
+    let answer = post_cbor(&endpoint, &cbor_call("s", &[(b"x", "k")])).await;
+    assert_eq!(
+        (answer.status, &*answer.body),
+        (502, &b"struck by the fault script\n"[..])
+    );
+    assert!(
+        answer.head.contains("content-type: text/plain")
+            && !answer.head.contains("x-amzn-errortype")
+    );
+}
+
+#[tokio::test]
+async fn records_by_script_are_refused_one_by_one() {
+    let endpoint = start(Options {
+        faults: "fail-record every=2; throttle every=3".parse().unwrap(),
+        ..unsigned()
+    })
+    .await;
+    let entry = json!({ "Data": "eA==", "PartitionKey": "k" });
+    let (_, answer) = post_json(
+        &endpoint,
+        &json!({ "StreamName": "s", "Records": [entry, entry, entry] }),
+    )
+    .await;
+    assert_eq!(answer["FailedRecordCount"], json!(2));
+    assert_eq!(
+        answer["Records"][0]["ShardId"],
+        json!("shardId-000000000000")
+    );
+    assert_eq!(
+        answer["Records"][1],
+        json!({ "ErrorCode": "InternalFailure", "ErrorMessage": "Internal service failure." })
+    );
+    assert_eq!(
+        answer["Records"][2]["ErrorCode"],
+        json!("ProvisionedThroughputExceededException")
+    );
+    assert_eq!(
+        endpoint
+            .received()
+            .records("s")
+            .iter()
+            .map(|record| record.index)
+            .collect::<Vec<_>>(),
+        [0]
+    );
+}
+
+#[tokio::test]
+async fn resets_drop_the_connection_before_or_after_acceptance() {
+    for (script, n_accepted) in [("reset-before calls=1", 0), ("reset-after calls=1", 3)] {
+        let (endpoint, outcomes) = outcomes(script, 1).await;
+        assert!(outcomes[0].is_err(), "{script}");
+        assert_eq!(endpoint.received().n_records(), n_accepted, "{script}");
+
+        let endpoint_unsigned = start(Options {
+            faults: script.parse().unwrap(),
+            ..unsigned()
+        })
+        .await;
+        let call = cbor_call("s", &[(b"x", "k")]);
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: h\r\nx-amz-target: Kinesis_20131202.PutRecords\r\n\
+             content-type: application/x-amz-cbor-1.1\r\ncontent-length: {}\r\n\r\n",
+            call.len()
+        );
+        assert_eq!(
+            raw(&endpoint_unsigned, &[head.as_bytes(), &call].concat()).await,
+            b"",
+            "{script}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn garbled_answers_are_unreadable_but_their_records_are_accepted() {
+    for script in ["garble=cut", "garble=corrupt"] {
+        let (endpoint, outcomes) = outcomes(script, 1).await;
+        assert!(outcomes[0].is_err(), "{script}: {outcomes:?}");
+        assert_eq!(endpoint.received().n_records(), 3, "{script}");
+
+        let endpoint = start(Options {
+            faults: script.parse().unwrap(),
+            ..unsigned()
+        })
+        .await;
+        let answer = post_cbor(&endpoint, &cbor_call("s", &[(b"x", "k")])).await;
+        let length: usize = answer
+            .head
+            .split("content-length: ")
+            .nth(1)
+            .unwrap()
+            .split("\r\n")
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let n_sent = if script == "garble=cut" {
+            length / 2
+        } else {
+            length
+        };
+        assert_eq!(answer.body.len(), n_sent, "{script}");
+        assert!(Reader::new(&answer.body).skip().is_err(), "{script}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_counts_contradict_themselves() {
+    for (script, n_entries) in [
+        ("wrong-count", 1),
+        ("wrong-count=long", 3),
+        ("wrong-count=failed", 2),
+    ] {
+        let endpoint = start(Options {
+            faults: script.parse().unwrap(),
+            ..unsigned()
+        })
+        .await;
+        let answer = cbor_to_json(
+            &post_cbor(&endpoint, &cbor_call("s", &[(b"x", "k"), (b"y", "k")]))
+                .await
+                .body,
+        );
+        assert_eq!(answer["FailedRecordCount"], json!(1), "{script}");
+        assert_eq!(
+            answer["Records"].as_array().unwrap().len(),
+            n_entries,
+            "{script}"
+        );
+        assert_eq!(endpoint.received().n_records(), 2, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn cbor_is_refused_by_script_and_json_is_not() {
+    let endpoint = start(Options {
+        faults: "cbor=400".parse().unwrap(),
+        ..unsigned()
+    })
+    .await;
+    let answer = post_cbor(&endpoint, &cbor_call("s", &[(b"x", "k")])).await;
+    assert_eq!(answer.status, 400);
+    let body: Value = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(body["__type"], json!("SerializationException"));
+    let entry = json!({ "Data": "eA==", "PartitionKey": "k" });
+    let (status, _) = post_json(&endpoint, &json!({ "StreamName": "s", "Records": [entry] })).await;
+    assert_eq!((status, endpoint.received().n_records()), (200, 1));
+}
+
+#[tokio::test]
+async fn a_stalled_call_is_dropped_when_the_endpoint_stops_and_others_go_on() {
+    let endpoint = start(Options {
+        faults: "stall stream=stuck".parse().unwrap(),
+        ..Options::default()
+    })
+    .await;
+    let client = kinesis(&endpoint);
+    let stuck = tokio::spawn({
+        let client = client.clone();
+        async move { put(&client, "stuck", &[(b"x", "k")]).await }
+    });
+    put(&client, "free", &[(b"x", "k")]).await.unwrap();
+    // Its fate is noted before it stalls.
+    let is_stuck = || {
+        endpoint
+            .received()
+            .calls()
+            .iter()
+            .any(|call| call.stream.as_deref() == Some("stuck"))
+    };
+    let noted = async {
+        while !is_stuck() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, noted).await.unwrap();
+    endpoint.stop().await;
+    assert!(stuck.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delayed_call_is_accepted_when_its_time_has_passed() {
+    let endpoint = start(Options {
+        faults: "delay=1800s".parse().unwrap(),
+        ..unsigned()
+    })
+    .await;
+    let (client, server) = tokio::io::duplex(64 * 1024);
+    let serving = tokio::spawn(endpoint.serve_connection(server));
+    let (mut reading, mut writing) = tokio::io::split(client);
+    let call = cbor_call("s", &[(b"x", "k")]);
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\nx-amz-target: Kinesis_20131202.PutRecords\r\n\
+         content-type: application/x-amz-cbor-1.1\r\ncontent-length: {}\r\n\r\n",
+        call.len()
+    );
+    let started = tokio::time::Instant::now();
+    writing
+        .write_all(&[head.as_bytes(), &call].concat())
+        .await
+        .unwrap();
+    assert_eq!(
+        endpoint
+            .received()
+            .wait_for(1, Duration::from_secs(1799))
+            .await,
+        Err(TooFew {
+            n_records: 0,
+            n_wanted: 1,
+            waited: Duration::from_secs(1799)
+        }),
+    );
+    endpoint
+        .received()
+        .wait_for(1, Duration::from_secs(2))
+        .await
+        .unwrap();
+    assert_eq!(started.elapsed().as_secs(), 1800);
+    let mut answer = Vec::new();
+    reading.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn faults_can_be_changed_while_it_runs() {
+    let endpoint = start(Options::default()).await;
+    let client = kinesis(&endpoint);
+    assert!(put(&client, "s", &[(b"x", "k")]).await.is_ok());
+    endpoint.set_faults("error=AccessDeniedException".parse().unwrap());
+    let error = put(&client, "s", &[(b"x", "k")]).await.unwrap_err();
+    assert!(error.starts_with("AccessDeniedException"), "{error}");
+    endpoint.set_faults(Faults::default());
+    assert!(put(&client, "s", &[(b"x", "k")]).await.is_ok());
+}
+
+#[tokio::test]
+async fn counting_gives_counts_alone() {
+    let endpoint = start(Options {
+        keep: Keep::Count,
+        ..Options::default()
+    })
+    .await;
+    let client = kinesis(&endpoint);
+    for _ in 0..2 {
+        let answer = put(&client, "s", &[(b"one", "a"), (b"three", "b")])
+            .await
+            .unwrap();
+        assert_eq!(
+            (answer.failed_record_count(), answer.records().len()),
+            (Some(0), 2)
+        );
+    }
+    post_json(&endpoint, &json!({})).await;
+    let counts = endpoint.received().counts();
+    let expected = Counts {
+        n_calls: 2,
+        n_records: 4,
+        data_bytes: 16,
+        n_refused: 0,
+    };
+    assert_eq!(counts[&(Service::Kinesis, "s".into())], expected);
+    assert_eq!(endpoint.received().n_records(), 4);
+    assert!(endpoint.received().all_records().is_empty() && endpoint.received().calls().is_empty());
+
+    endpoint.set_faults("fail-record every=2".parse().unwrap());
+    let answer = put(&client, "s", &[(b"one", "a"), (b"three", "b")])
+        .await
+        .unwrap();
+    assert_eq!(answer.failed_record_count(), Some(1));
+    let expected = Counts {
+        n_calls: 3,
+        n_records: 5,
+        data_bytes: 19,
+        n_refused: 1,
+    };
+    assert_eq!(
+        endpoint.received().counts()[&(Service::Kinesis, "s".into())],
+        expected
+    );
+}
+
+#[tokio::test]
+async fn records_are_sent_on_a_call_a_message() {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    let endpoint = start(Options {
+        keep: Keep::Send(sender),
+        ..Options::default()
+    })
+    .await;
+    let client = kinesis(&endpoint);
+    put(&client, "s", &[(b"one", "a"), (b"two", "b")])
+        .await
+        .unwrap();
+    let records = receiver.recv().await.unwrap();
+    assert_eq!(
+        records
+            .iter()
+            .map(|record| &*record.data)
+            .collect::<Vec<_>>(),
+        [b"one", b"two"]
+    );
+    assert!(endpoint.received().all_records().is_empty());
+    drop(receiver);
+    put(&client, "s", &[(b"three", "a")]).await.unwrap();
+    assert_eq!(endpoint.received().n_records(), 3);
+}
+
+#[tokio::test]
+async fn waiting_ends_as_soon_as_the_records_are_there() {
+    let endpoint = start(Options::default()).await;
+    let received = endpoint.received().clone();
+    let waiting = tokio::spawn(async move { received.wait_for(2, PATIENCE).await });
+    let client = kinesis(&endpoint);
+    put(&client, "s", &[(b"x", "k")]).await.unwrap();
+    put(&client, "t", &[(b"x", "k")]).await.unwrap();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn firehose_takes_batches() {
+    let endpoint = start(Options {
+        faults: "throttle every=3".parse().unwrap(),
+        ..Options::default()
+    })
+    .await;
+    let client = aws_sdk_firehose::Client::new(&sdk_config(&endpoint, &Keys::test()));
+    let put = async |records: &[&[u8]]| {
+        let records = records.iter().map(|data| {
+            aws_sdk_firehose::types::Record::builder()
+                .data(Blob::new(*data))
+                .build()
+                .unwrap()
+        });
+        client
+            .put_record_batch()
+            .delivery_stream_name("logs")
+            .set_records(Some(records.collect()))
+            .send()
+            .await
+    };
+    let answer = put(&[b"one", b"\xff", b"three"]).await.unwrap();
+    assert_eq!(
+        (answer.failed_put_count(), answer.encrypted()),
+        (1, Some(false))
+    );
+    assert!(answer.request_responses()[0].record_id().is_some());
+    assert_eq!(
+        answer.request_responses()[2].error_code(),
+        Some("ServiceUnavailableException")
+    );
+    let records = endpoint.received().records("logs");
+    assert_eq!(records[1].to_json(), r#"{"base64":"/w=="}"#);
+    assert_eq!(
+        (records[1].service, records[1].shard),
+        (Service::Firehose, None)
+    );
+
+    endpoint.set_faults(Faults::default());
+    let kib = vec![b'x'; 1000 * 1024 + 1];
+    let exactly = &kib[..1000 * 1024];
+    let refusals: [(&[&[u8]], Option<&str>); 6] = [
+        (&[exactly], None),
+        (&[&kib], Some("ValidationException")),
+        (
+            &[exactly, exactly, exactly, exactly, &kib[..96 * 1024]],
+            None,
+        ),
+        (
+            &[exactly, exactly, exactly, exactly, &kib[..96 * 1024 + 1]],
+            Some("InvalidArgumentException"),
+        ),
+        (&[&b"x"[..]; 500], None),
+        (&[&b"x"[..]; 501], Some("ValidationException")),
+    ];
+    for (records, refusal) in refusals {
+        assert_eq!(
+            put(records)
+                .await
+                .as_ref()
+                .err()
+                .and_then(ProvideErrorMetadata::code),
+            refusal
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_a_call_gets_an_answer_or_a_closed_connection() {
+    let endpoint = start(unsigned()).await;
+    let mut garbage = fastrand::Rng::with_seed(1);
+    for n_bytes in [1, 10, 1000, 100_000] {
+        let bytes: Vec<u8> = (0..n_bytes)
+            .map(|_| garbage.u8(..))
+            .chain(*b"\r\n\r\n")
+            .collect();
+        raw(&endpoint, &bytes).await;
+    }
+    let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(10_000));
+    assert!(
+        raw(&endpoint, many_headers.as_bytes())
+            .await
+            .starts_with(b"HTTP/1.1 431 ")
+    );
+    let unknown = post(
+        &endpoint,
+        "Kinesis_20131202.DeleteStream",
+        "application/x-amz-json-1.1",
+        b"{}",
+    )
+    .await;
+    assert_eq!(unknown.status, 404);
+    assert!(
+        unknown
+            .head
+            .contains("x-amzn-errortype: UnknownOperationException")
+    );
+    assert_eq!(
+        post(&endpoint, "Kinesis_20131202.PutRecords", "text/html", b"{}")
+            .await
+            .status,
+        404
+    );
+    assert_eq!(
+        post_cbor(&endpoint, &cbor_call("s", &[(b"x", "k")]))
+            .await
+            .status,
+        200
+    );
+}
+
+#[tokio::test]
+async fn bodies_are_bounded_whether_announced_or_not() {
+    let endpoint = start(unsigned()).await;
+    let head = "POST / HTTP/1.1\r\nhost: h\r\nx-amz-target: Kinesis_20131202.PutRecords\r\n\
+                content-type: application/x-amz-json-1.1\r\n";
+    let announced = format!(
+        "{head}content-length: {}\r\n\r\n",
+        limits::BODY_BYTES_MAX + 1
+    );
+    let answer = raw(&endpoint, announced.as_bytes()).await;
+    assert!(
+        answer.starts_with(b"HTTP/1.1 413 "),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+
+    // Read while writing: the endpoint answers before it has read everything.
+    let stream = TcpStream::connect(endpoint.address()).await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    writing
+        .write_all(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let chunk = format!("100000\r\n{}\r\n", "x".repeat(0x10_0000));
+    for _ in 0..16 {
+        writing.write_all(chunk.as_bytes()).await.unwrap();
+    }
+    writing.write_all(b"1\r\nx\r\n").await.unwrap();
+    let mut status = [0; 13];
+    reading.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 413 ");
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_closed_at_the_end() {
+    let endpoint = start(unsigned()).await;
+    let mut stream = TcpStream::connect(endpoint.address()).await.unwrap();
+    let call = cbor_call("s", &[(b"x", "k")]);
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: h\r\nx-amz-target: Kinesis_20131202.PutRecords\r\n\
+         content-type: application/x-amz-cbor-1.1\r\ncontent-length: {}\r\n\r\n",
+        call.len()
+    );
+    for n_calls in 1..=3 {
+        stream
+            .write_all(&[head.as_bytes(), &call].concat())
+            .await
+            .unwrap();
+        endpoint
+            .received()
+            .wait_for(n_calls, PATIENCE)
+            .await
+            .unwrap();
+    }
+    let address = endpoint.address();
+    endpoint.stop().await;
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers).await.unwrap();
+    assert_eq!(
+        answers
+            .windows(15)
+            .filter(|window| window == b"HTTP/1.1 200 OK")
+            .count(),
+        3
+    );
+    assert!(TcpStream::connect(address).await.is_err());
+}
