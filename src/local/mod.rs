@@ -1,1 +1,170 @@
-//! An AWS on loopback.
+//! An AWS on loopback: the services that the agent calls, in one process and on one port, with a fault script.
+//!
+//! `demo`, `--local`, the tests and the benchmarks share it. It has no code in common with what the agent sends by:
+//! signatures, CBOR and limits are checked by what stands here.
+//!
+//! ```text
+//! server  one connection: body, signature (sigv4, keys), which service
+//!   ├─ kinesis, firehose   a call's form and limits (entries, cbor)
+//!   │    └─ put            faults, shards, acceptance (received), answer
+//!   └─ …
+//! ```
+
+mod answer;
+mod cbor;
+mod cloudwatch;
+mod entries;
+pub mod faults;
+mod firehose;
+mod keys;
+mod kinesis;
+pub mod limits;
+mod options;
+mod put;
+mod received;
+mod server;
+mod service;
+mod shards;
+mod sigv4;
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use faults::Faults;
+use keys::KeyRing;
+use server::State;
+use shards::Shards;
+
+pub use cloudwatch::Metric;
+pub use keys::Keys;
+pub use options::{Clock, Options, Streams};
+pub use put::{sequence_number, shard_id};
+pub use received::{Call, CallOutcome, Counts, Keep, Received, Record, TooFew, Wire};
+pub use service::Service;
+
+#[cfg(test)]
+mod tests;
+
+/// The account that owns everything here.
+pub const ACCOUNT_ID: &str = "000000000000";
+
+/// A running endpoint; dropping it closes its connections at once.
+#[derive(Debug)]
+pub struct Endpoint {
+    state: Arc<State>,
+    address: SocketAddr,
+    acceptor: JoinHandle<()>,
+}
+
+impl Endpoint {
+    /// Listens on 127.0.0.1 and serves. Must be called within a tokio runtime with I/O and time.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State {
+            check_signatures: options.check_signatures,
+            streams: options.streams,
+            shards: Shards::new(options.shards, options.enforce_shard_limits),
+            record_bytes_max: options
+                .record_bytes_max
+                .min(limits::KINESIS_RECORD_BYTES_CEILING),
+            clock: options.clock,
+            keys: KeyRing::new(options.credentials),
+            faults: Mutex::new(options.faults),
+            received: Received::new(options.keep),
+            ready_answers: Mutex::default(),
+            next_call: AtomicU64::new(0),
+            next_sequence: AtomicU64::new(0),
+            next_request: AtomicU64::new(0),
+            stop: watch::Sender::new(false),
+        });
+        let acceptor = tokio::spawn(accept(listener, Arc::clone(&state)));
+        Ok(Self {
+            state,
+            address,
+            acceptor,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What it accepted.
+    pub fn received(&self) -> &Received {
+        &self.state.received
+    }
+
+    /// Replaces the fault script; its counters begin anew.
+    pub fn set_faults(&self, faults: Faults) {
+        *self
+            .state
+            .faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    /// Serves one connection that was accepted elsewhere, e.g. behind TLS, until it ends or the endpoint stops.
+    pub fn serve_connection<IO>(
+        &self,
+        io: IO,
+    ) -> impl Future<Output = ()> + Send + 'static + use<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        server::serve(Arc::clone(&self.state), io)
+    }
+
+    /// Stops listening, answers the calls in flight (those that stall or are delayed are dropped), and closes.
+    ///
+    /// What is then still open after [`limits::STOP_GRACE`] is dropped.
+    pub async fn stop(mut self) {
+        self.state.stop.send_replace(true);
+        // An error would say that the acceptor panicked; there's nothing left to stop then.
+        let _ = (&mut self.acceptor).await;
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.state.stop.send_replace(true);
+        self.acceptor.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < limits::CONNECTIONS_MAX => match accepted {
+                Ok((stream, _)) => {
+                    // Without it an answer may wait for the acknowledgement of the one before; failing it is harmless.
+                    let _ = stream.set_nodelay(true);
+                    connections.spawn(server::serve(Arc::clone(&state), stream));
+                }
+                // No descriptors left, most likely: some time must pass until others give theirs back.
+                Err(_) => tokio::time::sleep(limits::ACCEPT_PAUSE).await,
+            },
+            Some(_) = connections.join_next() => {}
+            () = state.stopped() => break,
+        }
+    }
+    drop(listener);
+    let all_closed = async { while connections.join_next().await.is_some() {} };
+    // The set's end closes what is left.
+    let _ = tokio::time::timeout(limits::STOP_GRACE, all_closed).await;
+}
