@@ -92,6 +92,7 @@ fn without_empty_end(delimiter: u8, line: &[u8]) -> Option<&[u8]> {
 /// Writes the columns as they come, cut at one byte.
 fn append_in_order(layout: &Layout, delimiter: u8, line: &[u8], out: &mut Vec<u8>) {
     let is_plain = json::is_plain_but_for(delimiter, line);
+    let is_text = is_plain || str::from_utf8(line).is_ok();
     // enough for values without escapes, with their quotes or `null`
     out.reserve(layout.frame_bytes() + line.len() + 4 * layout.fields().len());
 
@@ -112,13 +113,17 @@ fn append_in_order(layout: &Layout, delimiter: u8, line: &[u8], out: &mut Vec<u8
                 columns
             }
         };
-        if is_plain {
-            out.push(b'"');
-            out.extend_from_slice(column);
-            out.push(b'"');
-        } else {
+        if !is_text {
             json::append_bytes(column, out);
+            continue;
         }
+        out.push(b'"');
+        if is_plain {
+            out.extend_from_slice(column);
+        } else {
+            json::append_escaped(column, out);
+        }
+        out.push(b'"');
     }
     out.extend_from_slice(layout.end());
 }
