@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::process::java_regex::JavaRegex;
 
-pub use load::{load, load_text, Loaded};
+pub use load::{Loaded, load, load_text};
 pub use report::{Finding, Report, Severity};
 
 /// Everything the agent needs to know before it starts.
