@@ -75,6 +75,12 @@ impl CsvToJson {
         }
         Verdict::Converted
     }
+
+    /// Gives back what long records needed.
+    pub fn free_scratch(&mut self) {
+        self.text = String::new();
+        self.columns = Vec::new();
+    }
 }
 
 /// The line up to its last column that isn't empty; `None` if there is no column.
