@@ -75,6 +75,12 @@ impl AddEc2Metadata {
         out.push(b'\n');
         Verdict::Converted
     }
+
+    /// Gives back what long records needed.
+    pub fn free_scratch(&mut self) {
+        self.text = String::new();
+        self.rewriter = Rewriter::default();
+    }
 }
 
 fn members(metadata: &Ec2Metadata) -> String {

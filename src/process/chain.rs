@@ -12,8 +12,9 @@ use super::csv_to_json::CsvToJson;
 use super::log_to_json::LogToJson;
 use super::single_line;
 
-/// Scratch space that is kept from one record to the next; what a longer record needed is given back.
-const SCRATCH_BYTES_KEPT_MAX: usize = 1 << 20;
+/// A record longer than this, read or half converted, leaves no scratch space behind: it is rare, and what it needed
+/// would be held for ever, by each flow.
+const SCRATCH_BYTES_KEPT_MAX: usize = 256 << 10;
 
 /// One flow's options ready to run, with their scratch buffers.
 #[derive(Debug)]
@@ -110,10 +111,14 @@ impl Chain {
         if matches!(verdict, Verdict::Skipped(_) | Verdict::Raw(_)) {
             out.truncate(start);
         }
-        for scratch in &mut self.between {
-            if scratch.capacity() > SCRATCH_BYTES_KEPT_MAX {
-                *scratch = Vec::new();
-            }
+        let n_bytes = self
+            .between
+            .iter()
+            .map(Vec::capacity)
+            .fold(record.len(), usize::max);
+        if n_bytes > SCRATCH_BYTES_KEPT_MAX {
+            self.between = [Vec::new(), Vec::new()];
+            self.steps.iter_mut().for_each(Step::free_scratch);
         }
         verdict
     }
@@ -183,6 +188,15 @@ impl Step {
             Step::AddBrackets => add_brackets::convert(record, out),
         }
         Verdict::Converted
+    }
+
+    fn free_scratch(&mut self) {
+        match self {
+            Step::CsvToJson(step) => step.free_scratch(),
+            Step::LogToJson(step) => step.free_scratch(),
+            Step::AddEc2Metadata(step) => step.free_scratch(),
+            Step::SingleLine(_) | Step::AddMetadata(_) | Step::AddBrackets => {}
+        }
     }
 }
 
@@ -339,6 +353,12 @@ mod tests {
                 .iter()
                 .all(|scratch| scratch.capacity() <= SCRATCH_BYTES_KEPT_MAX)
         );
+    }
+
+    #[test]
+    fn a_chain_can_go_to_its_flows_thread() {
+        fn assert_send<T: Send>() {}
+        assert_send::<Chain>();
     }
 
     fn any_option() -> impl Strategy<Value = ProcessingOption> {

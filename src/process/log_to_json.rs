@@ -92,6 +92,11 @@ impl LogToJson {
         out.extend_from_slice(self.layout.end());
         Verdict::Converted
     }
+
+    /// Gives back what long records needed.
+    pub fn free_scratch(&mut self) {
+        self.text = String::new();
+    }
 }
 
 #[cfg(test)]
