@@ -14,6 +14,7 @@
 pub mod aws;
 pub mod checkpoint;
 pub mod config;
+pub mod flow;
 pub mod local;
 pub mod process;
 pub mod publish;

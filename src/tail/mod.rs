@@ -11,6 +11,7 @@ pub mod split;
 mod tailer;
 pub mod wake;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,7 +63,7 @@ pub enum Event {
     /// A followed file has no name any more that the patterns match.
     Vanished { path: Arc<Path>, unread_bytes: u64 },
     /// A file can't be opened or read; it is tried again.
-    Unreadable { path: Arc<Path>, error: String, is_too_many: bool },
+    Unreadable { path: Arc<Path>, kind: io::ErrorKind, error: String },
     /// It can be read again.
     Readable { path: Arc<Path> },
     /// A file became shorter than what was read of it: it is read from its beginning.

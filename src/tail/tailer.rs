@@ -338,9 +338,8 @@ impl<D: Disk> Tailer<D> {
         if error.kind() == io::ErrorKind::NotFound || cursor.problem.replace(error.kind()) == Some(error.kind()) {
             return;
         }
-        let is_too_many = matches!(error.raw_os_error(), Some(code) if TOO_MANY_FILES.contains(&code));
         let path = Arc::clone(&cursor.path);
-        self.events.push(Event::Unreadable { path, error: error.to_string(), is_too_many });
+        self.events.push(Event::Unreadable { path, kind: error.kind(), error: error.to_string() });
     }
 
     // ---- when each is looked at
@@ -564,9 +563,6 @@ impl<D: Disk> Tailer<D> {
         }
     }
 }
-
-/// `EMFILE` and `ENFILE`.
-const TOO_MANY_FILES: [i32; 2] = [24, 23];
 
 enum Reading {
     /// Nothing more is to be had now.

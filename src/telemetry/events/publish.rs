@@ -41,6 +41,8 @@ pub struct BatchFailed<'a> {
     pub throttled: bool,
     /// When the flow tries again.
     pub next_try_in: Duration,
+    /// The cause is said by one of [`destination_missing`] and those beside it: here it is counted alone.
+    pub has_known_cause: bool,
 }
 
 /// A call was answered. Counted; DEBUG, and WARN once a minute for records that failed: they are sent again.
@@ -103,7 +105,7 @@ pub fn batch_sent(flow: &FlowCounters, sent: &BatchSent<'_>) {
 
 /// A call failed as a whole and is made again. Counted; WARN: nothing is lost.
 ///
-/// Where the cause is known the caller says it too, with [`destination_missing`] and those beside it.
+/// Where the cause is known the caller says it, with [`destination_missing`] and those beside it.
 pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
     flow.calls.add(1);
     flow.send_attempts.add(failed.records);
@@ -121,6 +123,9 @@ pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
             is_service_error: true,
         },
     );
+    if failed.has_known_cause {
+        return;
+    }
     let text = format!(
         "a call with {} to {} failed: {}; attempt {} took {} ms, the next one is in {} ms; nothing is lost",
         counted(failed.records, "record"),

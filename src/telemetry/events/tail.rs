@@ -1,7 +1,6 @@
 //! Events of the reading side.
 
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 
 use tracing::Level;
@@ -39,12 +38,8 @@ pub struct Standing {
 pub enum Opened {
     /// From its beginning.
     AtStart,
-    /// After its last complete line.
-    AtEnd { offset: u64 },
-    /// Where the checkpoint says.
-    AtCheckpoint { offset: u64 },
-    /// It was being read already, under another name.
-    Renamed,
+    /// Where the checkpoint says, or after its last complete line.
+    AtOffset { offset: u64 },
 }
 
 /// A turn is done. Counted alone.
@@ -77,28 +72,72 @@ pub fn turn_failed(flow: &FlowCounters, error: &dyn std::fmt::Display) {
 
 /// A file is read from now on. INFO, in the reference's words; where it begins at DEBUG.
 pub fn file_opened(flow: &FlowCounters, path: &Path, opened: Opened) {
-    let (entry, at) = match opened {
-        Opened::AtStart => (
-            progress::opening(flow.flow(), path),
-            "its beginning".to_owned(),
-        ),
-        Opened::AtEnd { offset } => (
-            progress::opening(flow.flow(), path),
-            format!("offset {offset}, after its last complete line"),
-        ),
-        Opened::AtCheckpoint { offset } => (
-            progress::opening(flow.flow(), path),
-            format!("offset {offset}, as the checkpoint says"),
-        ),
-        Opened::Renamed => return progress::continuing(flow.flow(), path).emit(),
+    progress::opening(flow.flow(), path).emit();
+    let at = match opened {
+        Opened::AtStart => "its beginning".to_owned(),
+        Opened::AtOffset { offset } => format!("offset {offset}"),
     };
-    entry.emit();
-    tailer_says(
-        flow,
-        Level::DEBUG,
-        &format!("{} is read from {at}", path.display()),
-    )
-    .emit();
+    let text = format!("{} is read from {at}", path.display());
+    tailer_says(flow, Level::DEBUG, &text).emit();
+}
+
+/// A file has another name and is read on. INFO, in the reference's words; the old name at DEBUG.
+pub fn file_renamed(flow: &FlowCounters, from: &Path, to: &Path) {
+    progress::continuing(flow.flow(), to).emit();
+    let text = format!("{} is called {} now", from.display(), to.display());
+    tailer_says(flow, Level::DEBUG, &text).emit();
+}
+
+/// No name that matches leads to a file any more. INFO: it is read to its end all the same.
+pub fn file_vanished(flow: &FlowCounters, path: &Path, unread_bytes: u64) {
+    let text = format!(
+        "{} was deleted or renamed out of filePattern; it is held open and read to its end ({} to go)",
+        path.display(),
+        counted(unread_bytes, "byte")
+    );
+    tailer_says(flow, Level::INFO, &text).emit();
+}
+
+/// Something else stands at a file's place. INFO: it is read from its beginning.
+pub fn file_replaced(flow: &FlowCounters, path: &Path, read_bytes: u64) {
+    let text = format!(
+        "{} does not hold what was read of it before ({}); it is read from its beginning",
+        path.display(),
+        counted(read_bytes, "byte")
+    );
+    tailer_says(flow, Level::INFO, &text).emit();
+}
+
+/// A file that couldn't be read can be. INFO.
+pub fn file_readable(flow: &FlowCounters, path: &Path) {
+    let text = format!("{} can be read again", path.display());
+    tailer_says(flow, Level::INFO, &text).emit();
+}
+
+/// Files match after there were none. INFO.
+pub fn files_found(flow: &FlowCounters, n_files: usize) {
+    let text = format!("filePattern matches {} now", counted(n_files as u64, "file"));
+    tailer_says(flow, Level::INFO, &text).emit();
+}
+
+/// What the first look found: files, and bytes of them that wait to be sent. INFO.
+pub fn first_look(flow: &FlowCounters, n_files: u64, bytes: u64) {
+    let text = format!(
+        "{} found, {} to be sent to {}",
+        counted(n_files, "file"),
+        counted(bytes, "byte"),
+        flow.destination()
+    );
+    tailer_says(flow, Level::INFO, &text).emit();
+}
+
+/// Records were left out by processing. INFO: users filter with it. The first is shown.
+pub fn records_skipped(flow: &FlowCounters, n_records: u64, detail: &str) {
+    let text = format!(
+        "{} left out by dataProcessingOptions: {detail}; correct the options if they should be sent",
+        counted(n_records, "record")
+    );
+    say_once_a_minute(&flow.flow().0, "records_skipped", tailer_says(flow, Level::INFO, &text));
 }
 
 /// A file is read to its end and will not grow. DEBUG.
@@ -122,8 +161,8 @@ pub fn file_truncated(flow: &FlowCounters, path: &Path, size_before_bytes: u64, 
 
 /// A file can't be opened or read. ERROR: somebody must act, or its records are never sent; WARN for one that is gone,
 /// which may have been renamed a moment ago.
-pub fn file_unreadable(flow: &FlowCounters, path: &Path, error: &io::Error) {
-    let (level, remedy) = match error.kind() {
+pub fn file_unreadable(flow: &FlowCounters, path: &Path, kind: io::ErrorKind, error: &str) {
+    let (level, remedy) = match kind {
         io::ErrorKind::PermissionDenied => (
             Level::ERROR,
             "let the agent's user read it and enter the directories above it",
@@ -131,6 +170,10 @@ pub fn file_unreadable(flow: &FlowCounters, path: &Path, error: &io::Error) {
         io::ErrorKind::NotFound => (
             Level::WARN,
             "if it was renamed it is read under its new name, as far as that matches filePattern",
+        ),
+        _ if error.contains("Too many open files") => (
+            Level::ERROR,
+            "raise the limit of open files (LimitNOFILE= of the service, ulimit -n); it is tried again",
         ),
         _ => (
             Level::ERROR,
@@ -169,7 +212,7 @@ pub fn directory_missing(flow: &FlowCounters, directory: &Path) {
 }
 
 /// A directory can't be listed. ERROR: files in it are not found.
-pub fn directory_unreadable(flow: &FlowCounters, directory: &Path, error: &io::Error) {
+pub fn directory_unreadable(flow: &FlowCounters, directory: &Path, error: &str) {
     let text = format!(
         "can't list the directory {}: {error}; let the agent's user read and enter it; files in it are not found",
         directory.display()
@@ -184,15 +227,20 @@ pub fn directory_unreadable(flow: &FlowCounters, directory: &Path, error: &io::E
 }
 
 /// Bytes that were never read and can't be any more. ERROR: this is lost data.
-pub fn bytes_lost(flow: &FlowCounters, path: &Path, range: &Range<u64>, why: &str) {
-    let n_bytes = range.end.saturating_sub(range.start);
-    flow.bytes_lost.add(n_bytes);
+///
+/// `end` is `None` where nobody can know how many there were.
+pub fn bytes_lost(flow: &FlowCounters, path: &Path, start: u64, end: Option<u64>) {
+    let range = match end {
+        Some(end) => {
+            flow.bytes_lost.add(end.saturating_sub(start));
+            format!("{} from offset {start} to {end}", counted(end.saturating_sub(start), "byte"))
+        }
+        None => format!("an unknown number of bytes after offset {start}"),
+    };
     let text = format!(
-        "{} of {} are lost, from offset {} to {}: {why}",
-        counted(n_bytes, "byte"),
-        path.display(),
-        range.start,
-        range.end
+        "{range} of {} are lost: they were overwritten or cut off before they could be read; rotate by renaming, \
+         or rotate less often than the agent needs to catch up",
+        path.display()
     );
     flow.set_last_error(&text);
     tailer_says(flow, Level::ERROR, &text).emit();

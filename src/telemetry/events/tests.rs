@@ -298,6 +298,7 @@ fn events_of_the_sending_side_say_what_where_why_and_what_to_do() {
                         error: "500 InternalFailure",
                         throttled: false,
                         next_try_in: Duration::from_millis(400),
+                        has_known_cause: false,
                     },
                 );
             },
@@ -516,6 +517,7 @@ fn events_are_counted() {
                 error: "ProvisionedThroughputExceededException",
                 throttled: true,
                 next_try_in: Duration::ZERO,
+                has_known_cause: false,
             },
         );
         records_refused(&flow, 2, "the last error");
