@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use tokio::sync::OnceCell;
 
-use crate::config::{Aws, Config, Publish, Service};
+use crate::config::{Aws, Config, Destination, Publish, Service};
 use region::Found;
 
 /// How long before they end credentials are renewed.
@@ -99,6 +99,31 @@ impl Clients {
     /// Where Firehose calls go.
     pub async fn firehose_address(&self) -> Result<Address, NoRegion> {
         self.address(&self.aws.firehose, "Firehose").await
+    }
+
+    /// Where a destination's calls go, as far as is known: for messages.
+    pub fn endpoint_text(&self, destination: &Destination) -> String {
+        let (service, name) = match destination {
+            Destination::Kinesis(_) => (&self.aws.kinesis, "kinesis"),
+            Destination::Firehose(_) => (&self.aws.firehose, "firehose"),
+        };
+        let default = || match name {
+            "firehose" => region::REGION_OF_THE_REFERENCE.to_owned(),
+            _ => self.host_region.get().map_or_else(|| "REGION".to_owned(), |found| found.region.to_string()),
+        };
+        service.endpoint.clone().unwrap_or_else(|| {
+            let region = service.region.clone().unwrap_or_else(default);
+            format!("https://{name}.{region}.amazonaws.com")
+        })
+    }
+
+    /// What this host is called in metrics: its EC2 instance id, or else its host name.
+    pub async fn instance_name(&self) -> String {
+        let metadata = aws_config::imds::client::Client::builder().configure(&self.provider).build();
+        if let Ok(id) = metadata.get("/latest/meta-data/instance-id").await {
+            return id.as_ref().trim().to_owned();
+        }
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
     }
 
     /// Where the credentials come from, or why there are none.

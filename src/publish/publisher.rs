@@ -46,7 +46,7 @@ pub enum Reported {
     /// A call got an answer: so many records and data bytes accepted, so many not.
     Answered { n_sent: usize, n_accepted: usize, bytes_accepted: usize, n_throttled: usize, latency: Duration, first_error: Option<RecordError> },
     /// A call failed as a whole and is tried again after `delay`.
-    Failed { n_sent: usize, failure: CallFailure, delay: Duration },
+    Failed { n_sent: usize, failure: CallFailure, delay: Duration, latency: Duration },
     /// Calls get through again after so many failures in a row.
     Recovered { n_failures: u32 },
 }
@@ -302,12 +302,13 @@ impl FlowState {
         chance: f64,
         commands: &mut Vec<Command>,
     ) {
-        let InFlight { pending, epoch, .. } = in_flight;
+        let InFlight { pending, epoch, sent_at, .. } = in_flight;
         let n_sent = pending.left.len();
+        let latency = now.saturating_duration_since(sent_at);
         self.back_off(epoch, now, chance);
         let delay = self.blocked_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         self.n_failures_said = self.n_failures_said.saturating_add(1);
-        commands.push(Command::Report { flow, event: Reported::Failed { n_sent, failure, delay } });
+        commands.push(Command::Report { flow, event: Reported::Failed { n_sent, failure, delay, latency } });
         self.waiting.insert((now, pending.number), pending);
     }
 
