@@ -17,6 +17,8 @@ pub mod pattern;
 mod raw;
 pub mod report;
 mod settings;
+#[cfg(test)]
+mod test_support;
 
 use std::fmt;
 use std::num::NonZeroUsize;

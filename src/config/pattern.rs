@@ -222,3 +222,205 @@ fn check_ranges(inside: &[char]) -> Result<(), usize> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Result<FilePattern, PatternError> {
+        parse(text, Path::new("/start/[here]"))
+    }
+
+    /// Verdicts of `FileSystems.getDefault().getPathMatcher("glob:…")` of Java 17; `None` is a syntax error.
+    const JAVA: &[(&str, &str, Option<bool>)] = &[
+        ("[a", "a", None),
+        ("[]a]", "]", None),
+        ("[^a]", "^", Some(true)),
+        ("[^a]", "a", Some(true)),
+        ("[^a]", "b", Some(false)),
+        ("[^]", "^", Some(true)),
+        ("[^]", "a", Some(false)),
+        ("[!a]", "b", Some(true)),
+        ("[!a]", "a", Some(false)),
+        ("[!]", "!", None),
+        ("[!!]", "!", Some(false)),
+        ("[!!]", "a", Some(true)),
+        ("[a^]", "^", Some(true)),
+        ("}", "}", Some(true)),
+        ("a}b", "a}b", Some(true)),
+        ("]", "]", Some(true)),
+        ("{a,{b,c}}", "b", None),
+        ("{a", "a", None),
+        ("{a,}x", "x", Some(true)),
+        ("{,a}x", "x", Some(true)),
+        ("{}x", "x", Some(true)),
+        ("{a\\,b,c}", "a,b", Some(true)),
+        ("{[a,b],c}", "b", Some(true)),
+        ("{[}],c}", "}", Some(true)),
+        ("{a|b}", "a", Some(false)),
+        ("a,b", "a,b", Some(true)),
+        ("a\\", "a", None),
+        ("a\\*", "a*", Some(true)),
+        ("\\}", "}", Some(true)),
+        ("[\\]", "\\", Some(true)),
+        ("[\\]]", "]", Some(false)),
+        ("[\\a]", "a", Some(true)),
+        ("[a-]", "-", Some(true)),
+        ("[-a]", "-", Some(true)),
+        ("[!-a]", "b", Some(true)),
+        ("[!-a]", "-", Some(false)),
+        ("[z-a]", "b", None),
+        ("[a--]", "b", None),
+        ("[*]", "*", Some(true)),
+        ("[[]", "[", Some(true)),
+        ("[a[]", "[", Some(true)),
+        ("[", "x", None),
+        ("a**b", "axxb", Some(true)),
+        ("(a)", "(a)", Some(true)),
+        ("a.b", "axb", Some(false)),
+        ("*", ".hidden", Some(true)),
+        ("app.log*", "app.log.1", Some(true)),
+    ];
+
+    #[test]
+    fn file_names_match_as_in_java() {
+        for (glob, name, expected) in JAVA {
+            match (parsed(&format!("/d/{glob}")), expected) {
+                (Ok(pattern), Some(expected)) => {
+                    let matcher = compile(&pattern.absolute)
+                        .expect("a parsed pattern compiles")
+                        .compile_matcher();
+                    assert_eq!(
+                        matcher.is_match(format!("/d/{name}")),
+                        *expected,
+                        "{glob} on {name}"
+                    );
+                }
+                (Err(PatternError::NotAGlob { .. }), None) => {}
+                (other, _) => panic!("{glob}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_that_begins_with_a_sign_of_negation_is_kept() {
+        for (glob, inside, outside) in [
+            ("[^-a]", "^_`a", "b]"),
+            ("[^!]", "^!", "a"),
+            ("[^-^b]", "^b", "a_"),
+        ] {
+            let pattern = parsed(&format!("/d/{glob}")).expect("a glob");
+            let matcher = compile(&pattern.absolute)
+                .expect("a parsed pattern compiles")
+                .compile_matcher();
+            for c in inside.chars() {
+                assert!(matcher.is_match(format!("/d/{c}")), "{glob} on {c}");
+            }
+            for c in outside.chars() {
+                assert!(!matcher.is_match(format!("/d/{c}")), "{glob} on {c}");
+            }
+        }
+    }
+
+    #[test]
+    fn patterns_become_absolute_and_lose_empty_parts() {
+        use DirectoryPart::{Globs, Literal, Plain};
+        let cases = [
+            ("/logs/app.log*", "/logs/app.log*", false, Plain),
+            ("/app.log", "/app.log", false, Plain),
+            ("//logs/./a,b//x", "/logs/a,b/x", false, Plain),
+            ("x/app.log", "/start/\\[here\\]/x/app.log", true, Plain),
+            ("./app.log", "/start/\\[here\\]/app.log", true, Plain),
+            ("/a/*/**/b", "/a/*/**/b", false, Globs),
+            ("/a/{b,c}/d", "/a/{b,c}/d", false, Globs),
+            ("/a/[b/d*", "/a/\\[b/d*", false, Literal),
+            ("/{a/b}/c", "/\\{a/b\\}/c", false, Literal),
+        ];
+        for (text, absolute, is_relative, directory) in cases {
+            assert_eq!(
+                parsed(text),
+                Ok(FilePattern {
+                    absolute: absolute.into(),
+                    is_relative,
+                    directory
+                }),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_names_no_files_is_refused() {
+        let cases = [
+            ("", PatternError::NoDirectory),
+            ("app.log", PatternError::NoDirectory),
+            ("/", PatternError::NoFileName),
+            ("/logs/", PatternError::NoFileName),
+            (
+                "/logs/a[b",
+                PatternError::NotAGlob {
+                    what: "a character class that is never closed",
+                    at: 8,
+                },
+            ),
+            (
+                "/é/a{b",
+                PatternError::NotAGlob {
+                    what: "a group that is never closed",
+                    at: 5,
+                },
+            ),
+            (
+                "/l/{a,{b}}",
+                PatternError::NotAGlob {
+                    what: "a group within a group",
+                    at: 7,
+                },
+            ),
+            (
+                "/l/x\\",
+                PatternError::NotAGlob {
+                    what: "nothing to escape",
+                    at: 5,
+                },
+            ),
+            (
+                "/l/x[]",
+                PatternError::NotAGlob {
+                    what: "an empty character class",
+                    at: 5,
+                },
+            ),
+            (
+                "/l/x[b-a]",
+                PatternError::NotAGlob {
+                    what: "a range that runs backwards",
+                    at: 6,
+                },
+            ),
+        ];
+        for (text, error) in cases {
+            assert_eq!(parsed(text), Err(error), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_parsed_pattern_always_compiles(text in "[a-c^!,{}\\[\\]\\\\*?/é-]{0,16}") {
+            if let Ok(pattern) = parsed(&format!("/d{text}")) {
+                prop_assert!(compile(&pattern.absolute).is_ok(), "{}", pattern.absolute);
+            }
+        }
+
+        #[test]
+        fn a_file_name_without_glob_characters_matches_itself_alone(name in "[a-z.,+()|$^!-]{1,8}", other in "[a-z.]{1,8}") {
+            let pattern = parsed(&format!("/d/{name}")).unwrap();
+            let matcher = compile(&pattern.absolute).unwrap().compile_matcher();
+            let (itself, another) = (format!("/d/{name}"), format!("/d/{other}"));
+            prop_assert!(matcher.is_match(itself));
+            prop_assert_eq!(matcher.is_match(another), name == other);
+        }
+    }
+}
