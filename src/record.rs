@@ -64,5 +64,7 @@ pub struct Batch {
 pub enum Outcome {
     Accepted,
     /// Not accepted now; the same record may be later.
-    TryAgain { throttled: bool },
+    TryAgain {
+        throttled: bool,
+    },
 }
