@@ -455,3 +455,275 @@ fn warn_if_secret_is_readable(top: &mut Section, mode: u32) {
         top.warn(KEY, "every user of this host can read the secret", remedy);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::super::test_support::{environment, file_with, summary};
+    use super::*;
+
+    /// A folder with `agent.json` and, in `agent.d`, the given files.
+    fn folder(main: &str, agent_d: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("agent.json"), main).expect("written");
+        fs::create_dir(folder.path().join("agent.d")).expect("created");
+        for (name, text) in agent_d {
+            fs::write(folder.path().join("agent.d").join(name), text).expect("written");
+        }
+        folder
+    }
+
+    fn load_folder(folder: &tempfile::TempDir) -> Result<Loaded, Refused> {
+        let path = folder.path();
+        load(
+            &path.join("agent.json"),
+            Some(&path.join("agent.d")),
+            &environment(),
+        )
+    }
+
+    fn ids(loaded: &Loaded) -> Vec<String> {
+        loaded
+            .config
+            .flows
+            .iter()
+            .map(|flow| flow.id.to_string())
+            .collect()
+    }
+
+    fn flow(stream: &str) -> String {
+        file_with("", &format!("\"kinesisStream\": \"{stream}\""))
+    }
+
+    #[test]
+    fn flows_of_agent_d_follow_those_of_the_main_file_in_the_order_of_names() {
+        let folder = folder(
+            &flow("main"),
+            &[
+                ("b.json", &flow("b")),
+                ("a", &flow("a")),
+                (".c~", &flow("c")),
+            ],
+        );
+        let loaded = load_folder(&folder).expect("accepted");
+        assert_eq!(
+            ids(&loaded),
+            ["main", "c", "a", "b"].map(|stream| format!("kinesis:{stream}:/logs/app.log*"))
+        );
+        assert!(loaded.report.findings().is_empty(), "{}", loaded.report);
+    }
+
+    #[test]
+    fn agent_d_alone_may_hold_flows_and_need_not_exist() {
+        let folder = folder("{}", &[("a", &flow("a"))]);
+        assert_eq!(load_folder(&folder).expect("accepted").n_flows(), 1);
+        let main = folder.path().join("agent.json");
+        for agent_d in [None, Some(folder.path().join("none"))] {
+            assert!(matches!(
+                load(&main, agent_d.as_deref(), &environment()),
+                Err(Refused::NoFlows { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_in_agent_d_is_left_out_with_a_warning() {
+        let folder = folder(
+            &flow("main"),
+            &[
+                ("a", "{"),
+                ("b", "[]"),
+                ("c", ""),
+                ("d", "{}"),
+                (
+                    "e",
+                    &file_with("\"log.level\": 1", "\"kinesisStream\": \"e\""),
+                ),
+            ],
+        );
+        fs::create_dir(folder.path().join("agent.d/sub")).expect("created");
+        symlink("/nowhere", folder.path().join("agent.d/z")).expect("linked");
+        let loaded = load_folder(&folder).expect("accepted");
+        assert_eq!(loaded.n_flows(), 2);
+        let lines = summary(&loaded.report);
+        for (line, expected) in lines.iter().zip([
+            "(top level): the file ends where a key in double quotes should be, so the file is left out",
+            "(top level): the file doesn't hold an object",
+            "(top level): the file is empty, so the file is left out",
+            "flows: missing",
+            "log.level: ignored",
+            "(top level): can't be read",
+        ]) {
+            assert!(line.starts_with(&format!("warning {expected}")), "{lines:#?}");
+        }
+        assert_eq!(lines.len(), 6, "{lines:#?}");
+    }
+
+    #[test]
+    fn an_agent_d_that_is_no_directory_is_a_warning() {
+        let folder = folder(&flow("main"), &[]);
+        let main = folder.path().join("agent.json");
+        let loaded = load(&main, Some(&main), &environment()).expect("accepted");
+        assert!(
+            matches!(&summary(&loaded.report)[..], [one] if one.contains("the directory can't be read"))
+        );
+    }
+
+    #[test]
+    fn errors_of_all_files_are_told_at_once_errors_first_in_the_order_of_files() {
+        let folder = folder(
+            "{\"nonsense\": 1,\n\"maxConnections\": 0}",
+            &[
+                ("a", "{\"flows\": {}}"),
+                ("b", "{\"flows\": [\n{\"kinesisStream\": \"s\"},\n5]}"),
+                ("c", "{"),
+            ],
+        );
+        let Err(Refused::Invalid(report)) = load_folder(&folder) else {
+            panic!("refused")
+        };
+        let places: Vec<_> = report
+            .findings()
+            .iter()
+            .map(|finding| {
+                let file = finding
+                    .file
+                    .file_name()
+                    .expect("a name")
+                    .to_string_lossy()
+                    .into_owned();
+                format!(
+                    "{} {file}:{} {}",
+                    finding.severity, finding.line, finding.key
+                )
+            })
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "error agent.json:2 maxConnections",
+                "error a:1 flows",
+                "error b:2 flows[0].filePattern",
+                "error b:3 flows[1]",
+                "warning agent.json:1 nonsense",
+                "warning c:1 (top level)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_main_file_that_is_no_json_does_not_hide_mistakes_in_agent_d() {
+        let folder = folder("{", &[("a", "{\"flows\": 1}")]);
+        let Err(Refused::Invalid(report)) = load_folder(&folder) else {
+            panic!("refused")
+        };
+        assert_eq!(report.of(Severity::Error).count(), 2, "{report}");
+    }
+
+    #[test]
+    fn a_flow_given_twice_is_refused_with_both_places() {
+        let folder = folder(&flow("s"), &[("a", &format!("\n{}", flow("s")))]);
+        let Err(Refused::Invalid(report)) = load_folder(&folder) else {
+            panic!("refused")
+        };
+        let text = report.to_string();
+        let a = folder.path().join("agent.d/a");
+        let main = folder.path().join("agent.json");
+        assert!(
+            text.starts_with(&format!(
+                "{}:2: flows[0]: Duplicate flow: kinesis:s:/logs/app.log*",
+                a.display()
+            )),
+            "{text}"
+        );
+        assert!(text.contains(&format!("{}:1", main.display())), "{text}");
+    }
+
+    #[test]
+    fn no_flow_is_a_state_of_its_own_in_one_line() {
+        for text in [
+            "{}",
+            "{\"flows\": []}",
+            "{\"flows\": null}",
+            "{\"flow\": []}",
+        ] {
+            let refused =
+                load_text(text.as_bytes(), "agent.json", &environment()).expect_err("no flows");
+            assert!(matches!(refused, Refused::NoFlows { .. }), "{text}");
+            assert!(!refused.to_string().contains('\n'));
+        }
+        let Err(Refused::NoFlows { report, .. }) =
+            load_text(b"{\"flow\": []}", "agent.json", &environment())
+        else {
+            panic!("no flows")
+        };
+        assert!(
+            report.to_string().contains("did you mean flows?"),
+            "{report}"
+        );
+    }
+
+    #[test]
+    fn a_main_file_that_can_not_be_read_is_told_with_a_remedy() {
+        let folder = folder("{}", &[]);
+        for path in [folder.path().join("none"), folder.path().to_owned()] {
+            let refused = load(&path, None, &environment()).expect_err("unreadable");
+            assert!(matches!(refused, Refused::Unreadable { .. }));
+            assert!(
+                refused.to_string().contains("-c FILE")
+                    && refused.to_string().contains(&*path.to_string_lossy()),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused_unread() {
+        let text = " ".repeat(FILE_BYTES_MAX + 1);
+        let Err(Refused::Invalid(report)) =
+            load_text(text.as_bytes(), "agent.json", &environment())
+        else {
+            panic!("refused")
+        };
+        assert!(report.to_string().contains("longer than"), "{report}");
+    }
+
+    #[test]
+    fn a_secret_that_everyone_can_read_is_a_warning_with_the_command() {
+        let secret = "\"awsAccessKeyId\": \"A\", \"awsSecretAccessKey\": \"B\"";
+        let folder = folder(&file_with(secret, "\"kinesisStream\": \"s\""), &[]);
+        let main = folder.path().join("agent.json");
+        for (mode, n_warnings) in [(0o600, 0), (0o640, 0), (0o644, 1), (0o604, 1)] {
+            fs::set_permissions(&main, fs::Permissions::from_mode(mode)).expect("changed");
+            let report = load_folder(&folder).expect("accepted").report;
+            assert_eq!(report.findings().len(), n_warnings, "{mode:o}: {report}");
+            assert!(
+                n_warnings == 0
+                    || report
+                        .to_string()
+                        .ends_with(&format!("run: chmod o-r {}", main.display()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_plain_configuration_has_nothing_to_complain_about() {
+        let text = r#"{
+            "cloudwatch.emitMetrics": true, "kinesis.endpoint": "", "firehose.endpoint": "",
+            "flows": [
+                {"filePattern": "/var/log/web/*.log", "kinesisStream": "web", "partitionKeyOption": "RANDOM"},
+                {"filePattern": "/var/log/web/*.log", "deliveryStream": "web-archive"}
+            ]
+        }"#;
+        let loaded = load_text(text.as_bytes(), "agent.json", &environment()).expect("accepted");
+        assert_eq!(
+            ids(&loaded),
+            [
+                "kinesis:web:/var/log/web/*.log",
+                "fh:web-archive:/var/log/web/*.log"
+            ]
+        );
+        assert!(loaded.report.findings().is_empty(), "{}", loaded.report);
+    }
+}

@@ -27,7 +27,7 @@ pub enum DirectoryPart {
 
 /// Why a text is no file pattern.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
+pub enum FilePatternError {
     #[error("it has no directory part")]
     NoDirectory,
     #[error("it ends in a slash, so it names no file")]
@@ -47,14 +47,14 @@ pub enum PatternError {
 /// # Errors
 ///
 /// No directory part, no file name, or a last part that is no glob in Java's sense.
-pub fn parse(text: &str, cwd: &Path) -> Result<FilePattern, PatternError> {
-    let slash = text.rfind('/').ok_or(PatternError::NoDirectory)?;
+pub fn parse(text: &str, cwd: &Path) -> Result<FilePattern, FilePatternError> {
+    let slash = text.rfind('/').ok_or(FilePatternError::NoDirectory)?;
     let (directory, name) = (&text[..slash], &text[slash + 1..]);
     if name.is_empty() {
-        return Err(PatternError::NoFileName);
+        return Err(FilePatternError::NoFileName);
     }
     let name_at = text[..=slash].chars().count();
-    let name = translate(name).map_err(|(at, what)| PatternError::NotAGlob {
+    let name = translate(name).map_err(|(at, what)| FilePatternError::NotAGlob {
         what,
         at: name_at + at + 1,
     })?;
@@ -83,7 +83,7 @@ pub fn parse(text: &str, cwd: &Path) -> Result<FilePattern, PatternError> {
     }
     absolute.push('/');
     absolute.push_str(&name);
-    compile(&absolute).map_err(|error| PatternError::Refused(error.kind().to_string()))?;
+    compile(&absolute).map_err(|error| FilePatternError::Refused(error.kind().to_string()))?;
     Ok(FilePattern {
         absolute,
         is_relative,
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    fn parsed(text: &str) -> Result<FilePattern, PatternError> {
+    fn parsed(text: &str) -> Result<FilePattern, FilePatternError> {
         parse(text, Path::new("/start/[here]"))
     }
 
@@ -298,7 +298,7 @@ mod tests {
                         "{glob} on {name}"
                     );
                 }
-                (Err(PatternError::NotAGlob { .. }), None) => {}
+                (Err(FilePatternError::NotAGlob { .. }), None) => {}
                 (other, _) => panic!("{glob}: {other:?}"),
             }
         }
@@ -354,48 +354,48 @@ mod tests {
     #[test]
     fn what_names_no_files_is_refused() {
         let cases = [
-            ("", PatternError::NoDirectory),
-            ("app.log", PatternError::NoDirectory),
-            ("/", PatternError::NoFileName),
-            ("/logs/", PatternError::NoFileName),
+            ("", FilePatternError::NoDirectory),
+            ("app.log", FilePatternError::NoDirectory),
+            ("/", FilePatternError::NoFileName),
+            ("/logs/", FilePatternError::NoFileName),
             (
                 "/logs/a[b",
-                PatternError::NotAGlob {
+                FilePatternError::NotAGlob {
                     what: "a character class that is never closed",
                     at: 8,
                 },
             ),
             (
                 "/é/a{b",
-                PatternError::NotAGlob {
+                FilePatternError::NotAGlob {
                     what: "a group that is never closed",
                     at: 5,
                 },
             ),
             (
                 "/l/{a,{b}}",
-                PatternError::NotAGlob {
+                FilePatternError::NotAGlob {
                     what: "a group within a group",
                     at: 7,
                 },
             ),
             (
                 "/l/x\\",
-                PatternError::NotAGlob {
+                FilePatternError::NotAGlob {
                     what: "nothing to escape",
                     at: 5,
                 },
             ),
             (
                 "/l/x[]",
-                PatternError::NotAGlob {
+                FilePatternError::NotAGlob {
                     what: "an empty character class",
                     at: 5,
                 },
             ),
             (
                 "/l/x[b-a]",
-                PatternError::NotAGlob {
+                FilePatternError::NotAGlob {
                     what: "a range that runs backwards",
                     at: 6,
                 },

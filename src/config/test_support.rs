@@ -29,6 +29,15 @@ pub fn refused(text: &str) -> Report {
     }
 }
 
+/// All findings on a file that has flows, whether it is accepted or not.
+pub fn findings(text: &str) -> Report {
+    match load_text(text.as_bytes(), "agent.json", &environment()) {
+        Ok(loaded) => loaded.report,
+        Err(Refused::Invalid(report)) => report,
+        Err(other) => panic!("{text}: {other}"),
+    }
+}
+
 /// A file with one flow, to which and to the top level members are added as `"key": value`.
 pub fn file_with(top: &str, flow: &str) -> String {
     let comma = |members: &str| if members.is_empty() { "" } else { ", " };
