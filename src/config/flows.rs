@@ -160,6 +160,7 @@ fn file_pattern(flow: &mut Section, cwd: &Path) -> Option<(String, String)> {
         Ok(parsed) => parsed,
         Err(error) => {
             let remedy = match error {
+                FilePatternError::TooLong => "write a shorter one",
                 FilePatternError::NoDirectory => {
                     "write the directory too, such as /var/log/app.log*"
                 }

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::environment::Environment;
 use super::flows;
 use super::json::{self, Document, Value};
 use super::keys::Place;
@@ -15,34 +16,6 @@ use super::raw::{Section, value_shown};
 use super::report::{Finding, Refused, Report, Severity};
 use super::settings::Settings;
 use super::{Config, Flow, FlowId};
-
-/// What a configuration depends on beside its files.
-#[derive(Debug, Clone)]
-pub struct Environment {
-    /// Cores that the agent may use, for `maxSendingThreadsPerCore`.
-    pub cores: usize,
-    /// `AWS_CBOR_DISABLE` is set.
-    pub cbor_disabled: bool,
-    /// The working directory, absolute: what relative paths are relative to.
-    pub cwd: PathBuf,
-}
-
-impl Environment {
-    /// That of this process.
-    ///
-    /// # Errors
-    ///
-    /// The working directory no longer exists or can't be seen.
-    pub fn of_process() -> io::Result<Environment> {
-        let cbor_disabled = std::env::var("AWS_CBOR_DISABLE")
-            .is_ok_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "" | "0" | "false"));
-        Ok(Environment {
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            cbor_disabled,
-            cwd: std::env::current_dir()?,
-        })
-    }
-}
 
 /// A configuration to start with.
 #[derive(Debug)]
@@ -202,11 +175,11 @@ impl<'e> Loader<'e> {
     /// A warning about a whole file or directory of agent.d.
     fn skip(&mut self, file: &Arc<Path>, problem: String) {
         let remedy = "let the agent's user read it, or remove it";
-        self.report.push(file_finding(
+        self.report.push(Finding::new(
             file,
             1,
             Severity::Warning,
-            String::new(),
+            "",
             problem,
             remedy,
         ));
@@ -221,11 +194,11 @@ impl<'e> Loader<'e> {
         };
         if bytes.len() > FILE_BYTES_MAX {
             let problem = format!("the file is longer than {FILE_BYTES_MAX} bytes{left_out}");
-            self.report.push(file_finding(
+            self.report.push(Finding::new(
                 file,
                 1,
                 severity,
-                String::new(),
+                "",
                 problem,
                 "split it into files of agent.d",
             ));
@@ -235,11 +208,11 @@ impl<'e> Loader<'e> {
             Ok(document) => document,
             Err(error) => {
                 let problem = format!("{}{left_out}", error.problem);
-                let finding = file_finding(
+                let finding = Finding::new(
                     file,
                     error.line,
                     severity,
-                    error.path,
+                    &error.path,
                     problem,
                     &error.remedy,
                 );
@@ -251,24 +224,23 @@ impl<'e> Loader<'e> {
             let (first, last) = (repeat.first_line, repeat.last_line);
             let problem =
                 format!("the key is given twice, on lines {first} and {last}; the last wins");
-            let path = repeat.path.clone();
-            self.report.push(file_finding(
+            self.report.push(Finding::new(
                 file,
                 last,
                 Severity::Warning,
-                path,
+                &repeat.path,
                 problem,
                 "remove one of them",
             ));
         }
         if let Some(line) = document.trailing_line {
-            let problem = "text after the closing brace is ignored".to_owned();
+            let problem = "text after the closing brace is ignored";
             let remedy = "remove it, or the brace that closes too early";
-            self.report.push(file_finding(
+            self.report.push(Finding::new(
                 file,
                 line,
                 Severity::Warning,
-                String::new(),
+                "",
                 problem,
                 remedy,
             ));
@@ -284,16 +256,10 @@ impl<'e> Loader<'e> {
     ) -> Option<Section<'doc, 'r>> {
         let line = document.root.line;
         let Value::Object(object) = &document.root.value else {
-            let problem = "the file doesn't hold an object".to_owned();
+            let problem = "the file doesn't hold an object";
             let remedy = "write an object: { \"flows\": [ … ] }";
-            self.report.push(file_finding(
-                file,
-                line,
-                severity,
-                String::new(),
-                problem,
-                remedy,
-            ));
+            self.report
+                .push(Finding::new(file, line, severity, "", problem, remedy));
             return None;
         };
         Some(Section {
@@ -325,9 +291,10 @@ impl<'e> Loader<'e> {
         for (n, item) in items.iter().enumerate() {
             let path = format!("flows[{n}]");
             let Value::Object(object) = &item.value else {
-                let problem = "not an object".to_owned();
+                let problem = "not an object";
                 let remedy = "write an object: { \"filePattern\": …, \"kinesisStream\": … }";
-                let finding = file_finding(file, item.line, Severity::Error, path, problem, remedy);
+                let finding =
+                    Finding::new(file, item.line, Severity::Error, &path, problem, remedy);
                 self.report.push(Finding {
                     value: value_shown("flows", &item.value),
                     ..finding
@@ -346,28 +313,33 @@ impl<'e> Loader<'e> {
             let Some(flow) = flows::read(&mut section, &self.env.cwd) else {
                 continue;
             };
-            if let Some((other_file, other_line)) = self.places.get(&flow.id) {
-                let problem = format!(
-                    "Duplicate flow: {}, as in {}:{other_line}",
-                    flow.id,
-                    other_file.display()
-                );
-                let remedy = "remove one of the two, or give it another filePattern or stream";
-                let finding = file_finding(
-                    file,
-                    item.line,
-                    Severity::Error,
-                    section.path,
-                    problem,
-                    remedy,
-                );
-                self.report.push(finding);
-                continue;
-            }
-            self.places
-                .insert(flow.id.clone(), (Arc::clone(file), item.line));
-            self.flows.push(Arc::new(flow));
+            let path = section.path;
+            self.add(flow, file, item.line, &path);
         }
+    }
+
+    /// Adds a flow, unless there is one with its id.
+    fn add(&mut self, flow: Flow, file: &Arc<Path>, line: usize, path: &str) {
+        if let Some((other_file, other_line)) = self.places.get(&flow.id) {
+            let problem = format!(
+                "Duplicate flow: {}, as in {}:{other_line}",
+                flow.id,
+                other_file.display()
+            );
+            let remedy = "remove one of the two, or give it another filePattern or stream";
+            self.report.push(Finding::new(
+                file,
+                line,
+                Severity::Error,
+                path,
+                problem,
+                remedy,
+            ));
+            return;
+        }
+        self.places
+            .insert(flow.id.clone(), (Arc::clone(file), line));
+        self.flows.push(Arc::new(flow));
     }
 
     fn finish(mut self, settings: Option<Settings>) -> Result<Loaded, Refused> {
@@ -411,33 +383,6 @@ fn read_regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     read_bounded(&mut File::open(path)?).map(Some)
-}
-
-/// A finding about a file as a whole or about a place in it; `key` may be empty.
-fn file_finding(
-    file: &Arc<Path>,
-    line: usize,
-    severity: Severity,
-    key: String,
-    problem: String,
-    remedy: &str,
-) -> Finding {
-    let key = if key.is_empty() {
-        "(top level)".to_owned()
-    } else {
-        key
-    };
-    let (file, value, remedy) = (Arc::clone(file), String::new(), remedy.to_owned());
-    Finding {
-        severity,
-        file,
-        line,
-        key,
-        value,
-        problem,
-        legal: None,
-        remedy,
-    }
 }
 
 fn warn_if_secret_is_readable(top: &mut Section, mode: u32) {

@@ -4,6 +4,7 @@
 //! and from there on nobody reads JSON. Every bound is a named constant in [`limits`], every key a row in [`keys`].
 
 mod endpoint;
+mod environment;
 mod flows;
 #[cfg(test)]
 mod golden_tests;
@@ -29,7 +30,8 @@ use std::time::Duration;
 use crate::process::java_regex::JavaRegex;
 
 pub use endpoint::region_of_host;
-pub use load::{Environment, Loaded, load, load_text};
+pub use environment::Environment;
+pub use load::{Loaded, load, load_text};
 pub use report::{Finding, Refused, Report, Severity};
 
 /// Everything the agent needs to know before it starts.

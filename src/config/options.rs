@@ -1,7 +1,5 @@
 //! The entries of `dataProcessingOptions`.
 
-use std::sync::Arc;
-
 use crate::process::java_regex::JavaRegex;
 
 use super::flows::{refuse_regex, regex_problem};
@@ -35,15 +33,19 @@ pub fn read(flow: &mut Section) -> Vec<ProcessingOption> {
         json::push_key(&mut path, LIST);
         path.push_str(&format!("[{n}]"));
         let Value::Object(object) = &item.value else {
+            let problem = "not an object";
+            let remedy = "write an object: { \"optionName\": … }";
+            let finding = Finding::new(
+                flow.file,
+                item.line,
+                Severity::Error,
+                &path,
+                problem,
+                remedy,
+            );
             flow.report.push(Finding {
-                severity: Severity::Error,
-                file: Arc::clone(flow.file),
-                line: item.line,
-                key: path,
                 value: value_shown(LIST, &item.value),
-                problem: "not an object".to_owned(),
-                legal: None,
-                remedy: "write an object: { \"optionName\": … }".to_owned(),
+                ..finding
             });
             continue;
         };

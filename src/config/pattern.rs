@@ -4,6 +4,8 @@ use std::path::Path;
 
 use globset::{Glob, GlobBuilder};
 
+use super::limits::PATTERN_BYTES_MAX;
+
 /// A file pattern that can be followed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FilePattern {
@@ -30,6 +32,8 @@ pub enum DirectoryPart {
 pub enum FilePatternError {
     #[error("it has no directory part")]
     NoDirectory,
+    #[error("it is longer than a path can be, {PATTERN_BYTES_MAX} bytes")]
+    TooLong,
     #[error("it ends in a slash, so it names no file")]
     NoFileName,
     #[error("not a glob: {what} at character {at}")]
@@ -46,8 +50,11 @@ pub enum FilePatternError {
 ///
 /// # Errors
 ///
-/// No directory part, no file name, or a last part that is no glob in Java's sense.
+/// Too long, no directory part, no file name, or a last part that is no glob in Java's sense.
 pub fn parse(text: &str, cwd: &Path) -> Result<FilePattern, FilePatternError> {
+    if text.len() > PATTERN_BYTES_MAX {
+        return Err(FilePatternError::TooLong);
+    }
     let slash = text.rfind('/').ok_or(FilePatternError::NoDirectory)?;
     let (directory, name) = (&text[..slash], &text[slash + 1..]);
     if name.is_empty() {
@@ -403,6 +410,39 @@ mod tests {
         ];
         for (text, error) in cases {
             assert_eq!(parsed(text), Err(error), "{text}");
+        }
+    }
+
+    /// globset gives up, with a panic, where the regex behind a pattern gets too large.
+    #[test]
+    fn the_longest_patterns_still_make_a_matcher() {
+        assert_eq!(
+            parsed(&"/a".repeat(PATTERN_BYTES_MAX)),
+            Err(FilePatternError::TooLong)
+        );
+        for piece in [
+            "*",
+            "?",
+            "/**",
+            "/*",
+            "{a,b}",
+            "{*,?}",
+            "[!a-z]",
+            "[^é-ü]",
+            "é",
+            "[\u{10FFFF}]",
+            "\\x",
+            "**/{a,**}",
+        ] {
+            let text = format!("/{}/x", piece.repeat((PATTERN_BYTES_MAX - 3) / piece.len()));
+            let pattern = parsed(&text).unwrap_or_else(|error| panic!("{piece}: {error}"));
+            assert!(
+                !compile(&pattern.absolute)
+                    .expect("a glob")
+                    .compile_matcher()
+                    .is_match("/y"),
+                "{piece}"
+            );
         }
     }
 

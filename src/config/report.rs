@@ -47,16 +47,36 @@ pub struct Finding {
     pub remedy: String,
 }
 
+impl Finding {
+    /// A finding without a value or legal values; an empty key stands for the file as a whole.
+    pub(super) fn new(
+        file: &Arc<Path>,
+        line: usize,
+        severity: Severity,
+        key: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
+        Finding {
+            severity,
+            file: Arc::clone(file),
+            line,
+            key: if key.is_empty() { "(top level)" } else { key }.to_owned(),
+            value: String::new(),
+            problem: problem.into(),
+            legal: None,
+            remedy: remedy.into(),
+        }
+    }
+}
+
 fn path_as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file.display(), self.line)?;
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
+        write!(f, "{}:{}: {}: ", self.file.display(), self.line, self.key)?;
         f.write_str(&self.problem)?;
         match (self.value.as_str(), &self.legal) {
             ("", None) => {}

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::endpoint::{self, EndpointError, is_region, region_of_host};
+use super::environment::Environment;
 use super::limits::{CHECKPOINT_FILE_DEFAULT, CONNECTIONS_DEFAULT, SEND_SLOTS_MAX, SEND_SLOTS_MIN};
-use super::load::Environment;
 use super::raw::Section;
 use super::report::Severity;
 use super::{
