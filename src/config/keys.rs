@@ -143,6 +143,7 @@ impl OptionName {
         Self::ALL.into_iter().find(|name| name.as_str() == text)
     }
 
+    /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {
             OptionName::AddMetadata => "ADDMETADATA",

@@ -405,6 +405,9 @@ fn warn_if_secret_is_readable(top: &mut Section, mode: u32) {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use proptest::prelude::*;
+
+    use super::super::keys::KEYS;
     use super::super::test_support::{environment, file_with, summary};
     use super::*;
 
@@ -670,5 +673,62 @@ mod tests {
             ]
         );
         assert!(loaded.report.findings().is_empty(), "{}", loaded.report);
+    }
+
+    /// Members whose names are known keys and whose values are likely and unlikely ones.
+    fn members() -> impl Strategy<Value = String> {
+        let name = prop::sample::select(KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+        let value = prop::sample::select(vec![
+            "0",
+            "1",
+            "-1",
+            "500",
+            "1e3",
+            "0.5",
+            "1e999",
+            "9223372036854775807",
+            "-9223372036854775809",
+            "null",
+            "true",
+            "[]",
+            "[[]]",
+            "{}",
+            "[{}]",
+            "[\"a\", 1]",
+            "\"\"",
+            "\"a\"",
+            "\"1\"",
+            "\" \"",
+            "\"(\"",
+            "\"(a)*\"",
+            "\"/l/[a\"",
+            "\"/l/{a,b}*\"",
+            "\"~/../a\"",
+            "\"http://[::1]:1/\"",
+            "\"CSVTOJSON\"",
+            "\"SYSLOG\"",
+            "\"\\u0000\\ud83d\\ude00\"",
+        ]);
+        prop::collection::vec((name, value), 0..6).prop_map(|members| {
+            let members = members
+                .into_iter()
+                .map(|(name, value)| format!("\"{name}\": {value}"));
+            members.collect::<Vec<_>>().join(", ")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_values_make_it_panic_and_what_is_refused_has_an_error(top in members(), flow in members(), option in members()) {
+            let option = format!("{{\"optionName\": \"LOGTOJSON\"{}{option}}}", if option.is_empty() { "" } else { ", " });
+            let comma = if flow.is_empty() { "" } else { ", " };
+            let flows = format!("\"flows\": [{{{flow}{comma}\"dataProcessingOptions\": [{option}]}}]");
+            let text = format!("{{{top}{}{flows}}}", if top.is_empty() { "" } else { ", " });
+            match load_text(text.as_bytes(), "agent.json", &environment()) {
+                Ok(loaded) => prop_assert!(!loaded.report.has_errors() && loaded.n_flows() == 1, "{}", text),
+                Err(Refused::Invalid(report)) => prop_assert!(report.has_errors(), "{}", text),
+                Err(other) => prop_assert!(false, "{}: {}", text, other),
+            }
+        }
     }
 }

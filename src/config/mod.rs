@@ -1,7 +1,12 @@
 //! What to do, valid by construction.
 //!
-//! `raw` mirrors what people write in `agent.json`, [`load()`] turns it into a [`Config`] or into a complete [`Report`],
-//! and from there on nobody reads JSON. Every bound is a named constant in [`limits`], every key a row in [`keys`].
+//! ```text
+//!  files ─ load ─▶ text ─ json ─▶ objects with lines ─ raw, by the table of keys ─▶ settings + flows ─▶ Config
+//!                                                                └──────────────── findings ─────────▶ Report
+//! ```
+//!
+//! Nobody else reads JSON. Every bound is a named constant in [`limits`], every key a row in [`keys`]; `settings` reads
+//! the top level, `flows` an entry of `flows`, `options` one of `dataProcessingOptions`.
 
 mod endpoint;
 mod environment;
