@@ -1,1 +1,0 @@
-//! Where each file stands, in SQLite.
