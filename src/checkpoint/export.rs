@@ -86,3 +86,76 @@ fn write(to: &Path, rows: &[RawRow]) -> rusqlite::Result<()> {
     tx.commit()?;
     connection.close().map_err(|(_, error)| error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::testing::{
+        Home, NOW_MS, REFERENCE_ROW, REFERENCE_SCHEMA, at, flow, place, upsert,
+    };
+    use std::path::PathBuf;
+
+    #[test]
+    fn export_is_a_database_of_the_references_table_alone() {
+        let home = Home::of_reference(&[REFERENCE_ROW]);
+        let mut store = home.open();
+        let flow = flow("*");
+        store
+            .save(
+                &[
+                    upsert(&flow, place("a", 1, 3, 9)),
+                    upsert(&flow, place("b", 2, 9, 9)),
+                ],
+                at(NOW_MS),
+            )
+            .unwrap();
+        let to = home.dir.path().join("export");
+        store.export(&to).unwrap();
+
+        let mut exported = Home::new();
+        exported.options.path = to;
+        assert_eq!(exported.reference_rows(), home.reference_rows());
+        let connection = exported.sql();
+        let mut statement = connection
+            .prepare("SELECT sql FROM sqlite_master WHERE type = 'table'")
+            .unwrap();
+        let tables: Vec<String> = statement
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(tables, [REFERENCE_SCHEMA]);
+        let version: i64 = connection
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(version, 0);
+    }
+
+    #[test]
+    fn existing_file_or_journal_is_left_alone() {
+        let home = Home::new();
+        let store = home.open();
+        let (file, with_journal) = (home.dir.path().join("file"), home.dir.path().join("other"));
+        fs::write(&file, "mine").unwrap();
+        fs::write(sibling(&with_journal, "-journal"), "mine").unwrap();
+        for to in [&file, &with_journal, home.path()] {
+            assert!(
+                matches!(store.export(to), Err(Error::Exists { .. })),
+                "{}",
+                to.display()
+            );
+        }
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
+        assert!(!with_journal.exists());
+    }
+
+    #[test]
+    fn folder_that_is_not_there_is_an_error() {
+        let home = Home::new();
+        let error = home
+            .open()
+            .export(&PathBuf::from("/nonexistent/export"))
+            .unwrap_err();
+        assert!(matches!(error, Error::Io { .. }));
+    }
+}

@@ -23,6 +23,7 @@ mod error;
 mod export;
 mod lock;
 mod open;
+mod pending;
 
 mod place;
 mod reader;
@@ -30,6 +31,7 @@ mod reference;
 mod schema;
 mod store;
 mod take_over;
+mod writer;
 
 #[cfg(test)]
 mod testing;
@@ -42,3 +44,4 @@ pub use place::{
 pub use reader::Reader;
 pub use store::{HandBack, Store};
 pub use take_over::TakeOver;
+pub use writer::{CheckpointWriter, WriterHandle};

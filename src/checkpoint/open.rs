@@ -538,7 +538,7 @@ mod tests {
         let before = fs::read(home.path()).unwrap();
         let reader = Reader::open(&home.options).unwrap();
         let flow = FlowId(REFERENCE_ROW.0.into());
-        assert_eq!(reader.flows().unwrap(), [flow.clone()]);
+        assert_eq!(reader.flows().unwrap(), std::slice::from_ref(&flow));
         let places = reader.places(&flow).unwrap();
         assert_eq!(
             (places.reference.len(), places.reference_is_newer),

@@ -361,3 +361,682 @@ fn old_reference_rows(
     }
     Ok(old)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::testing::{
+        DAY_MS, Home, NOW_MS, REFERENCE_ROW, at, flow, id, place, remove, upsert,
+    };
+    use crate::checkpoint::{Fingerprint, PlaceState};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use rusqlite::ErrorCode;
+    use std::collections::BTreeMap;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::PathBuf;
+
+    fn finished(place: Place) -> Place {
+        Place {
+            state: PlaceState::Finished,
+            ..place
+        }
+    }
+
+    #[test]
+    fn every_field_comes_back() {
+        let home = Home::new();
+        let flow = flow("*");
+        let full = Place {
+            path: PathBuf::from(OsStr::from_bytes(b"/logs/\xff\xfe\n.log")),
+            identity: FileIdentity {
+                device: u64::MAX,
+                inode: u64::MAX - 1,
+            },
+            fingerprint: Fingerprint {
+                len: u32::MAX,
+                hash: *b"0123456789abcdef",
+            },
+            offset: i64::MAX as u64 - 1,
+            size: i64::MAX as u64,
+            modified_ms: i64::MIN,
+            header_lines_left: u32::MAX,
+            state: PlaceState::FooterReached,
+            extra: Some(vec![0, 1, 255]),
+        };
+        let empty = Place {
+            extra: Some(Vec::new()),
+            ..finished(place("app.log", 0, 0, 0))
+        };
+        home.open()
+            .save(
+                &[upsert(&flow, full.clone()), upsert(&flow, empty.clone())],
+                at(NOW_MS),
+            )
+            .unwrap();
+        let mut ours = home.open().places(&flow).unwrap().ours;
+        ours.sort_by_key(|place| place.identity);
+        assert_eq!(ours, [empty, full]);
+    }
+
+    #[test]
+    fn places_of_one_flow_are_not_anothers() {
+        let home = Home::new();
+        let mut store = home.open();
+        let (a, b) = (flow("a"), flow("b"));
+        store
+            .save(
+                &[
+                    upsert(&a, place("x", 1, 1, 9)),
+                    upsert(&b, place("x", 1, 2, 9)),
+                ],
+                at(NOW_MS),
+            )
+            .unwrap();
+        store.save(&[remove(&a, 1)], at(NOW_MS)).unwrap();
+        assert_eq!(store.places(&a).unwrap().ours, []);
+        assert_eq!(store.places(&b).unwrap().ours, [place("x", 1, 2, 9)]);
+        assert_eq!(store.reader().flows().unwrap(), [a, b]);
+    }
+
+    #[test]
+    fn flow_of_the_reference_stands_where_its_newest_row_says() {
+        let older = (
+            REFERENCE_ROW.0,
+            "/logs/app.log.1",
+            "(dev=fe00,ino=7)",
+            5,
+            9,
+            9,
+            "2026-11-20 00:00:00.000",
+        );
+        let odd = (REFERENCE_ROW.0, "/logs/odd", "?", 5, -9, -9, "yesterday");
+        let home = Home::of_reference(&[older, odd, REFERENCE_ROW]);
+        let places = home.open().places(&FlowId(REFERENCE_ROW.0.into())).unwrap();
+        assert_eq!(
+            (
+                places.ours.len(),
+                places.reference_is_newer,
+                places.saved_before
+            ),
+            (0, true, false)
+        );
+        let newest = &places.reference[0];
+        assert_eq!(newest.path, Path::new("/logs/app.log"));
+        assert_eq!(newest.identity, Some(id(10_166_337)));
+        assert_eq!(
+            (newest.modified_ms, newest.size, newest.offset),
+            (1_795_239_694_296, 8, 6)
+        );
+        assert_eq!(newest.last_updated_ms, NOW_MS);
+        let rest: Vec<_> = places.reference[1..]
+            .iter()
+            .map(|row| (row.identity, row.offset))
+            .collect();
+        assert_eq!(rest, [(Some(id(7)), 9), (None, 0)]);
+    }
+
+    #[test]
+    fn rename_rotation_leaves_a_row_for_each_name() {
+        let home = Home::new();
+        let mut store = home.open();
+        let flow = flow("app.log*");
+        store
+            .save(&[upsert(&flow, place("app.log", 1, 5, 9))], at(NOW_MS))
+            .unwrap();
+        for order in [[0, 1], [1, 0]] {
+            let changes = [
+                upsert(&flow, finished(place("app.log.1", 1, 9, 9))),
+                upsert(&flow, place("app.log", 2, 6, 8)),
+            ];
+            store
+                .save(&order.map(|i| changes[i].clone()), at(NOW_MS))
+                .unwrap();
+            let rows: Vec<_> = home
+                .reference_rows()
+                .into_iter()
+                .map(|row| (row.0, row.1, row.2, row.3))
+                .collect();
+            let row = |path: &str, inode: u64, size, offset| {
+                (path.to_owned(), id(inode).to_string(), size, offset)
+            };
+            assert_eq!(
+                rows,
+                [
+                    row("/logs/app.log", 2, 8, 6),
+                    row("/logs/app.log.1", 1, 9, 9)
+                ]
+            );
+            assert_eq!(store.places(&flow).unwrap().ours.len(), 2);
+        }
+    }
+
+    /// Two files under one name, as when one was moved out of the pattern: the one that owes has the row, then the
+    /// other one again.
+    #[test]
+    fn name_shared_by_two_files_goes_to_the_one_that_stands() {
+        let home = Home::new();
+        let mut store = home.open();
+        let flow = flow("app.log");
+        let (gone, new) = (place("app.log", 1, 5, 9), place("app.log", 2, 6, 8));
+        store
+            .save(
+                &[upsert(&flow, gone.clone()), upsert(&flow, new)],
+                at(NOW_MS),
+            )
+            .unwrap();
+        assert_eq!(home.reference_rows()[0].1, id(1).to_string());
+        store
+            .save(
+                &[upsert(&flow, finished(Place { offset: 9, ..gone }))],
+                at(NOW_MS),
+            )
+            .unwrap();
+        let rows = home.reference_rows();
+        assert_eq!((rows.len(), &rows[0].1), (1, &id(2).to_string()));
+        store.save(&[remove(&flow, 1)], at(NOW_MS)).unwrap();
+        assert_eq!(home.reference_rows().len(), 1);
+    }
+
+    #[test]
+    fn reference_resumes_at_the_oldest_file_that_owes_or_else_at_the_newest() {
+        let same_time = |mut place: Place| {
+            place.modified_ms = NOW_MS;
+            place
+        };
+        let cases: [(&str, Vec<Place>, u64); 7] = [
+            ("one file", vec![place("a", 1, 3, 9)], 1),
+            (
+                "all sent",
+                vec![
+                    place("a", 1, 9, 9),
+                    place("b", 3, 9, 9),
+                    place("c", 2, 9, 9),
+                ],
+                3,
+            ),
+            (
+                "newest owes",
+                vec![place("a", 1, 9, 9), place("b", 2, 3, 9)],
+                2,
+            ),
+            (
+                "several owe",
+                vec![
+                    place("a", 3, 3, 9),
+                    place("b", 1, 9, 9),
+                    place("c", 2, 8, 9),
+                ],
+                2,
+            ),
+            (
+                "what is finished owes nothing",
+                vec![
+                    finished(place("a", 1, 3, 9)),
+                    Place {
+                        state: PlaceState::FooterReached,
+                        ..place("b", 2, 3, 9)
+                    },
+                    place("c", 3, 9, 9),
+                ],
+                3,
+            ),
+            (
+                "as old, so the longer is older",
+                vec![
+                    same_time(place("a", 1, 3, 8)),
+                    same_time(place("b", 2, 3, 9)),
+                ],
+                2,
+            ),
+            (
+                "as new, so the shorter is newer",
+                vec![
+                    same_time(place("a", 1, 8, 8)),
+                    same_time(place("b", 2, 9, 9)),
+                ],
+                1,
+            ),
+        ];
+        for (name, places, expected) in cases {
+            let home = Home::new();
+            let mut store = home.open();
+            let flow = flow("*");
+            // Each in a save of its own, so that the last one saved isn't the answer by chance.
+            for place in places.iter().cloned().chain([places[0].clone()]) {
+                store.save(&[upsert(&flow, place)], at(NOW_MS)).unwrap();
+            }
+            assert_eq!(
+                home.reference_rows()[0].1,
+                id(expected).to_string(),
+                "{name}"
+            );
+            store.close(&[], at(NOW_MS)).unwrap();
+            assert_eq!(
+                home.reference_rows()[0].1,
+                id(expected).to_string(),
+                "{name}, closed"
+            );
+            assert!(
+                !home.open().places(&flow).unwrap().reference_is_newer,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn hand_back_names_another_file_and_is_not_taken_for_the_references_work() {
+        let home = Home::new();
+        let mut store = home.open();
+        let flow = flow("*");
+        store
+            .save(
+                &[
+                    upsert(&flow, place("a", 1, 9, 9)),
+                    upsert(&flow, place("b", 2, 3, 9)),
+                ],
+                at(NOW_MS),
+            )
+            .unwrap();
+        assert_eq!(home.reference_rows()[0].1, id(2).to_string());
+        let hand_back = [1, 99].map(|inode| HandBack {
+            flow: flow.clone(),
+            identity: id(inode),
+        });
+        store.close(&hand_back, at(NOW_MS)).unwrap();
+        assert_eq!(home.reference_rows()[0].1, id(1).to_string());
+        let places = home.open().places(&flow).unwrap();
+        assert!(!places.reference_is_newer);
+        assert_eq!(places.reference[0].identity, Some(id(1)));
+    }
+
+    #[test]
+    fn times_rise_with_each_save_whatever_the_clock_does() {
+        let mut row = REFERENCE_ROW;
+        row.6 = "2027-01-01 00:00:00.000";
+        let home = Home::of_reference(&[row]);
+        let flow = FlowId(REFERENCE_ROW.0.into());
+        let mut newest = row.6.to_owned();
+        for (offset, now_ms) in [
+            (1, NOW_MS),
+            (2, NOW_MS + 5),
+            (3, NOW_MS - DAY_MS),
+            (4, 0),
+            (5, NOW_MS + 90 * DAY_MS),
+        ] {
+            let mut store = home.open();
+            for offset in [offset * 10, offset * 10 + 1] {
+                store
+                    .save(
+                        &[upsert(&flow, place("other.log", 2, offset, 90))],
+                        at(now_ms),
+                    )
+                    .unwrap();
+                let (_, identity, _, row_offset, time) = home.reference_rows().swap_remove(0);
+                assert_eq!((identity, row_offset), (id(2).to_string(), offset as i64));
+                assert!(time > newest, "{time} after {newest}");
+                newest = time;
+            }
+        }
+        assert_eq!(newest, reference::time_text(NOW_MS + 90 * DAY_MS + 3));
+    }
+
+    #[test]
+    fn work_of_the_reference_is_noticed() {
+        let flow = flow("*");
+        let insert = |path: &str, time: &str| {
+            format!(
+                "INSERT INTO FILE_CHECKPOINTS VALUES ('{flow}', '{path}', '(dev=fe00,ino=9)', 1, 9, 9, '{time}')"
+            )
+        };
+        let cases = [
+            ("nothing", "SELECT 1".to_owned(), false),
+            ("it went on in our file", "UPDATE FILE_CHECKPOINTS SET offset = 9, lastUpdated = '2027-01-01 00:00:00.000' WHERE path = '/logs/a'".to_owned(), true),
+            ("it went on with its clock set back", "UPDATE FILE_CHECKPOINTS SET offset = 9, lastUpdated = '2020-01-01 00:00:00.000' WHERE path = '/logs/a'".to_owned(), true),
+            ("only its time changed", "UPDATE FILE_CHECKPOINTS SET lastUpdated = '2020-01-01 00:00:00.000' WHERE path = '/logs/a'".to_owned(), true),
+            ("another file took the name", "UPDATE FILE_CHECKPOINTS SET fileId = '(dev=fe00,ino=9)' WHERE path = '/logs/a'".to_owned(), true),
+            ("it found a new file", insert("/logs/c", "2027-01-01 00:00:00.000"), true),
+            ("a row older than ours", insert("/logs/c", "2020-01-01 00:00:00.000"), false),
+            ("it deleted old rows", "DELETE FROM FILE_CHECKPOINTS WHERE path = '/logs/a'".to_owned(), false),
+            ("another flow's", insert("/logs/c", "2027-01-01 00:00:00.000").replace(&*flow.0, "fh:x"), false),
+        ];
+        for (name, sql, newer) in cases {
+            let home = Home::new();
+            let mut store = home.open();
+            store
+                .save(
+                    &[
+                        upsert(&flow, place("a", 1, 3, 9)),
+                        upsert(&flow, place("b", 2, 9, 9)),
+                    ],
+                    at(NOW_MS),
+                )
+                .unwrap();
+            store.close(&[], at(NOW_MS)).unwrap();
+            home.sql().execute_batch(&sql).unwrap();
+            let mut store = home.open();
+            assert_eq!(
+                store.places(&flow).unwrap().reference_is_newer,
+                newer,
+                "{name}"
+            );
+            store
+                .save(&[upsert(&flow, place("a", 1, 4, 9))], at(NOW_MS))
+                .unwrap();
+            assert!(
+                !store.places(&flow).unwrap().reference_is_newer,
+                "{name}, saved by us"
+            );
+        }
+    }
+
+    #[test]
+    fn flow_without_files_left_is_known_to_have_run() {
+        let home = Home::new();
+        let mut store = home.open();
+        let flow = flow("*");
+        store
+            .save(&[upsert(&flow, place("a", 1, 3, 9))], at(NOW_MS))
+            .unwrap();
+        store
+            .save(&[remove(&flow, 1), remove(&flow, 2)], at(NOW_MS))
+            .unwrap();
+        let places = store.places(&flow).unwrap();
+        let expected = FlowPlaces {
+            saved_before: true,
+            ..FlowPlaces::default()
+        };
+        assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn old_checkpoints_go_unless_their_file_is_there() {
+        let row = |path: &'static str, inode: &'static str, time: &'static str| {
+            ("fh:x", path, inode, 1, 9, 9, time)
+        };
+        let home = Home::of_reference(&[
+            row("/logs/old", "(dev=fe00,ino=11)", "2026-11-01 00:00:00.000"),
+            row(
+                "/logs/old.there",
+                "(dev=fe00,ino=12)",
+                "2026-11-01 00:00:00.000",
+            ),
+            row("/logs/old.nameless", "", "2026-11-01 00:00:00.000"),
+            row("/logs/new", "(dev=fe00,ino=13)", "2026-11-20 00:00:00.000"),
+        ]);
+        let flow = flow("*");
+        let mut store = home.open();
+        let old = [("old", 1), ("old.there", 2), ("old.replaced", 3)];
+        store
+            .save(
+                &old.map(|(name, inode)| upsert(&flow, place(name, inode, 3, 9))),
+                at(NOW_MS - 8 * DAY_MS),
+            )
+            .unwrap();
+        store
+            .save(
+                &[upsert(&flow, place("new", 4, 3, 9))],
+                at(NOW_MS - 6 * DAY_MS),
+            )
+            .unwrap();
+
+        let exists = |path: &Path, identity: Option<FileIdentity>| match path.to_str() {
+            Some("/logs/old.there") => identity == Some(id(2)) || identity == Some(id(12)),
+            Some("/logs/old.replaced") => identity == Some(id(33)),
+            _ => false,
+        };
+        assert_eq!(store.delete_old(at(NOW_MS), exists).unwrap(), 4);
+        let mut ours: Vec<_> = store
+            .places(&flow)
+            .unwrap()
+            .ours
+            .iter()
+            .map(|place| place.identity)
+            .collect();
+        ours.sort();
+        assert_eq!(ours, [id(2), id(4)]);
+        let mut left: Vec<_> = home.reference_rows().into_iter().map(|row| row.1).collect();
+        left.sort();
+        assert_eq!(
+            left,
+            [id(12), id(13), id(2), id(4)].map(|identity| identity.to_string())
+        );
+        assert_eq!(
+            home.reference_rows()[0].1,
+            id(2).to_string(),
+            "the oldest that owes stands"
+        );
+        assert!(!store.places(&flow).unwrap().reference_is_newer);
+        assert_eq!(store.delete_old(at(NOW_MS), exists).unwrap(), 0);
+    }
+
+    #[test]
+    fn nothing_is_old_where_no_time_to_live_is_set() {
+        let mut home = Home::of_reference(&[REFERENCE_ROW]);
+        home.options.ttl = None;
+        assert_eq!(
+            home.open()
+                .delete_old(at(NOW_MS + 1000 * DAY_MS), |_, _| false)
+                .unwrap(),
+            0
+        );
+        home.options.ttl = Some(Duration::MAX);
+        assert_eq!(
+            home.open()
+                .delete_old(at(NOW_MS + 1000 * DAY_MS), |_, _| false)
+                .unwrap(),
+            0
+        );
+    }
+
+    #[test]
+    fn deleting_old_ones_does_not_hide_that_the_reference_ran() {
+        let home = Home::new();
+        let flow = flow("*");
+        let mut store = home.open();
+        store
+            .save(
+                &[
+                    upsert(&flow, place("a", 1, 3, 9)),
+                    upsert(&flow, place("b", 2, 9, 9)),
+                ],
+                at(NOW_MS),
+            )
+            .unwrap();
+        drop(store);
+        let sql = "UPDATE FILE_CHECKPOINTS SET offset = 9, lastUpdated = '2026-11-28 05:41:36.150' WHERE path = '/logs/b'";
+        home.sql().execute_batch(sql).unwrap();
+        let mut store = home.open();
+        assert_eq!(
+            store
+                .delete_old(at(NOW_MS + 8 * DAY_MS), |path, _| path.ends_with("b"))
+                .unwrap(),
+            1
+        );
+        let places = store.places(&flow).unwrap();
+        assert!(places.reference_is_newer);
+        assert_eq!(places.reference[0].path, Path::new("/logs/b"));
+    }
+
+    #[test]
+    fn failed_save_changes_nothing_and_the_same_changes_may_be_saved_later() {
+        let home = Home::new();
+        let flow = flow("*");
+        let mut store = home.open();
+        store
+            .save(&[upsert(&flow, place("a", 1, 3, 9))], at(NOW_MS))
+            .unwrap();
+        let before = store.places(&flow).unwrap();
+        let changes: Vec<_> = (1..500)
+            .map(|i| upsert(&flow, place(&format!("a.{i}"), i, 4, 9)))
+            .collect();
+        let set_pages_max = |store: &Store, n: i64| {
+            store
+                .reader
+                .connection
+                .pragma_update_and_check(None, "max_page_count", n, |_| Ok(()))
+                .unwrap();
+        };
+
+        set_pages_max(&store, 12);
+        let error = store.save(&changes, at(NOW_MS)).unwrap_err();
+        let Error::Database { source, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(source.sqlite_error_code(), Some(ErrorCode::DiskFull));
+        assert!(error.to_string().contains("make room"), "{error}");
+        assert_eq!(store.places(&flow).unwrap(), before);
+
+        set_pages_max(&store, 100_000);
+        store.save(&changes, at(NOW_MS)).unwrap();
+        assert_eq!(store.places(&flow).unwrap().ours.len(), 499);
+    }
+
+    #[test]
+    fn save_beside_a_program_that_holds_the_database_is_refused_after_the_wait() {
+        let home = Home::new();
+        let flow = flow("*");
+        let mut store = home.open();
+        let other = home.sql();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = store
+            .save(&[upsert(&flow, place("a", 1, 3, 9))], at(NOW_MS))
+            .unwrap_err();
+        assert!(error.to_string().contains("close the program"), "{error}");
+        other.execute_batch("COMMIT").unwrap();
+        store
+            .save(&[upsert(&flow, place("a", 1, 3, 9))], at(NOW_MS))
+            .unwrap();
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Save(Vec<(usize, u64, Option<Place>)>, i64),
+        Reopen,
+        Close,
+    }
+
+    fn any_place() -> impl Strategy<Value = Place> {
+        let state = prop_oneof![
+            Just(PlaceState::Live),
+            Just(PlaceState::Finished),
+            Just(PlaceState::FooterReached)
+        ];
+        (
+            0..3_u8,
+            0..10_u64,
+            0..10_u64,
+            0..4_i64,
+            any::<u32>(),
+            state,
+            any::<Option<[u8; 2]>>(),
+        )
+            .prop_map(
+                |(name, a, b, modified_ms, header_lines_left, state, extra)| Place {
+                    // Few names, so that files share them; not UTF-8, so that some are one text for the reference.
+                    path: PathBuf::from(OsStr::from_bytes(&[b'/', 0xfd + name])),
+                    identity: id(0),
+                    fingerprint: Fingerprint {
+                        len: header_lines_left,
+                        hash: [name; 16],
+                    },
+                    offset: a.min(b),
+                    size: a.max(b),
+                    modified_ms,
+                    header_lines_left,
+                    state,
+                    extra: extra.map(Vec::from),
+                },
+            )
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        let change = (
+            0..2_usize,
+            0..5_u64,
+            prop_oneof![3 => any_place().prop_map(Some), 1 => Just(None)],
+        );
+        prop_oneof![
+            6 => (vec(change, 0..5), -1_000_000..1_000_000_i64).prop_map(|(changes, ms)| Step::Save(changes, ms)),
+            1 => Just(Step::Reopen),
+            1 => Just(Step::Close),
+        ]
+    }
+
+    /// The rule of [`Store::save`], said once more and another way: what of each file the reference could lose.
+    fn expected_stand(places: &[Place]) -> Option<&Place> {
+        let age = |place: &&Place| (place.modified_ms, std::cmp::Reverse(place.size));
+        let owes = |place: &&Place| place.state == PlaceState::Live && place.offset < place.size;
+        places
+            .iter()
+            .filter(owes)
+            .min_by_key(age)
+            .or_else(|| places.iter().max_by_key(age))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_history_of_saves_and_restarts_equals_a_map(steps in vec(any_step(), 1..12)) {
+            let home = Home::new();
+            let flows = [flow("a*"), flow("b*")];
+            let mut store = home.open();
+            let mut model: BTreeMap<(usize, FileIdentity), Place> = BTreeMap::new();
+            let mut newest_ms = [0; 2];
+            for step in steps {
+                let mut saved = [false; 2];
+                match step {
+                    Step::Save(changes, ms) => {
+                        let mut batch = Vec::new();
+                        for (f, inode, place) in changes {
+                            saved[f] = true;
+                            match place {
+                                Some(place) => {
+                                    let place = Place { identity: id(inode), ..place };
+                                    batch.push(upsert(&flows[f], place.clone()));
+                                    model.insert((f, id(inode)), place);
+                                }
+                                None => {
+                                    batch.push(remove(&flows[f], inode));
+                                    model.remove(&(f, id(inode)));
+                                }
+                            }
+                        }
+                        store.save(&batch, at(NOW_MS + ms)).unwrap();
+                    }
+                    Step::Reopen => {
+                        drop(store);
+                        store = home.open();
+                    }
+                    Step::Close => {
+                        store.close(&[], at(NOW_MS)).unwrap();
+                        store = home.open();
+                    }
+                }
+                for (f, flow) in flows.iter().enumerate() {
+                    let mut found = store.places(flow).unwrap();
+                    found.ours.sort_by_key(|place| place.identity);
+                    let expected: Vec<_> =
+                        model.iter().filter(|((of, _), _)| *of == f).map(|(_, place)| place.clone()).collect();
+                    prop_assert_eq!(&found.ours, &expected);
+                    prop_assert!(!found.reference_is_newer);
+                    if let Some(stand) = expected_stand(&expected) {
+                        // Files that are as old and as long are one to the rule.
+                        let newest = &found.reference[0];
+                        prop_assert_eq!((newest.modified_ms, newest.size), (stand.modified_ms, stand.size));
+                        let of_newest = expected.iter().find(|place| Some(place.identity) == newest.identity).unwrap();
+                        prop_assert_eq!(newest.offset, of_newest.offset);
+                        if saved[f] {
+                            prop_assert!(newest.last_updated_ms > newest_ms[f]);
+                        }
+                        newest_ms[f] = newest.last_updated_ms;
+                    } else {
+                        prop_assert_eq!(&found.reference, &Vec::new());
+                    }
+                }
+            }
+        }
+    }
+}
