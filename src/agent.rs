@@ -182,8 +182,8 @@ fn raise_open_files_limit() {
 
 fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces>), StartError> {
     let Opened { mut store, rebuilt } = Store::open(&config.checkpoints, Timestamp::now())?;
-    if let Some(aside) = rebuilt {
-        events::checkpoints_rebuilt(store.path(), &aside);
+    if let Some(aside) = &rebuilt {
+        events::checkpoints_rebuilt(store.path(), aside);
     }
     if config.checkpoints.path == Path::new(limits::CHECKPOINT_FILE_DEFAULT) {
         let old = Path::new(limits::REFERENCE_CHECKPOINT_FILE);
@@ -197,7 +197,9 @@ fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces
     };
     let n_deleted = store.delete_old(Timestamp::now(), is_there).context("deleting old checkpoints")?;
     progress::deleted_checkpoints(n_deleted).emit();
-    let places = config.flows.iter().map(|flow| store.places(&flow.id));
+    // Without the damaged file's places, what is there is read from its beginning: rather twice than never.
+    let known = |places: FlowPlaces| FlowPlaces { saved_before: places.saved_before || rebuilt.is_some(), ..places };
+    let places = config.flows.iter().map(|flow| store.places(&flow.id).map(known));
     let places = places.collect::<Result<Vec<_>, _>>().context("reading the checkpoints")?;
     let writer = CheckpointWriter::start(store).context("starting the checkpoint writer")?;
     Ok((writer, places))

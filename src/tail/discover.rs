@@ -9,10 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobMatcher;
 
 use super::disk::{Disk, FileKind, FileStat};
 use crate::checkpoint::FileIdentity;
+use crate::config::pattern;
 
 /// Names ending so (in any case) are never read: compressed copies of what was.
 const IGNORED_SUFFIXES: [&str; 3] = [".gz", ".bz2", ".zip"];
@@ -87,8 +88,8 @@ impl Patterns {
 }
 
 impl Pattern {
-    fn new(pattern: &str) -> Result<Pattern, globset::Error> {
-        let mut parts = pattern.split('/').filter(|part| !part.is_empty()).peekable();
+    fn new(text: &str) -> Result<Pattern, globset::Error> {
+        let mut parts = text.split('/').filter(|part| !part.is_empty()).peekable();
         let mut base = PathBuf::from("/");
         let mut rest = Vec::new();
         while let Some(part) = parts.next() {
@@ -98,8 +99,7 @@ impl Pattern {
                 part if !is_glob(part) && !is_last && rest.is_empty() => base.push(part),
                 part if !is_glob(part) => rest.push(Part::Plain(part.to_owned())),
                 part => {
-                    let glob = GlobBuilder::new(part).literal_separator(true).backslash_escape(true).build()?;
-                    rest.push(Part::Glob(Box::new(glob.compile_matcher())));
+                    rest.push(Part::Glob(Box::new(pattern::compile(part)?.compile_matcher())));
                 }
             }
         }
