@@ -15,7 +15,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::aws::Clients;
-use crate::checkpoint::{CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver};
+use crate::checkpoint::{
+    CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
+};
 use crate::config::{Config, Destination, limits};
 use crate::flow::{FlowThread, Inbox, Surroundings};
 use crate::process::Ec2Metadata;
@@ -82,14 +84,19 @@ impl Agent {
                 let (writer, places) = open_checkpoints(&config)?;
                 (Some(writer), places)
             }
-            Memory::None => (None, config.flows.iter().map(|_| FlowPlaces::default()).collect()),
+            Memory::None => (
+                None,
+                config.flows.iter().map(|_| FlowPlaces::default()).collect(),
+            ),
         };
         progress::starting().emit();
         let metrics = config.cloudwatch.emit.then(|| Arc::new(Metrics::default()));
         let counters = Arc::new(AgentCounters::new(&config, metrics.as_ref()));
         let budget = Budget::new(BUDGET_BYTES, config.flows.len());
         let (batches, inbox) = mpsc::unbounded_channel();
-        let watch = Watch::start().inspect_err(|error| events::no_change_events(error)).ok();
+        let watch = Watch::start()
+            .inspect_err(|error| events::no_change_events(error))
+            .ok();
         let mut flows = Vec::new();
         for (place, (flow, places)) in config.flows.iter().zip(places).enumerate() {
             progress::starting_tailer(&flow.id).emit();
@@ -104,7 +111,9 @@ impl Agent {
                 counters: Arc::clone(&counters.flows[place].1),
                 ec2: Arc::new(|| None::<Arc<Ec2Metadata>>),
             };
-            flows.push(FlowThread::start(around).with_context(|| format!("starting flow {}", flow.id))?);
+            flows.push(
+                FlowThread::start(around).with_context(|| format!("starting flow {}", flow.id))?,
+            );
         }
         let listener = Arc::new(Relay {
             inboxes: flows.iter().map(FlowThread::inbox).collect(),
@@ -112,13 +121,37 @@ impl Agent {
             clients: Arc::clone(&clients),
             config: Arc::clone(&config),
         });
-        let machine = Publisher::new(config.flows.iter().map(|flow| flow.backoff), slots, fastrand::u64(..));
-        let publisher = tokio::spawn(run::run(machine, sinks(&config, &clients), inbox, budget.clone(), listener));
+        let machine = Publisher::new(
+            config.flows.iter().map(|flow| flow.backoff),
+            slots,
+            fastrand::u64(..),
+        );
+        let publisher = tokio::spawn(run::run(
+            machine,
+            sinks(&config, &clients),
+            inbox,
+            budget.clone(),
+            listener,
+        ));
         progress::started(started_at.elapsed()).emit();
         tokio::spawn(tell_addresses(Arc::clone(&clients), Arc::clone(&config)));
         let stop_metrics = metrics.map(|metrics| publish_metrics(&config, &clients, metrics));
-        let status = tokio::spawn(report_status(Arc::clone(&config), Arc::clone(&counters), started_at));
-        Ok(Agent { config, flows, publisher, checkpoints, counters, budget, started_at, stop_metrics, status })
+        let status = tokio::spawn(report_status(
+            Arc::clone(&config),
+            Arc::clone(&counters),
+            started_at,
+        ));
+        Ok(Agent {
+            config,
+            flows,
+            publisher,
+            checkpoints,
+            counters,
+            budget,
+            started_at,
+            stop_metrics,
+            status,
+        })
     }
 
     /// What every flow has done so far.
@@ -136,17 +169,23 @@ impl Agent {
         progress::stopping().emit();
         let asked_at = Instant::now();
         self.flows.iter().for_each(FlowThread::stop);
-        let is_drained = tokio::time::timeout(self.config.shutdown_timeout, &mut self.publisher).await.is_ok();
+        let is_drained = tokio::time::timeout(self.config.shutdown_timeout, &mut self.publisher)
+            .await
+            .is_ok();
         if !is_drained {
             self.publisher.abort();
         }
         let ended = tokio::task::spawn_blocking(move || {
             let hand_back = self.flows.into_iter().filter_map(FlowThread::end).collect();
-            let saved = self.checkpoints.map_or(Ok(()), |writer| writer.stop(hand_back));
+            let saved = self
+                .checkpoints
+                .map_or(Ok(()), |writer| writer.stop(hand_back));
             (saved, self.counters, self.config)
         });
         self.status.abort();
-        let Ok((saved, counters, config)) = ended.await else { return };
+        let Ok((saved, counters, config)) = ended.await else {
+            return;
+        };
         if let Err(error) = saved {
             events::checkpoints_unwritable(&config.checkpoints.path, &error);
         }
@@ -156,7 +195,9 @@ impl Agent {
         }
         if !is_drained {
             let total = counters.snapshot().total();
-            let unsent = total.records_parsed.saturating_sub(total.records_sent + total.records_skipped);
+            let unsent = total
+                .records_parsed
+                .saturating_sub(total.records_sent + total.records_skipped);
             events::stopped_with_unsent(unsent, asked_at.elapsed());
         }
         events::status(&counters, self.started_at.elapsed(), metric_lines(&config));
@@ -164,12 +205,18 @@ impl Agent {
 }
 
 fn slots_of(config: &Config) -> usize {
-    let wanted = config.publish.slots.map_or(limits::SEND_SLOTS_MAX, usize::from);
+    let wanted = config
+        .publish
+        .slots
+        .map_or(limits::SEND_SLOTS_MAX, usize::from);
     wanted.min(config.publish.connections_max.max(1))
 }
 
 fn metric_lines(config: &Config) -> MetricLines {
-    MetricLines { metrics: config.log.emit_metrics, internal: config.log.emit_internal_metrics }
+    MetricLines {
+        metrics: config.log.emit_metrics,
+        internal: config.log.emit_internal_metrics,
+    }
 }
 
 /// Every followed file is held open: the soft limit of 1,024 that many systems start with is too low.
@@ -177,7 +224,13 @@ fn raise_open_files_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // A limit that can't be raised is met, if at all, by an error that names it.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
 }
 
 fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces>), StartError> {
@@ -187,20 +240,35 @@ fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces
     }
     if config.checkpoints.path == Path::new(limits::CHECKPOINT_FILE_DEFAULT) {
         let old = Path::new(limits::REFERENCE_CHECKPOINT_FILE);
-        match store.take_over(old).context("taking over the checkpoints of the AWS Kinesis Agent")? {
+        match store
+            .take_over(old)
+            .context("taking over the checkpoints of the AWS Kinesis Agent")?
+        {
             TakeOver::Taken { rows } => events::checkpoints_taken_over(old, store.path(), rows),
             TakeOver::DoneBefore | TakeOver::NothingThere => {}
         }
     }
     let is_there = |path: &Path, identity: Option<FileIdentity>| {
-        OsDisk.look(path).is_ok_and(|stat| identity.is_none_or(|identity| stat.identity == identity))
+        OsDisk
+            .look(path)
+            .is_ok_and(|stat| identity.is_none_or(|identity| stat.identity == identity))
     };
-    let n_deleted = store.delete_old(Timestamp::now(), is_there).context("deleting old checkpoints")?;
+    let n_deleted = store
+        .delete_old(Timestamp::now(), is_there)
+        .context("deleting old checkpoints")?;
     progress::deleted_checkpoints(n_deleted).emit();
     // Without the damaged file's places, what is there is read from its beginning: rather twice than never.
-    let known = |places: FlowPlaces| FlowPlaces { saved_before: places.saved_before || rebuilt.is_some(), ..places };
-    let places = config.flows.iter().map(|flow| store.places(&flow.id).map(known));
-    let places = places.collect::<Result<Vec<_>, _>>().context("reading the checkpoints")?;
+    let known = |places: FlowPlaces| FlowPlaces {
+        saved_before: places.saved_before || rebuilt.is_some(),
+        ..places
+    };
+    let places = config
+        .flows
+        .iter()
+        .map(|flow| store.places(&flow.id).map(known));
+    let places = places
+        .collect::<Result<Vec<_>, _>>()
+        .context("reading the checkpoints")?;
     let writer = CheckpointWriter::start(store).context("starting the checkpoint writer")?;
     Ok((writer, places))
 }
@@ -210,16 +278,31 @@ fn sinks(config: &Config, clients: &Arc<Clients>) -> Vec<Arc<dyn Sink>> {
     let sink = |destination: &Destination| -> Arc<dyn Sink> {
         let (clients, layout) = (Arc::clone(clients), Layout::new(destination));
         match destination {
-            Destination::Kinesis(stream) => Arc::new(KinesisSink::new(clients, stream.clone(), layout, Arc::clone(&wire))),
-            Destination::Firehose(stream) => Arc::new(FirehoseSink::new(clients, stream.clone(), layout)),
+            Destination::Kinesis(stream) => Arc::new(KinesisSink::new(
+                clients,
+                stream.clone(),
+                layout,
+                Arc::clone(&wire),
+            )),
+            Destination::Firehose(stream) => {
+                Arc::new(FirehoseSink::new(clients, stream.clone(), layout))
+            }
         }
     };
-    config.flows.iter().map(|flow| sink(&flow.destination)).collect()
+    config
+        .flows
+        .iter()
+        .map(|flow| sink(&flow.destination))
+        .collect()
 }
 
 type StopMetrics = (tokio::sync::oneshot::Sender<()>, JoinHandle<()>);
 
-fn publish_metrics(config: &Arc<Config>, clients: &Arc<Clients>, metrics: Arc<Metrics>) -> StopMetrics {
+fn publish_metrics(
+    config: &Arc<Config>,
+    clients: &Arc<Clients>,
+    metrics: Arc<Metrics>,
+) -> StopMetrics {
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let (clients, config) = (Arc::clone(clients), Arc::clone(config));
     let task = tokio::spawn(async move {
@@ -228,7 +311,9 @@ fn publish_metrics(config: &Arc<Config>, clients: &Arc<Clients>, metrics: Arc<Me
             false => None,
         };
         // CloudWatch always has a region: us-east-1, if nothing says otherwise.
-        let Ok(client) = clients.cloudwatch().await else { return };
+        let Ok(client) = clients.cloudwatch().await else {
+            return;
+        };
         let settings = cloudwatch::Settings::new(&config.cloudwatch, instance);
         let stopped = async { _ = stopped.await };
         cloudwatch::run(client.clone(), metrics, settings, stopped).await;
@@ -237,7 +322,9 @@ fn publish_metrics(config: &Arc<Config>, clients: &Arc<Clients>, metrics: Arc<Me
 }
 
 async fn report_status(config: Arc<Config>, counters: Arc<AgentCounters>, started_at: Instant) {
-    let Some(period) = config.log.status_period else { return };
+    let Some(period) = config.log.status_period else {
+        return;
+    };
     let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -248,11 +335,18 @@ async fn report_status(config: Arc<Config>, counters: Arc<AgentCounters>, starte
 
 /// Says where each kind of flow sends to and as whom, once that is found out.
 async fn tell_addresses(clients: Arc<Clients>, config: Arc<Config>) {
-    let has = |wanted: fn(&Destination) -> bool| config.flows.iter().any(|flow| wanted(&flow.destination));
+    let has = |wanted: fn(&Destination) -> bool| {
+        config.flows.iter().any(|flow| wanted(&flow.destination))
+    };
     if has(|destination| matches!(destination, Destination::Kinesis(_)))
         && let Ok(address) = clients.kinesis_address().await
     {
-        events::sending_to("Kinesis", address.endpoint.as_deref(), &address.region, address.source);
+        events::sending_to(
+            "Kinesis",
+            address.endpoint.as_deref(),
+            &address.region,
+            address.source,
+        );
         if address.source == "AWS_DEFAULT_REGION" {
             events::region_from_default_variable(&address.region);
         }
@@ -260,7 +354,12 @@ async fn tell_addresses(clients: Arc<Clients>, config: Arc<Config>) {
     if has(|destination| matches!(destination, Destination::Firehose(_)))
         && let Ok(address) = clients.firehose_address().await
     {
-        events::sending_to("Firehose", address.endpoint.as_deref(), &address.region, address.source);
+        events::sending_to(
+            "Firehose",
+            address.endpoint.as_deref(),
+            &address.region,
+            address.source,
+        );
         if config.aws.firehose.endpoint.is_none()
             && config.aws.firehose.region.is_none()
             && let Some(host) = clients.host_region_beside_default().await
@@ -293,8 +392,17 @@ impl Listener for Relay {
     fn reported(&self, flow: FlowIndex, event: &Reported) {
         let counters = &self.counters.flows[flow.0].1;
         match event {
-            Reported::Answered { n_sent, n_accepted, bytes_accepted, n_throttled, latency, first_error } => {
-                let error = first_error.as_ref().map(|error| format!("{}: {}", error.code, error.message));
+            Reported::Answered {
+                n_sent,
+                n_accepted,
+                bytes_accepted,
+                n_throttled,
+                latency,
+                first_error,
+            } => {
+                let error = first_error
+                    .as_ref()
+                    .map(|error| format!("{}: {}", error.code, error.message));
                 let sent = events::BatchSent {
                     records: *n_sent as u64,
                     records_failed: (n_sent - n_accepted) as u64,
@@ -305,10 +413,22 @@ impl Listener for Relay {
                 };
                 events::batch_sent(counters, &sent);
             }
-            Reported::Failed { n_sent, failure, delay, latency } => {
+            Reported::Failed {
+                n_sent,
+                failure,
+                delay,
+                latency,
+            } => {
                 let destination = &self.config.flows[flow.0].destination;
                 let endpoint = self.clients.endpoint_text(destination);
-                events::call_failed(counters, *n_sent as u64, failure, &endpoint, *latency, *delay);
+                events::call_failed(
+                    counters,
+                    *n_sent as u64,
+                    failure,
+                    &endpoint,
+                    *latency,
+                    *delay,
+                );
             }
             Reported::Recovered { n_failures } => events::recovered(counters, *n_failures),
         }

@@ -302,7 +302,7 @@ fn delete_reference_row(
 }
 
 /// Gives the flow's newest `lastUpdated` to the file at which the reference has to resume. A flow without places keeps
-/// what it had.
+/// what it had; that it was followed is remembered.
 fn stand(tx: &Transaction<'_>, flow: &str, last_updated_ms: i64) -> rusqlite::Result<()> {
     for sql in [schema::PLACE_OWING, schema::PLACE_NEWEST] {
         let found = tx
@@ -316,6 +316,7 @@ fn stand(tx: &Transaction<'_>, flow: &str, last_updated_ms: i64) -> rusqlite::Re
             };
         }
     }
+    tx.execute(schema::META_PUT, params![schema::meta_followed(flow), 1])?;
     Ok(())
 }
 

@@ -22,13 +22,22 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    start_log(&loaded.config.log, Some(args.log.as_deref().unwrap_or("-".as_ref())), true)?;
+    start_log(
+        &loaded.config.log,
+        Some(args.log.as_deref().unwrap_or("-".as_ref())),
+        true,
+    )?;
     tell_configuration(&args.configuration, &loaded);
     runtime()?.block_on(async {
         let mut signals = Signals::watch()?;
         let (sender, records) = mpsc::channel(CALLS_WAITING_MAX);
-        let options = Options { keep: Keep::Send(sender), ..Options::default() };
-        let endpoint = Endpoint::start(options).await.context("can't listen on 127.0.0.1")?;
+        let options = Options {
+            keep: Keep::Send(sender),
+            ..Options::default()
+        };
+        let endpoint = Endpoint::start(options)
+            .await
+            .context("can't listen on 127.0.0.1")?;
         point_to(&mut loaded.config, &endpoint, args.as_configured);
         let json = args.json;
         let mut printer = tokio::task::spawn_blocking(move || print(records, json));
@@ -53,13 +62,19 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 /// Everything goes to the endpoint, as its test user.
 pub fn point_to(config: &mut Config, endpoint: &Endpoint, as_configured: bool) {
     let keys = Keys::test();
-    let service = Service { endpoint: Some(endpoint.url()), region: Some("us-east-1".to_owned()) };
+    let service = Service {
+        endpoint: Some(endpoint.url()),
+        region: Some("us-east-1".to_owned()),
+    };
     config.aws = Aws {
         kinesis: service.clone(),
         firehose: service.clone(),
         cloudwatch: service.clone(),
         sts: service,
-        static_keys: Some(StaticKeys { access_key_id: keys.access_key_id, secret_access_key: keys.secret_access_key }),
+        static_keys: Some(StaticKeys {
+            access_key_id: keys.access_key_id,
+            secret_access_key: keys.secret_access_key,
+        }),
         assume_role: None,
         user_agent: config.aws.user_agent.clone(),
     };

@@ -26,7 +26,12 @@ pub mod exit {
 
 /// Follows files and sends their records to Amazon Kinesis Data Streams and Firehose.
 #[derive(Debug, Parser)]
-#[command(name = "kinesis-agent", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(
+    name = "kinesis-agent",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
@@ -71,7 +76,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Nowhere to say it, if standard error is closed.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(exit::USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let done = match line.command {

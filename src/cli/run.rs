@@ -21,11 +21,17 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    start_log(&loaded.config.log, args.log.as_deref(), std::io::stderr().is_terminal())?;
+    start_log(
+        &loaded.config.log,
+        args.log.as_deref(),
+        std::io::stderr().is_terminal(),
+    )?;
     tell_configuration(&args.configuration, &loaded);
     runtime()?.block_on(async {
         let mut signals = Signals::watch()?;
-        let agent = Agent::start(loaded.config, Memory::Kept).await.inspect_err(|error| tracing::error!("{error}"))?;
+        let agent = Agent::start(loaded.config, Memory::Kept)
+            .await
+            .inspect_err(|error| tracing::error!("{error}"))?;
         signals.first().await;
         signals.end_at_second();
         agent.stop().await;
@@ -53,7 +59,11 @@ pub fn load(args: &RunArgs) -> anyhow::Result<Result<Loaded, ExitCode>> {
 
 /// Opens the log: where the command line says, else where the configuration may, else standard error at a terminal and
 /// the reference's file otherwise.
-pub fn start_log(config: &config::Log, file: Option<&Path>, at_terminal: bool) -> anyhow::Result<()> {
+pub fn start_log(
+    config: &config::Log,
+    file: Option<&Path>,
+    at_terminal: bool,
+) -> anyhow::Result<()> {
     let mut options = LogOptions::default();
     options.destination = match (file, &config.file) {
         (Some(file), _) if file == Path::new("-") => Destination::Terminal,
@@ -64,7 +74,10 @@ pub fn start_log(config: &config::Log, file: Option<&Path>, at_terminal: bool) -
     };
     options.level = config.level.map_or(options.level, level);
     options.file_bytes_max = config.max_file_bytes.unwrap_or(options.file_bytes_max);
-    options.archive.files_max = config.max_backups.map(|n| n as usize).or(options.archive.files_max);
+    options.archive.files_max = config
+        .max_backups
+        .map(|n| n as usize)
+        .or(options.archive.files_max);
     let environment_level = std::env::var(log::LEVEL_VARIABLE).ok();
     log::install(options, environment_level.as_deref()).context("starting the log")
 }
@@ -107,7 +120,10 @@ impl Signals {
     /// Must be called within a runtime.
     pub fn watch() -> anyhow::Result<Signals> {
         let watch = |kind| signal(kind).context("can't watch for signals");
-        Ok(Signals { interrupt: watch(SignalKind::interrupt())?, terminate: watch(SignalKind::terminate())? })
+        Ok(Signals {
+            interrupt: watch(SignalKind::interrupt())?,
+            terminate: watch(SignalKind::terminate())?,
+        })
     }
 
     /// Waits for the first one.

@@ -189,7 +189,10 @@ impl FlowCounters {
 
     /// What the newest error was about is over.
     pub fn clear_last_error(&self) {
-        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The numbers as they are now.

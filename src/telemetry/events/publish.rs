@@ -150,7 +150,10 @@ pub fn call_failed(
     let text = failure.to_string();
     let is_own_cause = !matches!(
         failure.kind,
-        FailureKind::Throttled | FailureKind::Service | FailureKind::Unanswered | FailureKind::Content
+        FailureKind::Throttled
+            | FailureKind::Service
+            | FailureKind::Unanswered
+            | FailureKind::Content
     );
     let failed = BatchFailed {
         records: n_records,
@@ -167,15 +170,29 @@ pub fn call_failed(
         FailureKind::Access => access_denied(flow, &text),
         FailureKind::NoCredentials => no_credentials(flow, &failure.message),
         FailureKind::NoRegion => region_missing(flow, &failure.message),
-        FailureKind::Connection if text.contains("certificate") => certificate_refused(flow, endpoint, &text),
+        FailureKind::Connection if text.contains("certificate") => {
+            certificate_refused(flow, endpoint, &text)
+        }
         FailureKind::Connection => connection_refused(flow, endpoint, &text),
-        FailureKind::Throttled | FailureKind::Service | FailureKind::Unanswered | FailureKind::Content => {}
+        FailureKind::Throttled
+        | FailureKind::Service
+        | FailureKind::Unanswered
+        | FailureKind::Content => {}
     }
 }
 
 /// Whether an error code blames the keys or their signature rather than what they may do.
 fn is_about_keys(code: &str) -> bool {
-    const PARTS: [&str; 8] = ["Unrecognized", "Signature", "Token", "ClientId", "AccessKeyId", "Expired", "Skewed", "AuthFailure"];
+    const PARTS: [&str; 8] = [
+        "Unrecognized",
+        "Signature",
+        "Token",
+        "ClientId",
+        "AccessKeyId",
+        "Expired",
+        "Skewed",
+        "AuthFailure",
+    ];
     PARTS.iter().any(|part| code.contains(part))
 }
 
