@@ -13,7 +13,7 @@
 //! | `status=502` | an answer without any AWS form, as a proxy gives it; 300 … 599 |
 //! | `error=CODE`, `error=CODE:500` | the whole call is refused with that error |
 //! | `reset-before`, `reset-after` | the connection is dropped before or after the records are accepted |
-//! | `delay=200ms` | the call waits before anything else happens to it; at most an hour |
+//! | `delay=200ms` | the call waits before anything else happens to it, and is forgotten if the caller goes away; at most an hour |
 //! | `garble`, `garble=cut` | the records are accepted, the answer is unreadable or ends half way |
 //! | `wrong-count`, `wrong-count=long`, `wrong-count=failed` | they are accepted, the answer contradicts itself |
 //! | `stall` | no answer until the connection is closed |
