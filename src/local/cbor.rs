@@ -407,6 +407,7 @@ impl Writer {
         self
     }
 
+    #[cfg(test)]
     pub fn byte_string(&mut self, bytes: &[u8]) -> &mut Self {
         self.head(MAJOR_BYTES, bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);

@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+
+/// How long temporary keys are still recognised, and refused as expired, after their time.
+const FORGET_EXPIRED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A pair of access keys. Its `Debug` never shows the secret or the token.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +52,7 @@ impl fmt::Debug for Keys {
 #[derive(Debug)]
 pub(super) struct KeyRing {
     by_id: Mutex<HashMap<String, Keys>>,
+    n_issued: AtomicU64,
 }
 
 impl KeyRing {
@@ -58,7 +63,28 @@ impl KeyRing {
             .collect();
         Self {
             by_id: Mutex::new(by_id),
+            n_issued: AtomicU64::new(0),
         }
+    }
+
+    /// Makes temporary keys and accepts them until their time has passed. Those of the past are forgotten.
+    pub(super) fn issue(&self, now: SystemTime, expires_at: SystemTime) -> Keys {
+        let number = self.n_issued.fetch_add(1, Ordering::Relaxed) + 1;
+        let keys = Keys {
+            session_token: Some(format!("local-session-token-{number}")),
+            expires_at: Some(expires_at),
+            ..Keys::new(
+                format!("ASIALOCAL{number:011}"),
+                format!("local-temporary-secret-{number}"),
+            )
+        };
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        by_id.retain(|_, keys| {
+            keys.expires_at
+                .is_none_or(|end| now < end + FORGET_EXPIRED_AFTER)
+        });
+        by_id.insert(keys.access_key_id.clone(), keys.clone());
+        keys
     }
 
     pub(super) fn find(&self, access_key_id: &str) -> Option<Keys> {
@@ -67,5 +93,36 @@ impl KeyRing {
             .unwrap_or_else(PoisonError::into_inner)
             .get(access_key_id)
             .cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn issued_keys_are_known_until_a_day_after_their_end() {
+        let ring = KeyRing::new([Keys::test()]);
+        let hours = |n: u64| UNIX_EPOCH + Duration::from_secs(n * 3600);
+        let first = ring.issue(hours(0), hours(1));
+        assert_eq!(ring.find(&first.access_key_id).as_ref(), Some(&first));
+        let second = ring.issue(hours(24), hours(25));
+        assert_ne!(first, second);
+        assert!(ring.find(&first.access_key_id).is_some());
+        ring.issue(hours(25), hours(26));
+        assert!(ring.find(&first.access_key_id).is_none());
+        assert!(ring.find(&second.access_key_id).is_some());
+        assert!(ring.find(Keys::TEST_ACCESS_KEY_ID).is_some());
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let keys = Keys {
+            session_token: Some("tttt".into()),
+            ..Keys::new("AKID", "ssss")
+        };
+        assert_eq!(format!("{keys:?}"), "Keys(AKID, …)");
     }
 }

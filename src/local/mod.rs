@@ -4,48 +4,53 @@
 //! signatures, CBOR and limits are checked by what stands here.
 //!
 //! ```text
-//! server  one connection: body, signature (sigv4, keys), which service
-//!   ├─ kinesis, firehose   a call's form and limits (entries, cbor)
-//!   │    └─ put            faults, shards, acceptance (received), answer
-//!   └─ …
+//! server     one connection: requests in, answers out
+//!   └─ calls      whose call it is, and whether its signature holds (sigv4, keys)
+//!       ├─ kinesis, firehose    a call's form and limits (entries, cbor)
+//!       │    └─ put             acceptance: faults, shards, received
+//!       ├─ cloudwatch           metrics
+//!       ├─ sts                  temporary keys
+//!       └─ ec2, imds            tags and metadata of an instance
 //! ```
 
 mod answer;
+mod calls;
 mod cbor;
 mod cloudwatch;
+mod ec2;
 mod entries;
 pub mod faults;
 mod firehose;
+mod imds;
 mod keys;
 mod kinesis;
 pub mod limits;
 mod options;
+mod percent;
 mod put;
 mod received;
 mod server;
 mod service;
 mod shards;
 mod sigv4;
+mod state;
+mod sts;
 
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use faults::Faults;
-use keys::KeyRing;
-use server::State;
-use shards::Shards;
+use state::State;
 
-pub use cloudwatch::Metric;
+pub use cloudwatch::{Metric, StatisticSet};
 pub use keys::Keys;
-pub use options::{Clock, Options, Streams};
+pub use options::{Clock, Instance, Options, Role, Roles, Streams};
 pub use put::{sequence_number, shard_id};
 pub use received::{Call, CallOutcome, Counts, Keep, Received, Record, TooFew, Wire};
 pub use service::Service;
@@ -69,23 +74,7 @@ impl Endpoint {
     pub async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
         let address = listener.local_addr()?;
-        let state = Arc::new(State {
-            check_signatures: options.check_signatures,
-            streams: options.streams,
-            shards: Shards::new(options.shards, options.enforce_shard_limits),
-            record_bytes_max: options
-                .record_bytes_max
-                .min(limits::KINESIS_RECORD_BYTES_CEILING),
-            clock: options.clock,
-            keys: KeyRing::new(options.credentials),
-            faults: Mutex::new(options.faults),
-            received: Received::new(options.keep),
-            ready_answers: Mutex::default(),
-            next_call: AtomicU64::new(0),
-            next_sequence: AtomicU64::new(0),
-            next_request: AtomicU64::new(0),
-            stop: watch::Sender::new(false),
-        });
+        let state = Arc::new(State::new(options));
         let acceptor = tokio::spawn(accept(listener, Arc::clone(&state)));
         Ok(Self {
             state,

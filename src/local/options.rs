@@ -1,10 +1,11 @@
 //! How an endpoint behaves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::ACCOUNT_ID;
 use super::faults::Faults;
 use super::keys::Keys;
 use super::limits::KINESIS_RECORD_BYTES_MAX;
@@ -21,6 +22,10 @@ pub struct Options {
     pub check_signatures: bool,
     /// Which Kinesis and Firehose streams there are.
     pub streams: Streams,
+    /// Which roles can be assumed.
+    pub roles: Roles,
+    /// The EC2 instance that the metadata service describes; `None`: there is no metadata service.
+    pub instance: Option<Instance>,
     /// Shards of every Kinesis stream, 1 … [`super::limits::SHARDS_MAX`].
     pub shards: u32,
     /// Whether a shard refuses what is beyond 1 MiB and 1,000 records a second.
@@ -41,6 +46,8 @@ impl Default for Options {
             credentials: vec![Keys::test()],
             check_signatures: true,
             streams: Streams::Any,
+            roles: Roles::Any,
+            instance: None,
             shards: 1,
             enforce_shard_limits: false,
             record_bytes_max: KINESIS_RECORD_BYTES_MAX,
@@ -66,6 +73,76 @@ impl Streams {
         match self {
             Streams::Any => true,
             Streams::Only(names) => names.contains(name),
+        }
+    }
+}
+
+/// Which roles can be assumed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Roles {
+    /// Every ARN is a role, which asks for no external id.
+    #[default]
+    Any,
+    /// These alone; others give `AccessDenied`.
+    Only(Vec<Role>),
+}
+
+/// A role that can be assumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Role {
+    pub arn: String,
+    /// What a caller must name, if anything.
+    pub external_id: Option<String>,
+}
+
+impl Roles {
+    pub(super) fn admit(&self, arn: &str, external_id: Option<&str>) -> bool {
+        match self {
+            Roles::Any => true,
+            Roles::Only(roles) => roles.iter().any(|role| {
+                role.arn == arn
+                    && role
+                        .external_id
+                        .as_deref()
+                        .is_none_or(|wanted| Some(wanted) == external_id)
+            }),
+        }
+    }
+}
+
+/// An EC2 instance; the default is a plausible one without tags and without a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub id: String,
+    pub instance_type: String,
+    pub image_id: String,
+    pub private_ip: String,
+    pub account_id: String,
+    pub region: String,
+    pub availability_zone: String,
+    pub tags: BTreeMap<String, String>,
+    /// Whether the metadata service shows the tags too.
+    pub tags_in_metadata: bool,
+    /// Whether the metadata service answers without a session token (IMDSv1).
+    pub metadata_without_token: bool,
+    /// The name of the role whose temporary keys the metadata service hands out.
+    pub role_name: Option<String>,
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Self {
+            id: "i-0123456789abcdef0".into(),
+            instance_type: "t3.micro".into(),
+            image_id: "ami-0123456789abcdef0".into(),
+            private_ip: "10.0.0.12".into(),
+            account_id: ACCOUNT_ID.into(),
+            region: "eu-central-1".into(),
+            availability_zone: "eu-central-1a".into(),
+            tags: BTreeMap::new(),
+            tags_in_metadata: false,
+            metadata_without_token: false,
+            role_name: None,
         }
     }
 }

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::Service;
-use super::answer::{Answer, Protocol, ServiceError, plain};
-use super::faults::{After, Before, CallFacts, Garble, Plan, RecordFault, WrongCount};
+use super::answer::{Answer, Protocol};
+use super::faults::{After, CallFacts, Garble, Plan, RecordFault, WrongCount};
 use super::received::{Call, CallOutcome, Counts, Keep, Record, Wire};
-use super::server::{HungUp, State};
+use super::state::{HungUp, State};
 
 /// A call that was read and found valid.
 #[derive(Debug)]
@@ -168,10 +168,15 @@ pub(super) async fn put(
     if let Some(After::WrongCount(how)) = plan.after {
         verdicts.contradict(how);
     }
-    let answer = protocol.answer(render(&verdicts, wire));
-    match plan.after {
+    spoil(protocol.answer(render(&verdicts, wire)), plan.after)
+}
+
+/// Does to an answer what the script says.
+pub(super) fn spoil(answer: Answer, after: Option<After>) -> Result<Answer, HungUp> {
+    match after {
         Some(After::Reset) => Err(HungUp),
         Some(After::Garble(how)) => Ok(garbled(answer, how)),
+        // The numbers were wrong when the answer was written.
         Some(After::WrongCount(_)) | None => Ok(answer),
     }
 }
@@ -363,57 +368,5 @@ fn garbled(answer: Answer, how: Garble) -> Answer {
                 ..answer
             }
         }
-    }
-}
-
-impl State {
-    /// Lets the delay pass and says what replaces the call, if anything.
-    pub(super) async fn strike(
-        &self,
-        plan: &Plan,
-        protocol: Protocol,
-    ) -> Result<Option<Answer>, HungUp> {
-        if !plan.delay.is_zero() {
-            tokio::select! {
-                () = tokio::time::sleep(plan.delay) => {}
-                () = self.stopped() => return Err(HungUp),
-            }
-        }
-        Ok(match &plan.before {
-            None => None,
-            Some(Before::Reset) => return Err(HungUp),
-            Some(Before::Stall) => {
-                self.stopped().await;
-                return Err(HungUp);
-            }
-            Some(Before::Status(status)) => Some(plain(*status, "struck by the fault script\n")),
-            Some(Before::RefuseCbor(status)) => {
-                let code = if *status < 500 {
-                    "SerializationException"
-                } else {
-                    "InternalFailure"
-                };
-                let message = "this endpoint takes no CBOR".to_owned();
-                // Those that don't know CBOR don't answer in it either.
-                Some(Protocol::Json.error(&ServiceError {
-                    status: *status,
-                    code: Cow::Borrowed(code),
-                    message,
-                }))
-            }
-            Some(Before::Error { code, status }) => {
-                let status = status.unwrap_or(match code.as_str() {
-                    "InternalFailure" | "InternalServerError" => 500,
-                    "ServiceUnavailable" | "ServiceUnavailableException" => 503,
-                    _ => 400,
-                });
-                let message = "refused by the fault script".to_owned();
-                Some(protocol.error(&ServiceError {
-                    status,
-                    code: Cow::Owned(code.clone()),
-                    message,
-                }))
-            }
-        })
     }
 }

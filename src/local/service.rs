@@ -15,15 +15,18 @@ pub enum Service {
     Sts,
     /// EC2: DescribeTags.
     Ec2,
+    /// The instance metadata service (IMDS), whose calls aren't signed.
+    Imds,
 }
 
 impl Service {
-    pub const ALL: [Service; 5] = [
+    pub const ALL: [Service; 6] = [
         Service::Kinesis,
         Service::Firehose,
         Service::CloudWatch,
         Service::Sts,
         Service::Ec2,
+        Service::Imds,
     ];
 
     /// Its name in lower case, as scripts and exports write it.
@@ -34,6 +37,7 @@ impl Service {
             Service::CloudWatch => "cloudwatch",
             Service::Sts => "sts",
             Service::Ec2 => "ec2",
+            Service::Imds => "imds",
         }
     }
 

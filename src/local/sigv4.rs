@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::keys::Keys;
 use super::limits::CLOCK_SKEW_MAX;
+use super::percent::{percent_decode, unhex_byte, uri_encode};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
@@ -380,43 +381,6 @@ fn normalize_path(path: &str) -> String {
     }
 }
 
-/// RFC 3986: all but the unreserved characters as upper-case `%XX`; slashes stay in a path.
-fn uri_encode(bytes: &[u8], is_path: bool) -> String {
-    let mut encoded = String::with_capacity(bytes.len());
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (is_path && byte == b'/') {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
-}
-
-/// A `%` that isn't followed by two hex digits stands for itself.
-pub(super) fn percent_decode(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = bytes
-            .get(at + 1..at + 3)
-            .filter(|_| bytes[at] == b'%')
-            .and_then(|digits| unhex_byte(digits[0], digits[1]));
-        match escape {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    decoded
-}
-
 fn signing_key(keys: &Keys, authorization: &Authorization<'_>) -> Vec<u8> {
     let secret = format!("AWS4{}", keys.secret_access_key).into_bytes();
     [
@@ -457,11 +421,6 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         .chunks_exact(2)
         .map(|pair| unhex_byte(pair[0], pair[1]))
         .collect()
-}
-
-fn unhex_byte(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
 }
 
 #[cfg(test)]

@@ -20,8 +20,7 @@ const KINDS: &str = "fail-record[=CODE], throttle, status=300…599, error=CODE[
 /// The longest `delay`: an hour.
 const DELAY_MS_MAX: u64 = 3_600_000;
 
-const SELECTORS: &str =
-    "every=N, p=0…1, calls=A..B, stream=NAME, service=kinesis|firehose|cloudwatch|sts|ec2, seed=N";
+const SELECTORS: &str = "every=N, p=0…1, calls=A..B, stream=NAME, service=kinesis|firehose|cloudwatch|sts|ec2|imds, seed=N";
 
 impl FromStr for Faults {
     type Err = ScriptError;
