@@ -3,6 +3,7 @@
 
 mod credentials;
 pub mod http;
+pub mod instance;
 mod region;
 
 use std::sync::Arc;
@@ -60,8 +61,9 @@ impl Clients {
     /// Nothing is asked of any network yet. Errors: a private CA that can't be used.
     pub fn new(config: &Config) -> anyhow::Result<Arc<Clients>> {
         let http = http::client(&config.publish, &config.aws.user_agent, http::private_ca_from_env())?;
+        let with_metadata_v1 = instance::v1::under(http.clone(), instance::v1::Fallback::from_env());
         Ok(Arc::new(Clients {
-            provider: ProviderConfig::without_region().with_http_client(http.clone()),
+            provider: ProviderConfig::without_region().with_http_client(with_metadata_v1),
             http,
             time_outs: time_outs(&config.publish),
             aws: config.aws.clone(),
