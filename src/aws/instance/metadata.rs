@@ -190,3 +190,296 @@ impl Metadata {
 fn is_word(text: &str) -> bool {
     (1..=VALUE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{InMemory, Reply, Script, status, text, with_tokens};
+    use super::*;
+
+    const FULL: &str = r#"{"accountId": "123456789012", "availabilityZone": "eu-west-1a", "imageId": "ami-1",
+        "instanceId": "i-1", "instanceType": "m7g.large", "privateIp": "10.0.0.1", "region": "eu-west-1",
+        "billingProducts": null, "kernelId": null, "version": "2017-09-30"}"#;
+
+    fn service(script: Script) -> (Metadata, InMemory) {
+        let service = InMemory::new(script);
+        let provider = ProviderConfig::without_region().with_http_client(service.client());
+        let metadata = Metadata::new(&provider, Some("http://metadata")).unwrap();
+        (metadata, service)
+    }
+
+    fn full() -> Identity {
+        let text = |text: &str| Some(text.to_owned());
+        Identity {
+            private_ip: text("10.0.0.1"),
+            availability_zone: text("eu-west-1a"),
+            instance_id: text("i-1"),
+            instance_type: text("m7g.large"),
+            account_id: text("123456789012"),
+            image_id: text("ami-1"),
+            region: text("eu-west-1"),
+        }
+    }
+
+    fn single_paths(path: &str) -> Reply {
+        match path.strip_prefix("/latest/meta-data/").unwrap_or_default() {
+            "instance-id" => text("i-1"),
+            "local-ipv4" => text("10.0.0.1"),
+            "placement/availability-zone" => text("eu-west-1a"),
+            "instance-type" => text("m7g.large"),
+            "ami-id" => text("ami-1"),
+            "placement/region" => text("eu-west-1"),
+            "identity-credentials/ec2/info" => {
+                text(r#"{"Code": "Success", "AccountId": "123456789012"}"#)
+            }
+            _ => status(404),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_document_is_enough() {
+        let (metadata, service) = service(|path, token| with_tokens(|_| text(FULL), path, token));
+        assert_eq!(metadata.identity().await, Ok(full()));
+        let expected = [
+            "PUT /latest/api/token -".to_owned(),
+            format!("GET {DOCUMENT} real-token"),
+        ];
+        assert_eq!(service.asked(), expected);
+    }
+
+    #[tokio::test]
+    async fn what_the_document_lacks_comes_from_single_paths() {
+        let rows: [Script; 6] = [
+            |path, token| with_tokens(single_paths, path, token),
+            |path, token| {
+                with_tokens(
+                    |path| {
+                        if path == DOCUMENT {
+                            status(403)
+                        } else {
+                            single_paths(path)
+                        }
+                    },
+                    path,
+                    token,
+                )
+            },
+            |path, token| {
+                with_tokens(
+                    |path| {
+                        if path == DOCUMENT {
+                            text("<html>hello")
+                        } else {
+                            single_paths(path)
+                        }
+                    },
+                    path,
+                    token,
+                )
+            },
+            |path, token| {
+                with_tokens(
+                    |path| {
+                        if path == DOCUMENT {
+                            text("[]")
+                        } else {
+                            single_paths(path)
+                        }
+                    },
+                    path,
+                    token,
+                )
+            },
+            |path, token| {
+                with_tokens(
+                    |path| {
+                        if path == DOCUMENT {
+                            text(r#"{"region": null, "instanceId": ""}"#)
+                        } else {
+                            single_paths(path)
+                        }
+                    },
+                    path,
+                    token,
+                )
+            },
+            |path, token| {
+                with_tokens(
+                    |path| {
+                        if path == DOCUMENT {
+                            text(r#"{"instanceId": "i 2\n", "accountId": "123456789012"}"#)
+                        } else {
+                            single_paths(path)
+                        }
+                    },
+                    path,
+                    token,
+                )
+            },
+        ];
+        for (index, script) in rows.into_iter().enumerate() {
+            assert_eq!(
+                service(script).0.identity().await,
+                Ok(full()),
+                "row {index}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_id_is_all_that_must_be_known() {
+        let (metadata, _) = service(|path, token| {
+            with_tokens(
+                |path| {
+                    if path.ends_with("/instance-id") {
+                        text("i-1")
+                    } else {
+                        status(500 + 4 * u16::from(path != DOCUMENT))
+                    }
+                },
+                path,
+                token,
+            )
+        });
+        let expected = MetadataError::Status {
+            path: DOCUMENT.to_owned(),
+            status: 500,
+        };
+        assert_eq!(metadata.identity().await, Err(expected));
+
+        let (metadata, _) = service(|path, token| {
+            with_tokens(
+                |path| {
+                    if path.ends_with("/instance-id") {
+                        text("i-1")
+                    } else {
+                        status(400)
+                    }
+                },
+                path,
+                token,
+            )
+        });
+        let expected = Identity {
+            instance_id: Some("i-1".to_owned()),
+            ..Identity::default()
+        };
+        assert_eq!(metadata.identity().await, Ok(expected));
+    }
+
+    #[tokio::test]
+    async fn without_an_id_there_is_no_instance() {
+        let rows: [Script; 3] = [
+            |path, token| with_tokens(|_| status(404), path, token),
+            |path, token| with_tokens(|_| text("<html>Please sign in</html>"), path, token),
+            |path, token| with_tokens(|_| text(""), path, token),
+        ];
+        for script in rows {
+            assert_eq!(
+                service(script).0.identity().await,
+                Err(MetadataError::NoInstance)
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_does_not_answer_is_given_up() {
+        let rows: [Script; 4] = [
+            |_, _| Reply::Refused,
+            |_, _| Reply::TimeOut,
+            |_, _| Reply::Silence,
+            |path, token| with_tokens(|_| Reply::Silence, path, token),
+        ];
+        for (index, script) in rows.into_iter().enumerate() {
+            let result = service(script).0.identity().await;
+            assert!(
+                matches!(result, Err(MetadataError::NoAnswer { .. })),
+                "row {index}: {result:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_path_and_the_reason() {
+        let (metadata, _) = service(|_, _| Reply::Refused);
+        let error = metadata.identity().await.unwrap_err().to_string();
+        assert!(
+            error.starts_with(DOCUMENT) && error.contains("refused"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn tags_are_read_one_by_one() {
+        let (metadata, service) = service(|path, token| {
+            with_tokens(
+                |path| match path.strip_prefix(TAGS) {
+                    Some("") => text("Name\nteam:a+b\ngone\nempty\nü /%\n"),
+                    Some("/Name") => text(" web <1> "),
+                    Some("/team%3Aa%2Bb") => text("x&y"),
+                    Some("/empty") => text(""),
+                    Some("/%C3%BC%20%2F%25") => text("odd"),
+                    _ => status(404),
+                },
+                path,
+                token,
+            )
+        });
+        let expected = [
+            ("Name", " web <1> "),
+            ("team:a+b", "x&y"),
+            ("empty", ""),
+            ("ü /%", "odd"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(metadata.tags().await, Ok(Some(expected.to_vec())));
+        assert_eq!(service.asked().len(), 2 + 5);
+    }
+
+    #[tokio::test]
+    async fn tags_that_are_not_shown_are_none() {
+        let rows: [Script; 3] = [
+            |path, token| with_tokens(|_| status(404), path, token),
+            |path, token| with_tokens(|_| status(400), path, token),
+            |path, token| {
+                with_tokens(
+                    |path| {
+                        if path == TAGS {
+                            text("<html>\nhello")
+                        } else {
+                            status(404)
+                        }
+                    },
+                    path,
+                    token,
+                )
+            },
+        ];
+        for script in rows {
+            assert_eq!(service(script).0.tags().await, Ok(None));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_domain_is_a_host_name() {
+        let rows: [(Script, Option<&str>); 3] = [
+            (
+                |path, token| with_tokens(|_| text("amazonaws.com.cn"), path, token),
+                Some("amazonaws.com.cn"),
+            ),
+            (
+                |path, token| with_tokens(|_| text("evil.example/x?"), path, token),
+                None,
+            ),
+            (
+                |path, token| with_tokens(|_| status(404), path, token),
+                None,
+            ),
+        ];
+        for (script, expected) in rows {
+            assert_eq!(
+                service(script).0.service_domain().await.as_deref(),
+                expected
+            );
+        }
+    }
+}

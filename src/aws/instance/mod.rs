@@ -218,4 +218,6 @@ fn encode(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

@@ -220,3 +220,139 @@ fn is_lasting(status: u16, code: &str) -> bool {
     );
     (400..500).contains(&status) && !is_of_the_moment
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> RawAnswer {
+        RawAnswer {
+            status,
+            content_type: "text/xml;charset=UTF-8".to_owned(),
+            error_type: None,
+            body: body.to_owned().into(),
+        }
+    }
+
+    fn page(items: &str) -> String {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DescribeTagsResponse \
+             xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\n  <requestId>7a62c49f</requestId>\n  {items}\n\
+             </DescribeTagsResponse>"
+        )
+    }
+
+    fn item(key: &str, value: &str) -> String {
+        format!(
+            "<item>\n<resourceId>i-1</resourceId><resourceType>instance</resourceType><key>{key}</key>{value}\n</item>"
+        )
+    }
+
+    #[test]
+    fn tags_are_read_as_they_are() {
+        let items = [
+            item("Name", "<value>web</value>"),
+            item(
+                "a&amp;b&#x20;&#252;",
+                "<value>&lt;1&gt; &quot;&apos;</value>",
+            ),
+            item("blank", "<value> x  y </value>"),
+            item("cdata", "<value><![CDATA[<&>]]> z</value>"),
+            item("empty", "<value/>"),
+            item("none", ""),
+            item("lines", "<value>a&#10;b</value>"),
+        ];
+        let xml = page(&format!("<tagSet>{}</tagSet>", items.concat()));
+        let page = read(&answer(200, &xml)).unwrap();
+        let tags: Vec<_> = page
+            .tag_set
+            .item
+            .iter()
+            .map(|tag| (&*tag.key, &*tag.value))
+            .collect();
+        let expected = [
+            ("Name", "web"),
+            ("a&b ü", "<1> \"'"),
+            ("blank", " x  y "),
+            ("cdata", "<&> z"),
+            ("empty", ""),
+            ("none", ""),
+            ("lines", "a\nb"),
+        ];
+        assert_eq!(tags, expected);
+        assert_eq!(page.next_token, None);
+    }
+
+    #[test]
+    fn a_page_may_be_empty_and_have_another_behind_it() {
+        for (xml, next_token) in [
+            ("<tagSet/>", None),
+            ("<tagSet></tagSet><nextToken/>", Some("")),
+            ("<nextToken>ab+/=</nextToken><tagSet/>", Some("ab+/=")),
+        ] {
+            let page = read(&answer(200, &page(xml))).unwrap();
+            assert_eq!(
+                (page.tag_set.item.len(), page.next_token.as_deref()),
+                (0, next_token),
+                "{xml}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_answer_of_ec2_is_a_failure() {
+        let good = page(&format!(
+            "<tagSet>{}</tagSet>",
+            item("Name", "<value>web</value>")
+        ));
+        let cut = &good[..good.len() / 2];
+        for (status, body) in [
+            (200, ""),
+            (200, "<html><body>Please sign in</body></html>"),
+            (200, "{}"),
+            (200, cut),
+            (200, &page("")),
+            (200, &page("<tagSet><item><value>x</value></item></tagSet>")),
+            (
+                200,
+                &page("<tagSet><item><key>&undefined;</key></item></tagSet>"),
+            ),
+            (200, &page("<tagSet><item><key>x</item></key></tagSet>")),
+            (502, "<html>Bad Gateway</html>"),
+            (403, ""),
+        ] {
+            let result = read(&answer(status, body));
+            assert!(
+                matches!(result, Err(TagsError::Failed(_))),
+                "{status} {body}: {result:?}"
+            );
+        }
+        assert!(read(&answer(200, &good)).is_ok());
+    }
+
+    #[test]
+    fn refusals_last_unless_their_code_says_otherwise() {
+        for (status, code, is_lasting) in [
+            (403, "UnauthorizedOperation", true),
+            (401, "AuthFailure", true),
+            (400, "OptInRequired", true),
+            (400, "RequestLimitExceeded", false),
+            (503, "RequestLimitExceeded", false),
+            (400, "RequestExpired", false),
+            (500, "InternalError", false),
+            (503, "Unavailable", false),
+        ] {
+            let xml = format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
+                 <Message>a &lt;reason&gt;</Message></Error></Errors><RequestID>1</RequestID></Response>"
+            );
+            let error = read(&answer(status, &xml)).unwrap_err();
+            assert_eq!(error.to_string(), format!("{code}: a <reason>"));
+            assert_eq!(
+                matches!(error, TagsError::Refused { .. }),
+                is_lasting,
+                "{status} {code}"
+            );
+        }
+    }
+}

@@ -148,3 +148,168 @@ fn stand_in() -> HttpResponse {
 fn bounded(answer: HttpResponse) -> HttpResponse {
     answer.map(|body| SdkBody::from_body_1_x(Limited::new(body, METADATA_BYTES_MAX)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{InMemory, Reply, Script, status, text, with_tokens};
+    use super::*;
+
+    const TOKEN: &str = "PUT /latest/api/token";
+    const PROBE: &str = "GET /latest/meta-data/";
+
+    fn above(service: &InMemory, fallback: Fallback) -> Connector {
+        Connector {
+            connector: service.connector(),
+            fallback,
+        }
+    }
+
+    fn token_request() -> HttpRequest {
+        let mut request = HttpRequest::get("http://metadata/latest/api/token").unwrap();
+        request.set_method("PUT").unwrap();
+        request.headers_mut().insert(TTL_HEADER, "21600");
+        request
+    }
+
+    fn read(answer: HttpResponse) -> (u16, Option<String>) {
+        let body = answer
+            .body()
+            .bytes()
+            .map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+        (answer.status().as_u16(), body)
+    }
+
+    #[tokio::test]
+    async fn a_stand_in_is_given_only_where_metadata_is_read_without_token() {
+        let rows: [(&str, Script, bool); 9] = [
+            (
+                "no tokens here, 404",
+                |path, _| if path == TOKEN { status(404) } else { text("") },
+                true,
+            ),
+            (
+                "no tokens here, 405",
+                |path, _| if path == TOKEN { status(405) } else { text("") },
+                true,
+            ),
+            (
+                "no tokens here, 403",
+                |path, _| if path == TOKEN { status(403) } else { text("") },
+                true,
+            ),
+            (
+                "the hop limit",
+                |path, _| {
+                    if path == TOKEN {
+                        Reply::TimeOut
+                    } else {
+                        text("")
+                    }
+                },
+                true,
+            ),
+            ("a mimic without a listing", |_, _| status(404), true),
+            (
+                "tokens are a must, and late",
+                |path, _| {
+                    if path == TOKEN {
+                        Reply::TimeOut
+                    } else {
+                        status(401)
+                    }
+                },
+                false,
+            ),
+            ("turned off", |_, _| status(403), false),
+            ("nobody there", |_, _| Reply::TimeOut, false),
+            (
+                "out of order",
+                |path, _| if path == TOKEN { status(500) } else { text("") },
+                false,
+            ),
+        ];
+        for (name, script, is_stand_in) in rows {
+            let service = InMemory::new(script);
+            let answer = above(&service, Fallback::Allowed)
+                .call(token_request())
+                .await;
+            let ttl = answer
+                .as_ref()
+                .ok()
+                .and_then(|answer| answer.headers().get(TTL_HEADER))
+                .map(str::to_owned);
+            let is_given =
+                answer.is_ok_and(|answer| answer.body().bytes() == Some(STAND_IN.as_bytes()));
+            assert_eq!(is_given, is_stand_in, "{name}");
+            if is_given {
+                assert_eq!(ttl.as_deref(), Some("300"), "{name}");
+                assert_eq!(
+                    service.asked(),
+                    [format!("{TOKEN} -"), format!("{PROBE} -")],
+                    "{name}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_fails_for_other_reasons_is_not_probed() {
+        for (fallback, script) in [
+            (Fallback::Forbidden, (|_, _| status(404)) as Script),
+            (Fallback::Allowed, |_, _| Reply::Refused),
+            (Fallback::Allowed, |_, _| status(400)),
+            (Fallback::Allowed, |_, _| text("real-token")),
+        ] {
+            let service = InMemory::new(script);
+            let _ = above(&service, fallback).call(token_request()).await;
+            assert_eq!(service.asked(), [format!("{TOKEN} -")]);
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_stand_in_is_taken_away() {
+        let service = InMemory::new(|_, token| text(token.unwrap_or("none")));
+        let connector = above(&service, Fallback::Allowed);
+        for (token, seen) in [
+            (Some(STAND_IN), "none"),
+            (Some("real-token"), "real-token"),
+            (None, "none"),
+        ] {
+            let mut request = HttpRequest::get("http://metadata/latest/meta-data/ami-id").unwrap();
+            if let Some(token) = token {
+                request.headers_mut().insert(TOKEN_HEADER, token);
+            }
+            connector.call(request).await.unwrap();
+            let asked = service.asked().pop().unwrap();
+            let sent = if seen == "none" { "-" } else { seen };
+            assert_eq!(asked, format!("GET /latest/meta-data/ami-id {sent}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_put_elsewhere_passes_unchanged() {
+        let service = InMemory::new(|path, token| with_tokens(|_| status(404), path, token));
+        let mut request = HttpRequest::get("http://metadata/bucket/latest/api/token").unwrap();
+        request.set_method("PUT").unwrap();
+        let answer = above(&service, Fallback::Allowed)
+            .call(request)
+            .await
+            .unwrap();
+        assert_eq!(read(answer).0, 401);
+        assert_eq!(service.asked(), ["PUT /bucket/latest/api/token -"]);
+    }
+
+    #[tokio::test]
+    async fn endless_answers_are_cut_off() {
+        use http_body_util::BodyExt as _;
+        for (n_bytes, is_read) in [(METADATA_BYTES_MAX, true), (METADATA_BYTES_MAX + 1, false)] {
+            let answer =
+                HttpResponse::new(200.try_into().unwrap(), SdkBody::from("x".repeat(n_bytes)));
+            assert_eq!(
+                bounded(answer).into_body().collect().await.is_ok(),
+                is_read,
+                "{n_bytes}"
+            );
+        }
+    }
+}
