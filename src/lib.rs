@@ -13,6 +13,7 @@
 
 pub mod aws;
 pub mod checkpoint;
+pub mod cli;
 pub mod config;
 pub mod local;
 pub mod process;

@@ -51,23 +51,40 @@ impl Record {
     /// One line of JSON in the form of the golden corpus, without a newline: `text`, or `base64` where the data isn't
     /// UTF-8, and `partition_key` if there is one.
     pub fn to_json(&self) -> String {
-        #[derive(Serialize)]
-        struct Line<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            text: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            base64: Option<String>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            partition_key: Option<&'a str>,
-        }
+        self.line(None, None)
+    }
+
+    /// The same with `service` and `stream` in front.
+    pub fn to_labelled_json(&self) -> String {
+        self.line(Some(self.service.name()), Some(&self.stream))
+    }
+
+    fn line(&self, service: Option<&str>, stream: Option<&str>) -> String {
         let text = std::str::from_utf8(&self.data).ok();
         let line = Line {
+            service,
+            stream,
             text,
             base64: text.is_none().then(|| BASE64.encode(&self.data)),
             partition_key: self.partition_key.as_deref(),
         };
         serde_json::to_string(&line).expect("strings always become JSON")
     }
+}
+
+/// A record as it is exported.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition_key: Option<&'a str>,
 }
 
 /// What one stream has accepted so far.
