@@ -133,7 +133,9 @@ impl FlowThread {
             n_queued: AtomicUsize::new(0),
             queue_capacity: around.flow.queue_capacity_batches.max(1),
         });
-        around.budget.register(around.index, Arc::clone(&inbox) as Arc<dyn Wake>);
+        around
+            .budget
+            .register(around.index, Arc::clone(&inbox) as Arc<dyn Wake>);
         let name = format!("FileTailer[{}]", around.flow.id);
         let to_self = Arc::clone(&inbox);
         let thread = thread::Builder::new()
@@ -183,10 +185,17 @@ struct FlowLoop {
     /// The last turn ended for want of room: what frees some is followed at once.
     is_blocked: bool,
     has_told_first_look: bool,
+    /// The database knows that the flow was followed.
+    is_remembered: bool,
 }
 
 impl FlowLoop {
-    fn new(around: Surroundings, rules: Rules, inbox: Arc<Inbox>, receiver: mpsc::Receiver<Inward>) -> FlowLoop {
+    fn new(
+        around: Surroundings,
+        rules: Rules,
+        inbox: Arc<Inbox>,
+        receiver: mpsc::Receiver<Inward>,
+    ) -> FlowLoop {
         let now = Instant::now();
         let to_self = Arc::clone(&inbox);
         FlowLoop {
@@ -209,12 +218,16 @@ impl FlowLoop {
             is_stopped: false,
             is_blocked: false,
             has_told_first_look: false,
+            is_remembered: false,
             flow: around.flow,
         }
     }
 
     fn run(mut self) -> Option<HandBack> {
-        let goodbye = Goodbye { publisher: self.publisher.clone(), index: self.index };
+        let goodbye = Goodbye {
+            publisher: self.publisher.clone(),
+            index: self.index,
+        };
         let mut wake_at = Instant::now();
         let mut turn_at = wake_at;
         while let Some(inward) = self.next_inward(wake_at) {
@@ -245,7 +258,11 @@ impl FlowLoop {
                 None => {}
             }
             let now = Instant::now();
-            wake_at = if self.is_stopped { now + Duration::from_secs(1) } else { self.turn(now) };
+            wake_at = if self.is_stopped {
+                now + Duration::from_secs(1)
+            } else {
+                self.turn(now)
+            };
             turn_at = now + self.hint_delay();
             self.close_if_due(Instant::now());
             self.keep_checkpoints(now);
@@ -261,8 +278,14 @@ impl FlowLoop {
     fn next_inward(&mut self, wake_at: Instant) -> Option<Option<Inward>> {
         let wait = wake_at.saturating_duration_since(Instant::now());
         let received = match wait.is_zero() {
-            true => self.receiver.try_recv().map_err(|error| error == mpsc::TryRecvError::Disconnected),
-            false => self.receiver.recv_timeout(wait).map_err(|error| error == mpsc::RecvTimeoutError::Disconnected),
+            true => self
+                .receiver
+                .try_recv()
+                .map_err(|error| error == mpsc::TryRecvError::Disconnected),
+            false => self
+                .receiver
+                .recv_timeout(wait)
+                .map_err(|error| error == mpsc::RecvTimeoutError::Disconnected),
         };
         match received {
             Ok(inward) => Some(Some(inward)),
@@ -285,7 +308,10 @@ impl FlowLoop {
             flow: &self.flow,
             open: &mut self.open,
             chain: &mut self.chain,
-            context: Context { now: jiff::Timestamp::now(), ec2: ec2.as_deref() },
+            context: Context {
+                now: jiff::Timestamp::now(),
+                ec2: ec2.as_deref(),
+            },
             index: self.index,
             inbox: &self.inbox,
             publisher: &self.publisher,
@@ -298,7 +324,10 @@ impl FlowLoop {
             is_short_of_bytes: false,
         };
         let turn = self.tailer.turn(now, &mut self.disk, &mut intake);
-        let (is_short_of_bytes, has_read) = (intake.is_short_of_bytes, intake.done != events::Turn::default());
+        let (is_short_of_bytes, has_read) = (
+            intake.is_short_of_bytes,
+            intake.done != events::Turn::default(),
+        );
         intake.tell();
         self.is_blocked = turn.is_blocked;
         self.tell_first_look();
@@ -334,10 +363,15 @@ impl FlowLoop {
 
     /// Folders are watched anew after each walk: one that was removed and made again has lost its watch.
     fn watch_folders(&mut self) {
-        let Some(folders) = self.tailer.take_folders() else { return };
+        let Some(folders) = self.tailer.take_folders() else {
+            return;
+        };
         let Some(watch) = &self.watch else { return };
-        let all_watched = folders.iter().fold(true, |all, folder| watch.watch(folder, &self.hints).is_ok() && all);
-        self.tailer.set_hints_work(all_watched && !folders.is_empty());
+        let all_watched = folders.iter().fold(true, |all, folder| {
+            watch.watch(folder, &self.hints).is_ok() && all
+        });
+        self.tailer
+            .set_hints_work(all_watched && !folders.is_empty());
         // The first walk found a flow that is new: that it was there is remembered even without files.
         self.checkpoint_soon();
     }
@@ -355,7 +389,8 @@ impl FlowLoop {
     }
 
     fn checkpoint_soon(&mut self) {
-        self.checkpoint_at.get_or_insert_with(|| Instant::now() + CHECKPOINT_DELAY);
+        self.checkpoint_at
+            .get_or_insert_with(|| Instant::now() + CHECKPOINT_DELAY);
     }
 
     fn keep_checkpoints(&mut self, now: Instant) {
@@ -375,10 +410,30 @@ impl FlowLoop {
             return;
         }
         let (places, removed) = self.tailer.take_changes();
-        let Some(checkpoints) = &self.checkpoints else { return };
+        let Some(checkpoints) = &self.checkpoints else {
+            return;
+        };
         let flow = &self.flow.id;
-        let upserts = places.into_iter().map(|place| Change::Upsert { flow: flow.clone(), place });
-        let removals = removed.into_iter().map(|identity| Change::Remove { flow: flow.clone(), identity });
+        if !std::mem::replace(&mut self.is_remembered, true) && places.is_empty() {
+            // That the flow was followed is saved even if there is no file yet: the first one, whenever it comes, is
+            // new then.
+            let nothing = FileIdentity {
+                device: 0,
+                inode: 0,
+            };
+            checkpoints.submit(vec![Change::Remove {
+                flow: flow.clone(),
+                identity: nothing,
+            }]);
+        }
+        let upserts = places.into_iter().map(|place| Change::Upsert {
+            flow: flow.clone(),
+            place,
+        });
+        let removals = removed.into_iter().map(|identity| Change::Remove {
+            flow: flow.clone(),
+            identity,
+        });
         checkpoints.submit(removals.chain(upserts).collect());
     }
 
@@ -386,7 +441,11 @@ impl FlowLoop {
         let mut standing = events::Standing::default();
         for cursor in self.tailer.cursors() {
             standing.files_followed += 1;
-            standing.bytes_behind += if cursor.split.is_over { 0 } else { cursor.size.saturating_sub(cursor.read) };
+            standing.bytes_behind += if cursor.split.is_over {
+                0
+            } else {
+                cursor.size.saturating_sub(cursor.read)
+            };
             standing.files_newer += u64::from(cursor.read == 0 && cursor.size > 0);
         }
         events::stands_at(&self.counters, &standing);
@@ -394,11 +453,18 @@ impl FlowLoop {
 
     /// The oldest file that isn't wholly acknowledged, or else the newest: where the reference must go on.
     fn hand_back(&self) -> Option<HandBack> {
-        let age = |cursor: &&crate::tail::cursor::Cursor<std::fs::File>| (cursor.modified_ms, std::cmp::Reverse(cursor.size));
+        let age = |cursor: &&crate::tail::cursor::Cursor<std::fs::File>| {
+            (cursor.modified_ms, std::cmp::Reverse(cursor.size))
+        };
         let named = || self.tailer.cursors().filter(|cursor| cursor.is_named);
-        let unfinished = named().filter(|cursor| cursor.behind_bytes() > 0).min_by_key(age);
+        let unfinished = named()
+            .filter(|cursor| cursor.behind_bytes() > 0)
+            .min_by_key(age);
         let identity: FileIdentity = unfinished.or_else(|| named().max_by_key(age))?.identity;
-        Some(HandBack { flow: self.flow.id.clone(), identity })
+        Some(HandBack {
+            flow: self.flow.id.clone(),
+            identity,
+        })
     }
 }
 
@@ -460,10 +526,17 @@ impl Intake for FlowIntake<'_> {
         match kind {
             RecordKind::TooLong => {
                 let terminator = &self.flow.split.truncated_terminator;
-                let end = (self.flow.destination.record_bytes_max() - terminator.len()).min(data.len() - 1);
+                let end = (self.flow.destination.record_bytes_max() - terminator.len())
+                    .min(data.len() - 1);
                 mended.extend_from_slice(&data[..batch::character_boundary(data, end)]);
                 mended.extend_from_slice(terminator);
-                events::record_truncated(self.counters, path, span.start, span.end - span.start, mended.len() as u64);
+                events::record_truncated(
+                    self.counters,
+                    path,
+                    span.start,
+                    span.end - span.start,
+                    mended.len() as u64,
+                );
             }
             RecordKind::Unterminated | RecordKind::Whole => {
                 mended.extend_from_slice(data);
@@ -524,10 +597,17 @@ impl FlowIntake<'_> {
         for (reason, n_records, first) in self.raw {
             let kind = match reason {
                 process::RawReason::CsvDelimiter => RawReason::BadOption,
-                process::RawReason::CsvStepLimit | process::RawReason::LogStepLimit => RawReason::PatternTooCostly,
+                process::RawReason::CsvStepLimit | process::RawReason::LogStepLimit => {
+                    RawReason::PatternTooCostly
+                }
                 process::RawReason::Ec2NotAnObject => RawReason::NotAnObject,
             };
-            events::records_raw(self.counters, kind, n_records, &format!("{reason}; {first}"));
+            events::records_raw(
+                self.counters,
+                kind,
+                n_records,
+                &format!("{reason}; {first}"),
+            );
         }
         for (reason, n_records, first) in self.skipped {
             events::records_skipped(self.counters, n_records, &format!("{reason}; {first}"));
@@ -535,7 +615,11 @@ impl FlowIntake<'_> {
     }
 }
 
-fn tally<R: PartialEq>(tallies: &mut Vec<(R, u64, String)>, reason: R, first: impl FnOnce() -> String) {
+fn tally<R: PartialEq>(
+    tallies: &mut Vec<(R, u64, String)>,
+    reason: R,
+    first: impl FnOnce() -> String,
+) {
     match tallies.iter_mut().find(|(known, ..)| *known == reason) {
         Some((_, n, _)) => *n += 1,
         None => tallies.push((reason, 1, first())),
@@ -546,7 +630,11 @@ fn tally<R: PartialEq>(tallies: &mut Vec<(R, u64, String)>, reason: R, first: im
 fn shown(path: &Path, offset: u64, data: &[u8]) -> String {
     let end = batch::character_boundary(data, SHOWN_BYTES.min(data.len().saturating_sub(1)));
     let more = if end + 1 < data.len() { "…" } else { "" };
-    format!("the first at offset {offset} of {}: {}{more}", path.display(), String::from_utf8_lossy(&data[..end]))
+    format!(
+        "the first at offset {offset} of {}: {}{more}",
+        path.display(),
+        String::from_utf8_lossy(&data[..end])
+    )
 }
 
 fn tell(counters: &FlowCounters, event: &Event) {
@@ -559,15 +647,25 @@ fn tell(counters: &FlowCounters, event: &Event) {
             events::file_opened(counters, path, opened);
         }
         Event::Renamed { from, to } => events::file_renamed(counters, from, to),
-        Event::Vanished { path, unread_bytes } => events::file_vanished(counters, path, *unread_bytes),
-        Event::Unreadable { path, kind, error } => events::file_unreadable(counters, path, *kind, error),
+        Event::Vanished { path, unread_bytes } => {
+            events::file_vanished(counters, path, *unread_bytes)
+        }
+        Event::Unreadable { path, kind, error } => {
+            events::file_unreadable(counters, path, *kind, error)
+        }
         Event::Readable { path } => events::file_readable(counters, path),
-        Event::Truncated { path, read, size } => events::file_truncated(counters, path, *read, *size),
+        Event::Truncated { path, read, size } => {
+            events::file_truncated(counters, path, *read, *size)
+        }
         Event::Replaced { path, read } => events::file_replaced(counters, path, *read),
         Event::Lost { path, start, end } => events::bytes_lost(counters, path, *start, *end),
         Event::Finished { path, size } => events::file_finished(counters, path, *size),
-        Event::NoFiles { missing_folder: Some(folder) } => events::directory_missing(counters, folder),
-        Event::NoFiles { missing_folder: None } => events::pattern_matches_nothing(counters),
+        Event::NoFiles {
+            missing_folder: Some(folder),
+        } => events::directory_missing(counters, folder),
+        Event::NoFiles {
+            missing_folder: None,
+        } => events::pattern_matches_nothing(counters),
         Event::FilesFound { n_files } => events::files_found(counters, *n_files),
         Event::Unlisted { path, error } => events::directory_unreadable(counters, path, error),
     }

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod aws;
 pub mod checkpoint;
 pub mod cli;

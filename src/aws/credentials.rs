@@ -26,13 +26,42 @@ const SESSION_LENGTH: Duration = Duration::from_secs(3600);
 pub fn base(aws: &Aws, provider: &ProviderConfig) -> SharedCredentialsProvider {
     if let Some(keys) = &aws.static_keys {
         let (id, secret) = (keys.access_key_id.as_str(), keys.secret_access_key.as_str());
-        return SharedCredentialsProvider::new(Credentials::new(id, secret, None, None, "agent.json"));
+        return SharedCredentialsProvider::new(Credentials::new(
+            id,
+            secret,
+            None,
+            None,
+            "agent.json",
+        ));
     }
-    let chain = CredentialsProviderChain::first_try("environment", EnvironmentVariableCredentialsProvider::new())
-        .or_else("web identity", WebIdentityTokenCredentialsProvider::builder().configure(provider).build())
-        .or_else("container", EcsCredentialsProvider::builder().configure(provider).build())
-        .or_else("profile", ProfileFileCredentialsProvider::builder().configure(provider).build())
-        .or_else("instance metadata", ImdsCredentialsProvider::builder().configure(provider).build());
+    let chain = CredentialsProviderChain::first_try(
+        "environment",
+        EnvironmentVariableCredentialsProvider::new(),
+    )
+    .or_else(
+        "web identity",
+        WebIdentityTokenCredentialsProvider::builder()
+            .configure(provider)
+            .build(),
+    )
+    .or_else(
+        "container",
+        EcsCredentialsProvider::builder()
+            .configure(provider)
+            .build(),
+    )
+    .or_else(
+        "profile",
+        ProfileFileCredentialsProvider::builder()
+            .configure(provider)
+            .build(),
+    )
+    .or_else(
+        "instance metadata",
+        ImdsCredentialsProvider::builder()
+            .configure(provider)
+            .build(),
+    );
     SharedCredentialsProvider::new(chain)
 }
 
@@ -50,13 +79,20 @@ pub async fn with_role(role: &AssumeRole, config: &SdkConfig) -> SharedCredentia
 
 /// Where credentials come from, in a few words; never their secret.
 pub fn describe(credentials: &Credentials) -> String {
-    let features = credentials.get_property::<Vec<Feature>>().cloned().unwrap_or_default();
+    let features = credentials
+        .get_property::<Vec<Feature>>()
+        .cloned()
+        .unwrap_or_default();
     let source = features.iter().find_map(|feature| match feature {
         Feature::CredentialsEnvVars => Some("the environment"),
-        Feature::CredentialsEnvVarsStsWebIdToken | Feature::CredentialsStsAssumeRoleWebId => Some("a web identity"),
+        Feature::CredentialsEnvVarsStsWebIdToken | Feature::CredentialsStsAssumeRoleWebId => {
+            Some("a web identity")
+        }
         Feature::CredentialsHttp => Some("the container"),
         Feature::CredentialsImds => Some("the instance metadata"),
-        Feature::CredentialsProfileProcess | Feature::CredentialsProcess => Some("a profile's credential process"),
+        Feature::CredentialsProfileProcess | Feature::CredentialsProcess => {
+            Some("a profile's credential process")
+        }
         Feature::CredentialsProfileSso | Feature::CredentialsSso => Some("a profile's SSO session"),
         Feature::CredentialsProfile
         | Feature::CredentialsProfileSourceProfile
@@ -64,6 +100,14 @@ pub fn describe(credentials: &Credentials) -> String {
         | Feature::CredentialsProfileStsWebIdToken => Some("a profile"),
         _ => None,
     });
-    let role = if features.contains(&Feature::CredentialsStsAssumeRole) { ", through the assumed role" } else { "" };
-    format!("{}{role} (access key {})", source.unwrap_or("agent.json"), credentials.access_key_id())
+    let role = if features.contains(&Feature::CredentialsStsAssumeRole) {
+        ", through the assumed role"
+    } else {
+        ""
+    };
+    format!(
+        "{}{role} (access key {})",
+        source.unwrap_or("agent.json"),
+        credentials.access_key_id()
+    )
 }

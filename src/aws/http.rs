@@ -13,7 +13,8 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
@@ -49,12 +50,18 @@ pub struct AnswerSlot {
 impl AnswerSlot {
     /// A slot whose SDK is told `stand_in` (a JSON text) in place of a good answer.
     pub fn new(stand_in: &'static str) -> AnswerSlot {
-        AnswerSlot { answer: Arc::default(), stand_in }
+        AnswerSlot {
+            answer: Arc::default(),
+            stand_in,
+        }
     }
 
     /// The answer, once there was one.
     pub fn take(&self) -> Option<RawAnswer> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.answer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     fn fill(&self, answer: RawAnswer) {
@@ -64,20 +71,32 @@ impl AnswerSlot {
 
 /// Files with certificates to trust besides the system's: `AWS_CA_BUNDLE`; `SSL_CERT_FILE` replaces the system's.
 pub fn private_ca_from_env() -> Option<PathBuf> {
-    std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()).map(PathBuf::from)
+    std::env::var_os("AWS_CA_BUNDLE")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
 }
 
 /// The client that every AWS client of the agent shares.
 ///
 /// Errors: a private CA file that can't be read or holds no certificate.
-pub fn client(publish: &Publish, user_agent: &UserAgent, private_ca: Option<PathBuf>) -> anyhow::Result<SharedHttpClient> {
+pub fn client(
+    publish: &Publish,
+    user_agent: &UserAgent,
+    private_ca: Option<PathBuf>,
+) -> anyhow::Result<SharedHttpClient> {
     let mut trust = TrustStore::empty().with_native_roots(true);
     if let Some(path) = private_ca {
-        let pem = std::fs::read(&path).with_context(|| format!("can't read the CA file {} (AWS_CA_BUNDLE)", path.display()))?;
-        check_certificates(&pem).with_context(|| format!("the CA file {} (AWS_CA_BUNDLE)", path.display()))?;
+        let pem = std::fs::read(&path).with_context(|| {
+            format!("can't read the CA file {} (AWS_CA_BUNDLE)", path.display())
+        })?;
+        check_certificates(&pem)
+            .with_context(|| format!("the CA file {} (AWS_CA_BUNDLE)", path.display()))?;
         trust = trust.with_pem_certificate(pem);
     }
-    let tls = TlsContext::builder().with_trust_store(trust).build().context("setting up TLS")?;
+    let tls = TlsContext::builder()
+        .with_trust_store(trust)
+        .build()
+        .context("setting up TLS")?;
     Ok(SharedHttpClient::new(Client {
         tls,
         idle_timeout: publish.connection_ttl,
@@ -94,10 +113,15 @@ fn check_certificates(pem: &[u8]) -> anyhow::Result<()> {
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| anyhow::anyhow!("isn't PEM: {error}"))?;
-    anyhow::ensure!(!certificates.is_empty(), "holds no certificate: it must have -----BEGIN CERTIFICATE----- sections");
+    anyhow::ensure!(
+        !certificates.is_empty(),
+        "holds no certificate: it must have -----BEGIN CERTIFICATE----- sections"
+    );
     let mut roots = rustls::RootCertStore::empty();
     for certificate in certificates {
-        roots.add(certificate).context("holds a certificate that can't be used as a CA")?;
+        roots
+            .add(certificate)
+            .context("holds a certificate that can't be used as a CA")?;
     }
     Ok(())
 }
@@ -115,9 +139,16 @@ struct Client {
 type TimeOuts = (Option<Duration>, Option<Duration>);
 
 impl HttpClient for Client {
-    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         let key = (settings.connect_timeout(), settings.read_timeout());
-        let mut connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connectors = self
+            .connectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let make = || {
             SharedHttpConnector::new(Tap {
                 direct: self.connector(settings, components, ProxyConfig::disabled()),
@@ -130,7 +161,12 @@ impl HttpClient for Client {
 }
 
 impl Client {
-    fn connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents, proxy: ProxyConfig) -> SharedHttpConnector {
+    fn connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+        proxy: ProxyConfig,
+    ) -> SharedHttpConnector {
         let mut builder = Connector::builder()
             .connector_settings(settings.clone())
             .proxy_config(proxy)
@@ -159,11 +195,17 @@ impl HttpConnector for Tap {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
         self.name_agent(&mut request);
         let slot = request.extension::<AnswerSlot>().cloned();
-        let connector = if is_near(request.uri()) { &self.direct } else { &self.by_environment };
+        let connector = if is_near(request.uri()) {
+            &self.direct
+        } else {
+            &self.by_environment
+        };
         let answer = connector.call(request);
         match slot {
             None => answer,
-            Some(slot) => HttpConnectorFuture::new(async move { take_answer(answer.await?, &slot).await }),
+            Some(slot) => {
+                HttpConnectorFuture::new(async move { take_answer(answer.await?, &slot).await })
+            }
         }
     }
 }
@@ -188,21 +230,36 @@ impl Tap {
 
 /// Hosts that no proxy could reach for us: loopback, and the link-local metadata services of EC2 and ECS.
 fn is_near(uri: &str) -> bool {
-    let authority = uri.split("://").nth(1).unwrap_or(uri).split('/').next().unwrap_or_default();
+    let authority = uri
+        .split("://")
+        .nth(1)
+        .unwrap_or(uri)
+        .split('/')
+        .next()
+        .unwrap_or_default();
     let host = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
     };
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => address.is_loopback() || address.is_link_local(),
-        Ok(IpAddr::V6(address)) => address.is_loopback() || address.is_unicast_link_local() || address.is_unique_local(),
+        Ok(IpAddr::V6(address)) => {
+            address.is_loopback() || address.is_unicast_link_local() || address.is_unique_local()
+        }
         Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
 }
 
-async fn take_answer(answer: HttpResponse, slot: &AnswerSlot) -> Result<HttpResponse, ConnectorError> {
+async fn take_answer(
+    answer: HttpResponse,
+    slot: &AnswerSlot,
+) -> Result<HttpResponse, ConnectorError> {
     let header = |name: &str| answer.headers().get(name).map(str::to_owned);
-    let (status, content_type, error_type) = (answer.status(), header("content-type"), header("x-amzn-errortype"));
+    let (status, content_type, error_type) = (
+        answer.status(),
+        header("content-type"),
+        header("x-amzn-errortype"),
+    );
     let (headers, body) = (answer.headers().clone(), answer.into_body());
     let body = Limited::new(body, ANSWER_BYTES_MAX)
         .collect()
@@ -210,11 +267,19 @@ async fn take_answer(answer: HttpResponse, slot: &AnswerSlot) -> Result<HttpResp
         .map_err(|error| ConnectorError::io(error))?
         .to_bytes();
     let is_good = status.is_success();
-    slot.fill(RawAnswer { status: status.as_u16(), content_type: content_type.unwrap_or_default(), error_type, body });
+    slot.fill(RawAnswer {
+        status: status.as_u16(),
+        content_type: content_type.unwrap_or_default(),
+        error_type,
+        body,
+    });
     let stand_in = if is_good { slot.stand_in } else { "{}" };
     let mut answer = HttpResponse::new(status, SdkBody::from(stand_in));
     *answer.headers_mut() = headers;
-    for (name, value) in [("content-type", "application/x-amz-json-1.1"), ("content-length", "")] {
+    for (name, value) in [
+        ("content-type", "application/x-amz-json-1.1"),
+        ("content-length", ""),
+    ] {
         answer.headers_mut().remove(name);
         if !value.is_empty() {
             answer.headers_mut().insert(name, value);
@@ -246,8 +311,14 @@ mod tests {
     fn a_ca_file_without_certificates_is_refused_with_its_reason() {
         for (pem, reason) in [
             ("", "holds no certificate"),
-            ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "isn't PEM"),
-            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "can't be used as a CA"),
+            (
+                "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+                "isn't PEM",
+            ),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                "can't be used as a CA",
+            ),
         ] {
             let error = format!("{:#}", check_certificates(pem.as_bytes()).unwrap_err());
             assert!(error.contains(reason), "{error}");

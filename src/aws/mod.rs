@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use tokio::sync::OnceCell;
 
-use crate::config::{Aws, Config, Publish, Service};
+use crate::config::{Aws, Config, Destination, Publish, Service};
 use region::Found;
 
 /// How long before they end credentials are renewed.
@@ -29,7 +29,9 @@ const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// No region is found for a service whose endpoint isn't given.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("no region for {service}: neither in agent.json nor in AWS_REGION, the profile or the instance metadata")]
+#[error(
+    "no region for {service}: neither in agent.json nor in AWS_REGION, the profile or the instance metadata"
+)]
 pub struct NoRegion {
     pub service: &'static str,
 }
@@ -59,7 +61,11 @@ pub struct Address {
 impl Clients {
     /// Nothing is asked of any network yet. Errors: a private CA that can't be used.
     pub fn new(config: &Config) -> anyhow::Result<Arc<Clients>> {
-        let http = http::client(&config.publish, &config.aws.user_agent, http::private_ca_from_env())?;
+        let http = http::client(
+            &config.publish,
+            &config.aws.user_agent,
+            http::private_ca_from_env(),
+        )?;
         Ok(Arc::new(Clients {
             provider: ProviderConfig::without_region().with_http_client(http.clone()),
             http,
@@ -75,19 +81,31 @@ impl Clients {
 
     /// The Kinesis client. Errors: no region yet; asked anew at the next call.
     pub async fn kinesis(&self) -> Result<&aws_sdk_kinesis::Client, NoRegion> {
-        let make = || async { Ok(aws_sdk_kinesis::Client::new(&self.sdk_config(&self.aws.kinesis, "Kinesis").await?)) };
+        let make = || async {
+            Ok(aws_sdk_kinesis::Client::new(
+                &self.sdk_config(&self.aws.kinesis, "Kinesis").await?,
+            ))
+        };
         self.kinesis.get_or_try_init(make).await
     }
 
     /// The Firehose client.
     pub async fn firehose(&self) -> Result<&aws_sdk_firehose::Client, NoRegion> {
-        let make = || async { Ok(aws_sdk_firehose::Client::new(&self.sdk_config(&self.aws.firehose, "Firehose").await?)) };
+        let make = || async {
+            Ok(aws_sdk_firehose::Client::new(
+                &self.sdk_config(&self.aws.firehose, "Firehose").await?,
+            ))
+        };
         self.firehose.get_or_try_init(make).await
     }
 
     /// The CloudWatch client.
     pub async fn cloudwatch(&self) -> Result<&aws_sdk_cloudwatch::Client, NoRegion> {
-        let make = || async { Ok(aws_sdk_cloudwatch::Client::new(&self.sdk_config(&self.aws.cloudwatch, "CloudWatch").await?)) };
+        let make = || async {
+            Ok(aws_sdk_cloudwatch::Client::new(
+                &self.sdk_config(&self.aws.cloudwatch, "CloudWatch").await?,
+            ))
+        };
         self.cloudwatch.get_or_try_init(make).await
     }
 
@@ -99,6 +117,39 @@ impl Clients {
     /// Where Firehose calls go.
     pub async fn firehose_address(&self) -> Result<Address, NoRegion> {
         self.address(&self.aws.firehose, "Firehose").await
+    }
+
+    /// Where a destination's calls go, as far as is known: for messages.
+    pub fn endpoint_text(&self, destination: &Destination) -> String {
+        let (service, name) = match destination {
+            Destination::Kinesis(_) => (&self.aws.kinesis, "kinesis"),
+            Destination::Firehose(_) => (&self.aws.firehose, "firehose"),
+        };
+        let default = || match name {
+            "firehose" => region::REGION_OF_THE_REFERENCE.to_owned(),
+            _ => self
+                .host_region
+                .get()
+                .map_or_else(|| "REGION".to_owned(), |found| found.region.to_string()),
+        };
+        service.endpoint.clone().unwrap_or_else(|| {
+            let region = service.region.clone().unwrap_or_else(default);
+            format!("https://{name}.{region}.amazonaws.com")
+        })
+    }
+
+    /// What this host is called in metrics: its EC2 instance id, or else its host name.
+    pub async fn instance_name(&self) -> String {
+        let metadata = aws_config::imds::client::Client::builder()
+            .configure(&self.provider)
+            .build();
+        if let Ok(id) = metadata.get("/latest/meta-data/instance-id").await {
+            return id.as_ref().trim().to_owned();
+        }
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
     }
 
     /// Where the credentials come from, or why there are none.
@@ -122,7 +173,11 @@ impl Clients {
 
     async fn address(&self, service: &Service, name: &'static str) -> Result<Address, NoRegion> {
         let Found { region, source } = self.region(service, name).await?;
-        Ok(Address { endpoint: service.endpoint.clone(), region: region.to_string(), source })
+        Ok(Address {
+            endpoint: service.endpoint.clone(),
+            region: region.to_string(),
+            source,
+        })
     }
 
     /// compat: Kinesis follows its endpoint, its key, then the host. Firehose and CloudWatch follow their endpoint or
@@ -148,24 +203,42 @@ impl Clients {
     async fn credentials(&self) -> SharedCredentialsProvider {
         let make = || async {
             let base = credentials::base(&self.aws, &self.provider);
-            let Some(role) = &self.aws.assume_role else { return base };
+            let Some(role) = &self.aws.assume_role else {
+                return base;
+            };
             let found = match self.region(&self.aws.sts, "STS").await {
                 Ok(found) => found,
-                Err(_) => self.region(&self.aws.kinesis, "Kinesis").await.unwrap_or_else(|_| region::of_nameless_endpoint()),
+                Err(_) => self
+                    .region(&self.aws.kinesis, "Kinesis")
+                    .await
+                    .unwrap_or_else(|_| region::of_nameless_endpoint()),
             };
-            let config = self.builder(&self.aws.sts, found).credentials_provider(base).build();
+            let config = self
+                .builder(&self.aws.sts, found)
+                .credentials_provider(base)
+                .build();
             credentials::with_role(role, &config).await
         };
         self.credentials.get_or_init(make).await.clone()
     }
 
-    async fn sdk_config(&self, service: &Service, name: &'static str) -> Result<SdkConfig, NoRegion> {
+    async fn sdk_config(
+        &self,
+        service: &Service,
+        name: &'static str,
+    ) -> Result<SdkConfig, NoRegion> {
         let found = self.region(service, name).await?;
-        Ok(self.builder(service, found).credentials_provider(self.credentials().await).build())
+        Ok(self
+            .builder(service, found)
+            .credentials_provider(self.credentials().await)
+            .build())
     }
 
     fn builder(&self, service: &Service, found: Found) -> aws_types::sdk_config::Builder {
-        let cache = IdentityCache::lazy().buffer_time(RENEW_BEFORE).load_timeout(CREDENTIALS_TIMEOUT).build();
+        let cache = IdentityCache::lazy()
+            .buffer_time(RENEW_BEFORE)
+            .load_timeout(CREDENTIALS_TIMEOUT)
+            .build();
         let mut builder = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(self.http.clone())
@@ -175,8 +248,12 @@ impl Clients {
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .timeout_config(self.time_outs.clone())
-            .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
-            .time_source(aws_smithy_async::time::SharedTimeSource::new(aws_smithy_async::time::SystemTimeSource::new()));
+            .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
+                aws_smithy_async::rt::sleep::TokioSleep::new(),
+            ))
+            .time_source(aws_smithy_async::time::SharedTimeSource::new(
+                aws_smithy_async::time::SystemTimeSource::new(),
+            ));
         builder.set_endpoint_url(service.endpoint.clone());
         builder
     }
@@ -186,7 +263,9 @@ impl Clients {
 fn time_outs(publish: &Publish) -> TimeoutConfig {
     let mut builder = TimeoutConfig::builder().connect_timeout(publish.connect_timeout);
     if let Some(answer) = publish.answer_timeout {
-        builder = builder.read_timeout(answer).operation_timeout(publish.connect_timeout + 2 * answer);
+        builder = builder
+            .read_timeout(answer)
+            .operation_timeout(publish.connect_timeout + 2 * answer);
     }
     builder.build()
 }

@@ -19,7 +19,10 @@ pub struct Found {
 }
 
 fn found(region: impl Into<String>, source: &'static str) -> Option<Found> {
-    Some(Found { region: Region::new(region.into()), source })
+    Some(Found {
+        region: Region::new(region.into()),
+        source,
+    })
 }
 
 /// The region of the host: `AWS_REGION`, else the profile, else the instance metadata, else `AWS_DEFAULT_REGION`.
@@ -28,13 +31,21 @@ pub async fn of_host(provider: &ProviderConfig) -> Option<Found> {
     if let Some(region) = variable("AWS_REGION") {
         return found(region, "AWS_REGION");
     }
-    let profile = ProfileFileRegionProvider::builder().configure(provider).build();
+    let profile = ProfileFileRegionProvider::builder()
+        .configure(provider)
+        .build();
     if let Some(region) = aws_config::meta::region::ProvideRegion::region(&profile).await {
-        return Some(Found { region, source: "the profile" });
+        return Some(Found {
+            region,
+            source: "the profile",
+        });
     }
     let metadata = ImdsRegionProvider::builder().configure(provider).build();
     if let Some(region) = metadata.region().await {
-        return Some(Found { region, source: "the instance metadata" });
+        return Some(Found {
+            region,
+            source: "the instance metadata",
+        });
     }
     found(variable("AWS_DEFAULT_REGION")?, "AWS_DEFAULT_REGION")
 }
@@ -46,5 +57,8 @@ pub fn of_service(service: &Service) -> Option<Found> {
 
 /// The region to sign with for an endpoint whose name holds none, such as one on loopback, where the host has none.
 pub fn of_nameless_endpoint() -> Found {
-    Found { region: Region::from_static(REGION_OF_THE_REFERENCE), source: "the default for an endpoint without a region in its name" }
+    Found {
+        region: Region::from_static(REGION_OF_THE_REFERENCE),
+        source: "the default for an endpoint without a region in its name",
+    }
 }

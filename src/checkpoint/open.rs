@@ -544,6 +544,10 @@ mod tests {
             (places.reference.len(), places.reference_is_newer),
             (1, true)
         );
+        reader
+            .connection
+            .execute("DELETE FROM FILE_CHECKPOINTS", [])
+            .unwrap_err();
         assert_eq!(fs::read(home.path()).unwrap(), before);
     }
 

@@ -105,7 +105,9 @@ impl Reader {
                     .collect::<rusqlite::Result<_>>()?;
                 places.reference_is_newer =
                     reference::is_newer(connection, &flow.0, &places.reference)?;
-                places.saved_before = Stand::of_flow(connection, &flow.0)?.is_some();
+                let followed = schema::meta_followed(&flow.0);
+                places.saved_before = Stand::of_flow(connection, &flow.0)?.is_some()
+                    || reference::meta_integer(connection, &followed)?.is_some();
             }
             Ok(places)
         })

@@ -112,3 +112,8 @@ pub const REFERENCE_WITH_ROWID: &str =
 pub const FLOWS_REFERENCE: &str =
     "SELECT DISTINCT flow FROM FILE_CHECKPOINTS WHERE flow IS NOT NULL";
 pub const FLOWS_OURS: &str = "SELECT flow FROM KINESIS_AGENT_FLOWS";
+
+/// Key: there is an entry for each flow that was followed while no file matched it.
+pub fn meta_followed(flow: &str) -> String {
+    format!("followed {flow}")
+}

@@ -122,10 +122,11 @@ impl Store {
             let places = old_places(tx, before_ms, &exists)?;
             let rows = old_reference_rows(tx, before_ms, &exists)?;
             // Where the reference is ahead its newest row has to stay the newest.
-            let mut ours = BTreeSet::new();
-            for (flow, _) in &places {
+            let flows: BTreeSet<&str> = places.iter().map(|(flow, _)| flow.as_str()).collect();
+            let mut ours = Vec::new();
+            for flow in flows {
                 if !reference::is_newer(tx, flow, &reference::rows_of_flow(tx, flow)?)? {
-                    ours.insert(flow.as_str());
+                    ours.push(flow);
                 }
             }
             for (flow, identity) in &places {
@@ -301,7 +302,7 @@ fn delete_reference_row(
 }
 
 /// Gives the flow's newest `lastUpdated` to the file at which the reference has to resume. A flow without places keeps
-/// what it had.
+/// what it had; that it was followed is remembered.
 fn stand(tx: &Transaction<'_>, flow: &str, last_updated_ms: i64) -> rusqlite::Result<()> {
     for sql in [schema::PLACE_OWING, schema::PLACE_NEWEST] {
         let found = tx
@@ -315,6 +316,7 @@ fn stand(tx: &Transaction<'_>, flow: &str, last_updated_ms: i64) -> rusqlite::Re
             };
         }
     }
+    tx.execute(schema::META_PUT, params![schema::meta_followed(flow), 1])?;
     Ok(())
 }
 
@@ -509,6 +511,39 @@ mod tests {
                 ]
             );
             assert_eq!(store.places(&flow).unwrap().ours.len(), 2);
+        }
+    }
+
+    #[test]
+    fn renamed_file_leaves_no_row_under_its_old_name() {
+        let home = Home::new();
+        let mut store = home.open();
+        let flow = flow("app.log*");
+        for name in ["app.log", "app.log.1", "app.log.2"] {
+            store
+                .save(&[upsert(&flow, place(name, 1, 5, 9))], at(NOW_MS))
+                .unwrap();
+        }
+        let names: Vec<_> = home.reference_rows().into_iter().map(|row| row.0).collect();
+        assert_eq!(names, ["/logs/app.log.2"]);
+    }
+
+    #[test]
+    fn file_that_stands_is_found_without_a_look_at_all() {
+        let home = Home::new();
+        let store = home.open();
+        for (sql, index) in [
+            (schema::PLACE_OWING, "_OWING"),
+            (schema::PLACE_NEWEST, "_NEWEST"),
+        ] {
+            let plan: String = store
+                .reader
+                .connection
+                .query_row(&format!("EXPLAIN QUERY PLAN {sql}"), ["x"], |row| {
+                    row.get("detail")
+                })
+                .unwrap();
+            assert!(plan.starts_with("SEARCH") && plan.contains(index), "{plan}");
         }
     }
 
@@ -812,6 +847,27 @@ mod tests {
     }
 
     #[test]
+    fn flow_without_files_left_is_forgotten_in_time() {
+        let home = Home::new();
+        let mut store = home.open();
+        let flow = flow("*");
+        store
+            .save(&[upsert(&flow, place("a", 1, 3, 9))], at(NOW_MS))
+            .unwrap();
+        store.save(&[remove(&flow, 1)], at(NOW_MS)).unwrap();
+        for (days, saved_before) in [(6, true), (8, false)] {
+            store
+                .delete_old(at(NOW_MS + days * DAY_MS), |_, _| false)
+                .unwrap();
+            assert_eq!(
+                store.places(&flow).unwrap().saved_before,
+                saved_before,
+                "{days} days"
+            );
+        }
+    }
+
+    #[test]
     fn nothing_is_old_where_no_time_to_live_is_set() {
         let mut home = Home::of_reference(&[REFERENCE_ROW]);
         home.options.ttl = None;
@@ -1022,6 +1078,11 @@ mod tests {
                         model.iter().filter(|((of, _), _)| *of == f).map(|(_, place)| place.clone()).collect();
                     prop_assert_eq!(&found.ours, &expected);
                     prop_assert!(!found.reference_is_newer);
+                    for row in &found.reference {
+                        let mut owners = expected.iter().filter(|place| Some(place.identity) == row.identity);
+                        let owner = owners.next().map(|place| reference::path_text(&place.path));
+                        prop_assert_eq!(owner.as_deref(), row.path.to_str(), "a row of no file of ours");
+                    }
                     if let Some(stand) = expected_stand(&expected) {
                         // Files that are as old and as long are one to the rule.
                         let newest = &found.reference[0];

@@ -1,3 +1,95 @@
-//! The command line: one file a subcommand.
+//! The command line: one file a subcommand; without one the agent runs.
 
 pub mod endpoint;
+mod local;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Where the configuration is when nothing else is said.
+pub const CONFIGURATION_DEFAULT: &str = "/etc/aws-kinesis/agent.json";
+/// The folder whose files add flows.
+pub const AGENT_D: &str = "/etc/aws-kinesis/agent.d";
+
+/// How the process ends. 0, 1 and 6 are also what an init script expects of a service (LSB).
+pub mod exit {
+    /// The configuration is refused, or the agent couldn't start.
+    pub const REFUSED: u8 = 1;
+    /// The command line isn't understood.
+    pub const USAGE: u8 = 2;
+    /// There is no flow: the program is not configured.
+    pub const NOT_CONFIGURED: u8 = 6;
+}
+
+/// Follows files and sends their records to Amazon Kinesis Data Streams and Firehose.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kinesis-agent",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Play an AWS on this machine, with faults if wanted, for trying things by hand.
+    Endpoint(endpoint::EndpointArgs),
+}
+
+/// What the agent itself takes.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE", default_value = CONFIGURATION_DEFAULT)]
+    pub configuration: PathBuf,
+    /// The folder whose files add flows.
+    #[arg(long, value_name = "FOLDER", default_value = AGENT_D)]
+    pub agent_d: PathBuf,
+    /// Where the log goes; "-" is standard error, which is the default at a terminal.
+    #[arg(short, long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// Send to an endpoint inside this process and print every record as it would have arrived: no AWS, no credentials,
+    /// no saved checkpoint. Files are read from their beginning, whatever initialPosition says.
+    #[arg(long)]
+    pub local: bool,
+    /// With --local: start where initialPosition says.
+    #[arg(long, requires = "local")]
+    pub as_configured: bool,
+    /// With --local: print a JSON object a record, with its stream and partition key.
+    #[arg(long, requires = "local")]
+    pub json: bool,
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // Nowhere to say it, if standard error is closed.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::from(exit::USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    let done = match line.command {
+        Some(Command::Endpoint(args)) => endpoint::run(args),
+        None if line.run.local => local::run(&line.run),
+        None => run::run(&line.run),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("kinesis-agent: {error:#}");
+        ExitCode::from(exit::REFUSED)
+    })
+}

@@ -129,3 +129,110 @@ pub fn is_region(text: &str) -> bool {
         && !number.is_empty()
         && number.bytes().all(|b| b.is_ascii_digit())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_get_a_scheme_and_lose_a_trailing_slash() {
+        let cases = [
+            (
+                "kinesis.eu-west-1.amazonaws.com",
+                "https://kinesis.eu-west-1.amazonaws.com",
+                "kinesis.eu-west-1.amazonaws.com",
+            ),
+            (
+                "http://127.0.0.1:4566/",
+                "http://127.0.0.1:4566",
+                "127.0.0.1",
+            ),
+            (
+                "HTTPS://Kinesis.Local",
+                "https://Kinesis.Local",
+                "kinesis.local",
+            ),
+            ("localhost:4566", "https://localhost:4566", "localhost"),
+            ("http://my_host/a/b/", "http://my_host/a/b", "my_host"),
+            ("http://[::1]:80", "http://[::1]:80", "::1"),
+            ("[::1]", "https://[::1]", "::1"),
+        ];
+        for (text, url, host) in cases {
+            assert_eq!(
+                parse(text),
+                Ok(Endpoint {
+                    url: url.into(),
+                    host: host.into()
+                }),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_refused_with_the_part_that_is_wrong() {
+        let cases = [
+            ("not a url", EndpointError::Host),
+            ("ftp://host", EndpointError::Scheme),
+            ("http://", EndpointError::NoHost),
+            ("https://:80", EndpointError::NoHost),
+            ("http://user:secret@host", EndpointError::Credentials),
+            ("http://host:0", EndpointError::Port),
+            ("http://host:65536", EndpointError::Port),
+            ("http://host:+80", EndpointError::Port),
+            ("http://host:", EndpointError::Port),
+            ("http://[::1", EndpointError::Host),
+            ("http://[::1]80", EndpointError::Host),
+            ("http://[host]", EndpointError::Host),
+            ("http://höst", EndpointError::Host),
+            ("http://host/a b", EndpointError::Rest),
+            ("http://host?x", EndpointError::Rest),
+            ("http://host#x", EndpointError::Rest),
+        ];
+        for (text, error) in cases {
+            assert_eq!(parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_region_is_read_from_the_names_of_aws_alone() {
+        let cases = [
+            ("kinesis.eu-west-1.amazonaws.com", Some("eu-west-1")),
+            ("KINESIS.EU-WEST-1.AMAZONAWS.COM.", Some("eu-west-1")),
+            (
+                "kinesis-fips.us-gov-east-1.amazonaws.com",
+                Some("us-gov-east-1"),
+            ),
+            (
+                "123456789012.data-kinesis.ap-southeast-2.amazonaws.com",
+                Some("ap-southeast-2"),
+            ),
+            (
+                "vpce-0a1b2c3d-4e5f.kinesis.eu-central-1.vpce.amazonaws.com",
+                Some("eu-central-1"),
+            ),
+            (
+                "vpce-0a1b-a.kinesis.cn-north-1.vpce.amazonaws.com.cn",
+                Some("cn-north-1"),
+            ),
+            (
+                "kinesis.cn-northwest-1.amazonaws.com.cn",
+                Some("cn-northwest-1"),
+            ),
+            ("kinesis.eu-west-1.api.aws", Some("eu-west-1")),
+            ("firehose.us-iso-east-1.c2s.ic.gov", Some("us-iso-east-1")),
+            ("monitoring.us-east-1.amazonaws.com", Some("us-east-1")),
+            ("sts.amazonaws.com", None),
+            ("us-east-1.amazonaws.com", None),
+            ("amazonaws.com", None),
+            (".us-east-1.amazonaws.com", None),
+            ("kinesis.eu-west-1.amazonaws.com.example.org", None),
+            ("kinesis.eu-west-1.example.org", None),
+            ("127.0.0.1", None),
+            ("", None),
+        ];
+        for (host, region) in cases {
+            assert_eq!(region_of_host(host).as_deref(), region, "{host}");
+        }
+    }
+}

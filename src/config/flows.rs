@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::process::java_regex::{Flags, JavaRegex};
+use crate::process::java_regex::{Flags, JavaRegex, PatternError};
 
 use super::json::Value;
 use super::keys::Place;
@@ -11,7 +11,7 @@ use super::limits::{
     FIREHOSE_STREAM_NAME_CHARS_MAX, KINESIS_STREAM_NAME_CHARS_MAX, PARTITION_KEY_BYTES_MAX,
 };
 use super::options;
-use super::pattern::{self, DirectoryPart, PatternError};
+use super::pattern::{self, DirectoryPart, FilePatternError};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
@@ -160,11 +160,14 @@ fn file_pattern(flow: &mut Section, cwd: &Path) -> Option<(String, String)> {
         Ok(parsed) => parsed,
         Err(error) => {
             let remedy = match error {
-                PatternError::NoDirectory => "write the directory too, such as /var/log/app.log*",
-                PatternError::NoFileName => {
+                FilePatternError::TooLong => "write a shorter one",
+                FilePatternError::NoDirectory => {
+                    "write the directory too, such as /var/log/app.log*"
+                }
+                FilePatternError::NoFileName => {
                     "write a file name or a glob after the slash, such as *"
                 }
-                PatternError::NotAGlob { .. } | PatternError::Refused(_) => {
+                FilePatternError::NotAGlob { .. } | FilePatternError::Refused(_) => {
                     "close it, or write a backslash (\\\\ in JSON) before a character that is meant literally"
                 }
             };
@@ -255,14 +258,7 @@ fn split(flow: &mut Section) -> Split {
         skip_header_lines: u32::try_from(flow.count("skipHeaderLines")).unwrap_or(u32::MAX),
         multi_line_start,
         multi_line_idle: flow.duration("multiLineIdleMillis"),
-        footer: java_regex(
-            flow,
-            "fileFooterPattern",
-            Flags {
-                multiline: true,
-                ..Flags::default()
-            },
-        ),
+        footer: java_regex(flow, "fileFooterPattern", Flags { multiline: true }),
         truncated_terminator: truncated_terminator(flow),
         aggregate_bytes_max,
     }
@@ -285,19 +281,17 @@ fn java_regex(flow: &mut Section, name: &str, flags: Flags) -> Option<JavaRegex>
 }
 
 /// Says why a pattern is none.
-pub fn refuse_regex(section: &mut Section, name: &str, error: &impl ToString) {
-    section.error(
-        name,
-        regex_problem(error),
-        "correct the pattern; every backslash of it is written \\\\ in JSON",
-    );
+pub fn refuse_regex(section: &mut Section, name: &str, error: &PatternError) {
+    let remedy = "correct the pattern; every backslash of it is written \\\\ in JSON";
+    section.error(name, regex_problem(error), remedy);
 }
 
-/// Why a pattern is none, in one line: what follows the first draws the place.
-pub fn regex_problem(error: &impl ToString) -> String {
+/// Why a pattern is none, in one line; the pattern itself is the finding's value.
+pub fn regex_problem(error: &PatternError) -> String {
+    let PatternError { at, what, .. } = error;
     format!(
-        "not a Java regular expression: {}",
-        error.to_string().lines().next().unwrap_or_default()
+        "not a Java regular expression: at character {}: {what}",
+        at + 1
     )
 }
 
@@ -360,4 +354,299 @@ fn aggregate_bytes_max(flow: &mut Section, is_multi_line: bool) -> Option<usize>
         return None;
     }
     (bytes > 0).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::test_support::{file_with, findings, flow, refused, summary, warnings};
+    use super::*;
+
+    const S: &str = "\"kinesisStream\": \"s\"";
+    const D: &str = "\"deliveryStream\": \"d\"";
+
+    #[test]
+    fn a_flow_has_the_defaults_of_the_reference() {
+        let flow = flow(S);
+        assert_eq!(flow.id.to_string(), "kinesis:s:/logs/app.log*");
+        assert_eq!(flow.patterns, ["/logs/app.log*"]);
+        assert_eq!(flow.destination, Destination::Kinesis("s".into()));
+        assert_eq!(
+            (flow.partition_key, flow.initial_position),
+            (PartitionKey::Random, InitialPosition::EndOfFile)
+        );
+        let batch = BatchLimits {
+            age_max: Duration::from_secs(60),
+            records_max: 500,
+            bytes_max: 5 * 1024 * 1024,
+        };
+        assert_eq!(flow.batch, batch);
+        assert_eq!(
+            flow.backoff,
+            Backoff {
+                initial: Duration::from_millis(100),
+                max: Duration::from_secs(10)
+            }
+        );
+        assert_eq!(flow.queue_capacity_batches, 100);
+        assert_eq!(
+            (flow.poll_interval_min, flow.rescan_interval_max),
+            (Duration::from_millis(100), Duration::from_secs(10))
+        );
+        assert!(flow.processing.is_empty() && !flow.emit_internal_metrics);
+        let split = &flow.split;
+        assert_eq!(
+            (
+                split.skip_header_lines,
+                split.truncated_terminator.as_slice()
+            ),
+            (0, b"\n".as_slice())
+        );
+        assert_eq!(
+            (split.multi_line_idle, split.aggregate_bytes_max),
+            (Duration::from_secs(1), None)
+        );
+        assert!(split.multi_line_start.is_none() && split.footer.is_none());
+    }
+
+    #[test]
+    fn every_key_of_a_flow_has_its_effect() {
+        let flow = flow(
+            r#""deliveryStream": "d", "initialPosition": "START_OF_FILE", "maxBufferAgeMillis": 10,
+            "maxBufferSizeRecords": "21", "maxBufferSizeBytes": 4194304, "publishQueueCapacity": 7,
+            "retryInitialBackoffMillis": 20, "retryMaxBackoffMillis": 30, "minTimeBetweenFilePollsMillis": 40,
+            "maxTimeBetweenFileTrackerRefreshMillis": 50, "skipHeaderLines": 2, "multiLineIdleMillis": 60,
+            "fileFooterPattern": "END", "truncatedRecordTerminator": "…", "aggregatedRecordSizeBytes": 1024000,
+            "log.emitInternalMetrics": true"#,
+        );
+        assert_eq!(flow.id.to_string(), "fh:d:/logs/app.log*");
+        assert_eq!(flow.initial_position, InitialPosition::StartOfFile);
+        let batch = BatchLimits {
+            age_max: Duration::from_millis(10),
+            records_max: 21,
+            bytes_max: 4_194_304,
+        };
+        assert_eq!(flow.batch, batch);
+        assert_eq!(flow.queue_capacity_batches, 7);
+        assert_eq!(
+            flow.backoff,
+            Backoff {
+                initial: Duration::from_millis(20),
+                max: Duration::from_millis(30)
+            }
+        );
+        assert_eq!(
+            (flow.poll_interval_min, flow.rescan_interval_max),
+            (Duration::from_millis(40), Duration::from_millis(50))
+        );
+        assert_eq!(
+            (flow.split.skip_header_lines, flow.split.multi_line_idle),
+            (2, Duration::from_millis(60))
+        );
+        assert_eq!(
+            flow.split.footer.as_ref().map(JavaRegex::as_str),
+            Some("END")
+        );
+        assert_eq!(flow.split.truncated_terminator, "…".as_bytes());
+        assert_eq!(flow.split.aggregate_bytes_max, Some(1_024_000));
+        assert!(flow.emit_internal_metrics);
+    }
+
+    #[test]
+    fn a_destination_is_one_of_two_and_firehose_wins() {
+        let cases = [
+            (D, "fh:d:/logs/app.log*", 0),
+            (
+                "\"kinesisStream\": \"s\", \"deliveryStream\": \"d\"",
+                "fh:d:/logs/app.log*",
+                1,
+            ),
+            (
+                "\"kinesisStream\": \"s\", \"deliveryStream\": \"\"",
+                "kinesis:s:/logs/app.log*",
+                1,
+            ),
+            (
+                "\"kinesisStream\": null, \"deliveryStream\": \"d\"",
+                "fh:d:/logs/app.log*",
+                1,
+            ),
+            ("\"kinesisStream\": 5", "kinesis:5:/logs/app.log*", 1),
+            (
+                "\"kinesisStream\": \"arn:aws:kinesis:x\"",
+                "kinesis:arn:aws:kinesis:x:/logs/app.log*",
+                1,
+            ),
+            ("\"deliveryStream\": \"a b\"", "fh:a b:/logs/app.log*", 1),
+        ];
+        for (members, id, n_warnings) in cases {
+            assert_eq!(flow(members).id.to_string(), id);
+            assert_eq!(
+                warnings(&file_with("", members)).len(),
+                n_warnings,
+                "{members}"
+            );
+        }
+        for members in [
+            "\"x\": 1",
+            "\"kinesisStream\": \"\"",
+            "\"deliveryStream\": null",
+            "\"kinesisStream\": [\"s\"]",
+        ] {
+            assert!(refused(&file_with("", members)).has_errors(), "{members}");
+        }
+        let long = |key: &str, chars: usize| {
+            file_with("", &format!("\"{key}\": \"{}\"", "x".repeat(chars)))
+        };
+        for (key, chars_max) in [("kinesisStream", 128), ("deliveryStream", 64)] {
+            assert!(
+                warnings(&long(key, chars_max)).is_empty()
+                    && warnings(&long(key, chars_max + 1)).len() == 1
+            );
+        }
+    }
+
+    #[test]
+    fn partition_keys_are_for_kinesis() {
+        let members = "\"kinesisStream\": \"s\", \"partitionKeyOption\": \"DETERMINISTIC\"";
+        assert_eq!(flow(members).partition_key, PartitionKey::Deterministic);
+        let members = "\"deliveryStream\": \"d\", \"partitionKeyOption\": \"DETERMINISTIC\"";
+        assert_eq!(flow(members).partition_key, PartitionKey::Random);
+        assert_eq!(warnings(&file_with("", members)).len(), 1);
+    }
+
+    #[test]
+    fn a_back_off_whose_maximum_is_below_its_start_is_the_maximum() {
+        let members = format!("{S}, \"retryInitialBackoffMillis\": 20000");
+        let max = Duration::from_secs(10);
+        assert_eq!(flow(&members).backoff, Backoff { initial: max, max });
+        let warnings = warnings(&file_with("", &members));
+        assert!(
+            matches!(&warnings[..], [one] if one.contains("flows[0].retryInitialBackoffMillis")),
+            "{warnings:?}"
+        );
+    }
+
+    #[test]
+    fn a_pattern_that_is_no_java_regex_is_refused_with_the_place() {
+        for (key, pattern, place) in [
+            ("multiLineStartPattern", "a(b", "at character"),
+            ("fileFooterPattern", "[", "at character"),
+        ] {
+            let report = refused(&file_with("", &format!("{S}, \"{key}\": \"{pattern}\"")));
+            let [finding] = report.findings() else {
+                panic!("{report}")
+            };
+            assert!(
+                finding.problem.contains(place) && !finding.to_string().contains('\n'),
+                "{finding}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_pattern_reads_as_absent() {
+        let members = format!("{S}, \"multiLineStartPattern\": \"\", \"fileFooterPattern\": \"\"");
+        let split = flow(&members).split;
+        assert!(split.multi_line_start.is_none() && split.footer.is_none());
+        assert_eq!(warnings(&file_with("", &members)).len(), 2);
+    }
+
+    #[test]
+    fn a_terminator_leaves_room_for_data() {
+        let with = |stream: &str, n: usize| {
+            file_with(
+                "",
+                &format!(
+                    "{stream}, \"truncatedRecordTerminator\": \"{}\"",
+                    "x".repeat(n)
+                ),
+            )
+        };
+        for (stream, record_bytes_max, key_bytes) in [(S, 1_048_576, 32), (D, 1_024_000, 0)] {
+            assert!(warnings(&with(stream, record_bytes_max - key_bytes - 1)).is_empty());
+            assert!(refused(&with(stream, record_bytes_max)).has_errors());
+        }
+        let tight = with(S, 1_048_575);
+        assert_eq!(warnings(&tight).len(), 1);
+        assert!(
+            flow(&format!("{S}, \"truncatedRecordTerminator\": \"\""))
+                .split
+                .truncated_terminator
+                .is_empty()
+        );
+        assert!(
+            refused(&file_with(
+                "",
+                &format!("{S}, \"truncatedRecordTerminator\": null")
+            ))
+            .has_errors()
+        );
+    }
+
+    #[test]
+    fn aggregation_is_for_firehose_without_multi_line() {
+        let cases = [
+            (format!("{D}, \"aggregatedRecordSizeBytes\": 0"), None, 0),
+            (format!("{D}, \"aggregatedRecordSizeBytes\": 1"), Some(1), 0),
+            (
+                format!("{D}, \"aggregatedRecordSizeBytes\": 1, \"multiLineStartPattern\": \"x\""),
+                None,
+                1,
+            ),
+            (format!("{S}, \"aggregatedRecordSizeBytes\": 1"), None, 1),
+        ];
+        for (members, expected, n_warnings) in cases {
+            assert_eq!(
+                flow(&members).split.aggregate_bytes_max,
+                expected,
+                "{members}"
+            );
+            assert_eq!(
+                warnings(&file_with("", &members)).len(),
+                n_warnings,
+                "{members}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_relative_pattern_is_absolute_in_the_flow_and_as_written_in_its_id() {
+        let text = "{\"flows\": [{\"filePattern\": \"x/app.log\", \"kinesisStream\": \"s\"}, {\"filePattern\": \"~/a\", \"kinesisStream\": \"s\"}]}";
+        let loaded = super::super::test_support::accepted(text);
+        let flow = &loaded.config.flows[0];
+        assert_eq!(
+            (flow.id.to_string().as_str(), flow.patterns[0].as_str()),
+            ("kinesis:s:x/app.log", "/start/\\[here\\]/x/app.log")
+        );
+        let lines = summary(&loaded.report);
+        assert!(
+            lines[0].contains("relative") && lines[1].contains('~') && lines.len() == 2,
+            "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn five_mistakes_are_five_findings() {
+        let report = findings(&file_with(
+            "\"maxSendingThreads\": 0",
+            "\"kinesisStream\": \"\", \"initialPosition\": \"end\", \"maxBufferAgeMillis\": 5, \"multiLineStartPattern\": \"(\"",
+        ));
+        let mut keys: Vec<_> = report
+            .of(Severity::Error)
+            .map(|finding| finding.key.as_str())
+            .collect();
+        keys.sort();
+        assert_eq!(
+            keys,
+            [
+                "flows[0].initialPosition",
+                "flows[0].kinesisStream",
+                "flows[0].maxBufferAgeMillis",
+                "flows[0].multiLineStartPattern",
+                "maxSendingThreads"
+            ]
+        );
+    }
 }

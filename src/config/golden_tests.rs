@@ -1,10 +1,9 @@
 //! The reference's verdicts on whole configurations, `tests/golden/configs.json`.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
-use super::{Environment, Loaded, Refused, Severity, load_text};
+use super::test_support::environment;
+use super::{Loaded, Refused, Severity, load_text};
 
 /// Refused by the reference, taken by ours: what only ours can do.
 const ACCEPTED_BY_OURS: &[&str] = &[
@@ -40,14 +39,6 @@ const WARNED: &[&str] = &[
     "meta_ts_word",
 ];
 const NO_FLOWS: &[&str] = &["no_flows_key", "empty_flows"];
-
-fn environment() -> Environment {
-    Environment {
-        cores: 2,
-        cbor_disabled: false,
-        cwd: PathBuf::from("/somewhere"),
-    }
-}
 
 fn load_case(name: &str, case: &Value) -> Result<Loaded, Refused> {
     let text = case["config"].as_str().expect("every case has a text");

@@ -143,6 +143,7 @@ impl OptionName {
         Self::ALL.into_iter().find(|name| name.as_str() == text)
     }
 
+    /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {
             OptionName::AddMetadata => "ADDMETADATA",
@@ -209,10 +210,13 @@ pub fn nearest(place: Place, name: &str) -> Option<&'static Key> {
 
 /// Whether what stands under a name must not be shown.
 pub fn is_secret(name: &str) -> bool {
-    let name = name.to_lowercase();
+    let lower = name.to_lowercase();
+    let is_misspelt =
+        || nearest(Place::Top, name).is_some_and(|key| key.name == "awsSecretAccessKey");
     ["secret", "password", "token"]
         .iter()
-        .any(|word| name.contains(word))
+        .any(|word| lower.contains(word))
+        || is_misspelt()
 }
 
 const fn key(
@@ -426,3 +430,238 @@ pub static KEYS: &[Key] = &[
         Refused("use CSVTOJSON, LOGTOJSON or ADDMETADATA, or convert the records behind the stream (a Firehose transformation)"),
         "a Java class that converts records"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{accepted, file_with, file_with_option, findings};
+    use super::super::{Finding, Severity};
+    use super::*;
+
+    const PLACES: [Place; 10] = [
+        Place::Top,
+        Place::KinesisFlow,
+        Place::FirehoseFlow,
+        Place::Option(AddMetadata),
+        Place::Option(AddEc2Metadata),
+        Place::Option(SingleLine),
+        Place::Option(CsvToJson),
+        Place::Option(LogToJson),
+        Place::Option(AddBrackets),
+        Place::Option(UsingPluggin),
+    ];
+
+    /// A file that holds a key with a value, in its place.
+    fn file_with_key(place: Place, name: &str, value: &str) -> String {
+        let member = format!("\"{name}\": {value}");
+        match place {
+            Place::Top if name == "flows" => format!("{{{member}}}"),
+            Place::Top if name.starts_with("log.") => file_with(
+                &format!("\"log.honourKeys\": true, {member}"),
+                "\"kinesisStream\": \"s\"",
+            ),
+            Place::Top => file_with(&member, "\"kinesisStream\": \"s\""),
+            Place::KinesisFlow => file_with("", &format!("\"kinesisStream\": \"s\", {member}")),
+            Place::FirehoseFlow => file_with("", &format!("\"deliveryStream\": \"s\", {member}")),
+            Place::Option(option) => file_with_option(&format!(
+                "\"optionName\": \"{}\", {member}",
+                option.as_str()
+            )),
+        }
+    }
+
+    fn keys_and_places() -> impl Iterator<Item = (&'static Key, Place)> {
+        KEYS.iter().flat_map(|key| {
+            PLACES
+                .into_iter()
+                .filter(|place| key.scope.covers(*place))
+                .map(move |place| (key, place))
+        })
+    }
+
+    #[test]
+    fn every_key_says_what_it_does_or_why_it_does_nothing() {
+        for key in KEYS {
+            let (Sets(text) | Nothing(text) | Refused(text)) = key.effect;
+            assert!(!text.is_empty() && !key.doc.is_empty(), "{}", key.name);
+            assert!(
+                !key.doc.contains('\n') && key.doc.chars().count() <= 100,
+                "{}",
+                key.name
+            );
+        }
+    }
+
+    #[test]
+    fn a_place_has_each_key_once_and_each_key_a_place() {
+        for place in PLACES {
+            for key in KEYS.iter().filter(|key| key.scope.covers(place)) {
+                let same = KEYS
+                    .iter()
+                    .filter(|other| other.name == key.name && other.scope.covers(place))
+                    .count();
+                assert_eq!(same, 1, "{} in {place:?}", key.name);
+            }
+        }
+        assert!(
+            KEYS.iter()
+                .all(|key| PLACES.into_iter().any(|place| key.scope.covers(place)))
+        );
+    }
+
+    #[test]
+    fn defaults_lie_within_their_ranges_and_choices() {
+        for key in KEYS {
+            match &key.kind {
+                Kind::Number {
+                    range,
+                    default,
+                    outside,
+                    ..
+                } => {
+                    assert!(
+                        default.is_none_or(|default| range.contains(&default)),
+                        "{}",
+                        key.name
+                    );
+                    assert!(default.is_some() || *outside != UseDefault, "{}", key.name);
+                }
+                Kind::Choice { legal, default } => {
+                    assert!(
+                        default.is_none_or(|default| legal.contains(&default)),
+                        "{}",
+                        key.name
+                    );
+                }
+                Kind::Flag { .. } | Text | Texts | Objects | Any => {}
+            }
+        }
+    }
+
+    /// A key of the table that nobody reads would swallow any value without a word.
+    #[test]
+    fn no_key_takes_a_value_of_a_wrong_type_in_silence() {
+        for (key, place) in keys_and_places() {
+            // Every value is right for `metadata`; what `className` holds is never looked at, as its option is refused.
+            if matches!(key.kind, Any)
+                || matches!(key.effect, Refused(_)) && key.name == "className"
+            {
+                continue;
+            }
+            let text = file_with_key(place, key.name, "[[]]");
+            let report = findings(&text);
+            let about_key = |finding: &Finding| {
+                finding.severity != Severity::Note
+                    && finding.key.trim_end_matches("[0]").ends_with(key.name)
+            };
+            assert!(report.findings().iter().any(about_key), "{text}: {report}");
+        }
+    }
+
+    #[test]
+    fn numbers_outside_their_range_are_never_taken_in_silence() {
+        for (key, place) in keys_and_places() {
+            let Kind::Number { range, outside, .. } = &key.kind else {
+                continue;
+            };
+            for number in [range.start().checked_sub(1), range.end().checked_add(1)]
+                .into_iter()
+                .flatten()
+            {
+                let text = file_with_key(place, key.name, &number.to_string());
+                let report = findings(&text);
+                let finding = report
+                    .findings()
+                    .iter()
+                    .find(|finding| finding.problem.contains("outside its range"));
+                assert!(
+                    finding.is_some_and(
+                        |finding| finding.legal.is_some() && finding.key.ends_with(key.name)
+                    ),
+                    "{text}: {report}"
+                );
+                // An EC2 option without a log format is refused for that.
+                assert_eq!(
+                    report.has_errors(),
+                    *outside == Refuse || place == Place::Option(AddEc2Metadata),
+                    "{text}: {report}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn keys_without_an_effect_are_noted_with_the_reason() {
+        for (key, place) in keys_and_places() {
+            let Nothing(reason) = key.effect else {
+                continue;
+            };
+            let value = match key.kind {
+                Kind::Number { default, .. } => default
+                    .expect("keys without an effect have a default")
+                    .to_string(),
+                Kind::Flag { default } => default.to_string(),
+                _ => "\"SYSLOG\"".to_owned(),
+            };
+            let text = file_with_key(place, key.name, &value);
+            let loaded = accepted(&text);
+            let notes: Vec<_> = loaded
+                .report
+                .findings()
+                .iter()
+                .map(|finding| (finding.severity, &finding.problem))
+                .collect();
+            assert_eq!(
+                notes,
+                [(Severity::Note, &format!("has no effect here: {reason}"))],
+                "{text}"
+            );
+            assert_eq!(
+                loaded.report.to_string(),
+                "",
+                "notes are not said at an ordinary start"
+            );
+        }
+    }
+
+    #[test]
+    fn a_misspelt_key_finds_its_nearest_and_nonsense_finds_none() {
+        let cases = [
+            (Place::KinesisFlow, "kinesisSteam", Some("kinesisStream")),
+            (Place::KinesisFlow, "KinesisStream", Some("kinesisStream")),
+            (Place::KinesisFlow, "file_pattern", Some("filePattern")),
+            (
+                Place::KinesisFlow,
+                "maxBufferSizeByte",
+                Some("maxBufferSizeBytes"),
+            ),
+            (Place::Top, "flow", Some("flows")),
+            (
+                Place::Top,
+                "cloudwatch.emitMetric",
+                Some("cloudwatch.emitMetrics"),
+            ),
+            (Place::Option(CsvToJson), "optoinName", Some("optionName")),
+            (Place::Top, "nonsense", None),
+            (Place::Top, "", None),
+            (Place::Top, "comment", None),
+        ];
+        for (place, name, expected) in cases {
+            assert_eq!(nearest(place, name).map(|key| key.name), expected, "{name}");
+        }
+        assert!(nearest(Place::Top, &"x".repeat(1_000_000)).is_none());
+    }
+
+    #[test]
+    fn secrets_are_known_by_name_even_misspelt() {
+        for (name, expected) in [
+            ("awsSecretAccessKey", true),
+            ("awsSercetAccessKey", true),
+            ("aws_secret", true),
+            ("sessionToken", true),
+            ("awsAccessKeyId", false),
+            ("kinesisStream", false),
+        ] {
+            assert_eq!(is_secret(name), expected, "{name}");
+        }
+    }
+}

@@ -39,6 +39,8 @@ pub const JSON_DEPTH_MAX: usize = 128;
 /// Most values in one file; a few bytes of text can cost a hundred in memory.
 pub const JSON_VALUES_MAX: usize = 250_000;
 
+/// Longest file pattern in bytes: what the system takes for a path. It also bounds the regex that a glob becomes.
+pub const PATTERN_BYTES_MAX: usize = 4096;
 /// Unknown keys of one object that are named; the rest is counted.
 pub const UNKNOWN_KEYS_SHOWN_MAX: usize = 100;
 

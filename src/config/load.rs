@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::environment::Environment;
 use super::flows;
 use super::json::{self, Document, Value};
 use super::keys::Place;
@@ -15,34 +16,6 @@ use super::raw::{Section, value_shown};
 use super::report::{Finding, Refused, Report, Severity};
 use super::settings::Settings;
 use super::{Config, Flow, FlowId};
-
-/// What a configuration depends on beside its files.
-#[derive(Debug, Clone)]
-pub struct Environment {
-    /// Cores that the agent may use, for `maxSendingThreadsPerCore`.
-    pub cores: usize,
-    /// `AWS_CBOR_DISABLE` is set.
-    pub cbor_disabled: bool,
-    /// The working directory, absolute: what relative paths are relative to.
-    pub cwd: PathBuf,
-}
-
-impl Environment {
-    /// That of this process.
-    ///
-    /// # Errors
-    ///
-    /// The working directory no longer exists or can't be seen.
-    pub fn of_process() -> io::Result<Environment> {
-        let cbor_disabled = std::env::var("AWS_CBOR_DISABLE")
-            .is_ok_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "" | "0" | "false"));
-        Ok(Environment {
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            cbor_disabled,
-            cwd: std::env::current_dir()?,
-        })
-    }
-}
 
 /// A configuration to start with.
 #[derive(Debug)]
@@ -202,11 +175,11 @@ impl<'e> Loader<'e> {
     /// A warning about a whole file or directory of agent.d.
     fn skip(&mut self, file: &Arc<Path>, problem: String) {
         let remedy = "let the agent's user read it, or remove it";
-        self.report.push(file_finding(
+        self.report.push(Finding::new(
             file,
             1,
             Severity::Warning,
-            String::new(),
+            "",
             problem,
             remedy,
         ));
@@ -221,11 +194,11 @@ impl<'e> Loader<'e> {
         };
         if bytes.len() > FILE_BYTES_MAX {
             let problem = format!("the file is longer than {FILE_BYTES_MAX} bytes{left_out}");
-            self.report.push(file_finding(
+            self.report.push(Finding::new(
                 file,
                 1,
                 severity,
-                String::new(),
+                "",
                 problem,
                 "split it into files of agent.d",
             ));
@@ -235,11 +208,11 @@ impl<'e> Loader<'e> {
             Ok(document) => document,
             Err(error) => {
                 let problem = format!("{}{left_out}", error.problem);
-                let finding = file_finding(
+                let finding = Finding::new(
                     file,
                     error.line,
                     severity,
-                    error.path,
+                    &error.path,
                     problem,
                     &error.remedy,
                 );
@@ -251,24 +224,23 @@ impl<'e> Loader<'e> {
             let (first, last) = (repeat.first_line, repeat.last_line);
             let problem =
                 format!("the key is given twice, on lines {first} and {last}; the last wins");
-            let path = repeat.path.clone();
-            self.report.push(file_finding(
+            self.report.push(Finding::new(
                 file,
                 last,
                 Severity::Warning,
-                path,
+                &repeat.path,
                 problem,
                 "remove one of them",
             ));
         }
         if let Some(line) = document.trailing_line {
-            let problem = "text after the closing brace is ignored".to_owned();
+            let problem = "text after the closing brace is ignored";
             let remedy = "remove it, or the brace that closes too early";
-            self.report.push(file_finding(
+            self.report.push(Finding::new(
                 file,
                 line,
                 Severity::Warning,
-                String::new(),
+                "",
                 problem,
                 remedy,
             ));
@@ -284,16 +256,10 @@ impl<'e> Loader<'e> {
     ) -> Option<Section<'doc, 'r>> {
         let line = document.root.line;
         let Value::Object(object) = &document.root.value else {
-            let problem = "the file doesn't hold an object".to_owned();
+            let problem = "the file doesn't hold an object";
             let remedy = "write an object: { \"flows\": [ … ] }";
-            self.report.push(file_finding(
-                file,
-                line,
-                severity,
-                String::new(),
-                problem,
-                remedy,
-            ));
+            self.report
+                .push(Finding::new(file, line, severity, "", problem, remedy));
             return None;
         };
         Some(Section {
@@ -325,9 +291,10 @@ impl<'e> Loader<'e> {
         for (n, item) in items.iter().enumerate() {
             let path = format!("flows[{n}]");
             let Value::Object(object) = &item.value else {
-                let problem = "not an object".to_owned();
+                let problem = "not an object";
                 let remedy = "write an object: { \"filePattern\": …, \"kinesisStream\": … }";
-                let finding = file_finding(file, item.line, Severity::Error, path, problem, remedy);
+                let finding =
+                    Finding::new(file, item.line, Severity::Error, &path, problem, remedy);
                 self.report.push(Finding {
                     value: value_shown("flows", &item.value),
                     ..finding
@@ -346,28 +313,33 @@ impl<'e> Loader<'e> {
             let Some(flow) = flows::read(&mut section, &self.env.cwd) else {
                 continue;
             };
-            if let Some((other_file, other_line)) = self.places.get(&flow.id) {
-                let problem = format!(
-                    "Duplicate flow: {}, as in {}:{other_line}",
-                    flow.id,
-                    other_file.display()
-                );
-                let remedy = "remove one of the two, or give it another filePattern or stream";
-                let finding = file_finding(
-                    file,
-                    item.line,
-                    Severity::Error,
-                    section.path,
-                    problem,
-                    remedy,
-                );
-                self.report.push(finding);
-                continue;
-            }
-            self.places
-                .insert(flow.id.clone(), (Arc::clone(file), item.line));
-            self.flows.push(Arc::new(flow));
+            let path = section.path;
+            self.add(flow, file, item.line, &path);
         }
+    }
+
+    /// Adds a flow, unless there is one with its id.
+    fn add(&mut self, flow: Flow, file: &Arc<Path>, line: usize, path: &str) {
+        if let Some((other_file, other_line)) = self.places.get(&flow.id) {
+            let problem = format!(
+                "Duplicate flow: {}, as in {}:{other_line}",
+                flow.id,
+                other_file.display()
+            );
+            let remedy = "remove one of the two, or give it another filePattern or stream";
+            self.report.push(Finding::new(
+                file,
+                line,
+                Severity::Error,
+                path,
+                problem,
+                remedy,
+            ));
+            return;
+        }
+        self.places
+            .insert(flow.id.clone(), (Arc::clone(file), line));
+        self.flows.push(Arc::new(flow));
     }
 
     fn finish(mut self, settings: Option<Settings>) -> Result<Loaded, Refused> {
@@ -413,33 +385,6 @@ fn read_regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
     read_bounded(&mut File::open(path)?).map(Some)
 }
 
-/// A finding about a file as a whole or about a place in it; `key` may be empty.
-fn file_finding(
-    file: &Arc<Path>,
-    line: usize,
-    severity: Severity,
-    key: String,
-    problem: String,
-    remedy: &str,
-) -> Finding {
-    let key = if key.is_empty() {
-        "(top level)".to_owned()
-    } else {
-        key
-    };
-    let (file, value, remedy) = (Arc::clone(file), String::new(), remedy.to_owned());
-    Finding {
-        severity,
-        file,
-        line,
-        key,
-        value,
-        problem,
-        legal: None,
-        remedy,
-    }
-}
-
 fn warn_if_secret_is_readable(top: &mut Section, mode: u32) {
     const OTHERS_READ: u32 = 0o004;
     const KEY: &str = "awsSecretAccessKey";
@@ -453,5 +398,337 @@ fn warn_if_secret_is_readable(top: &mut Section, mode: u32) {
     if holds_secret && mode & OTHERS_READ != 0 {
         let remedy = format!("run: chmod o-r {}", top.file.display());
         top.warn(KEY, "every user of this host can read the secret", remedy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use proptest::prelude::*;
+
+    use super::super::keys::KEYS;
+    use super::super::test_support::{environment, file_with, summary};
+    use super::*;
+
+    /// A folder with `agent.json` and, in `agent.d`, the given files.
+    fn folder(main: &str, agent_d: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join("agent.json"), main).expect("written");
+        fs::create_dir(folder.path().join("agent.d")).expect("created");
+        for (name, text) in agent_d {
+            fs::write(folder.path().join("agent.d").join(name), text).expect("written");
+        }
+        folder
+    }
+
+    fn load_folder(folder: &tempfile::TempDir) -> Result<Loaded, Refused> {
+        let path = folder.path();
+        load(
+            &path.join("agent.json"),
+            Some(&path.join("agent.d")),
+            &environment(),
+        )
+    }
+
+    fn ids(loaded: &Loaded) -> Vec<String> {
+        loaded
+            .config
+            .flows
+            .iter()
+            .map(|flow| flow.id.to_string())
+            .collect()
+    }
+
+    fn flow(stream: &str) -> String {
+        file_with("", &format!("\"kinesisStream\": \"{stream}\""))
+    }
+
+    #[test]
+    fn flows_of_agent_d_follow_those_of_the_main_file_in_the_order_of_names() {
+        let folder = folder(
+            &flow("main"),
+            &[
+                ("b.json", &flow("b")),
+                ("a", &flow("a")),
+                (".c~", &flow("c")),
+            ],
+        );
+        let loaded = load_folder(&folder).expect("accepted");
+        assert_eq!(
+            ids(&loaded),
+            ["main", "c", "a", "b"].map(|stream| format!("kinesis:{stream}:/logs/app.log*"))
+        );
+        assert!(loaded.report.findings().is_empty(), "{}", loaded.report);
+    }
+
+    #[test]
+    fn agent_d_alone_may_hold_flows_and_need_not_exist() {
+        let folder = folder("{}", &[("a", &flow("a"))]);
+        assert_eq!(load_folder(&folder).expect("accepted").n_flows(), 1);
+        let main = folder.path().join("agent.json");
+        for agent_d in [None, Some(folder.path().join("none"))] {
+            assert!(matches!(
+                load(&main, agent_d.as_deref(), &environment()),
+                Err(Refused::NoFlows { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_in_agent_d_is_left_out_with_a_warning() {
+        let folder = folder(
+            &flow("main"),
+            &[
+                ("a", "{"),
+                ("b", "[]"),
+                ("c", ""),
+                ("d", "{}"),
+                (
+                    "e",
+                    &file_with("\"log.level\": 1", "\"kinesisStream\": \"e\""),
+                ),
+            ],
+        );
+        fs::create_dir(folder.path().join("agent.d/sub")).expect("created");
+        symlink("/nowhere", folder.path().join("agent.d/z")).expect("linked");
+        let loaded = load_folder(&folder).expect("accepted");
+        assert_eq!(loaded.n_flows(), 2);
+        let lines = summary(&loaded.report);
+        for (line, expected) in lines.iter().zip([
+            "(top level): the file ends where a key in double quotes should be, so the file is left out",
+            "(top level): the file doesn't hold an object",
+            "(top level): the file is empty, so the file is left out",
+            "flows: missing",
+            "log.level: ignored",
+            "(top level): can't be read",
+        ]) {
+            assert!(line.starts_with(&format!("warning {expected}")), "{lines:#?}");
+        }
+        assert_eq!(lines.len(), 6, "{lines:#?}");
+    }
+
+    #[test]
+    fn an_agent_d_that_is_no_directory_is_a_warning() {
+        let folder = folder(&flow("main"), &[]);
+        let main = folder.path().join("agent.json");
+        let loaded = load(&main, Some(&main), &environment()).expect("accepted");
+        assert!(
+            matches!(&summary(&loaded.report)[..], [one] if one.contains("the directory can't be read"))
+        );
+    }
+
+    #[test]
+    fn errors_of_all_files_are_told_at_once_errors_first_in_the_order_of_files() {
+        let folder = folder(
+            "{\"nonsense\": 1,\n\"maxConnections\": 0}",
+            &[
+                ("a", "{\"flows\": {}}"),
+                ("b", "{\"flows\": [\n{\"kinesisStream\": \"s\"},\n5]}"),
+                ("c", "{"),
+            ],
+        );
+        let Err(Refused::Invalid(report)) = load_folder(&folder) else {
+            panic!("refused")
+        };
+        let places: Vec<_> = report
+            .findings()
+            .iter()
+            .map(|finding| {
+                let file = finding
+                    .file
+                    .file_name()
+                    .expect("a name")
+                    .to_string_lossy()
+                    .into_owned();
+                format!(
+                    "{} {file}:{} {}",
+                    finding.severity, finding.line, finding.key
+                )
+            })
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "error agent.json:2 maxConnections",
+                "error a:1 flows",
+                "error b:2 flows[0].filePattern",
+                "error b:3 flows[1]",
+                "warning agent.json:1 nonsense",
+                "warning c:1 (top level)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_main_file_that_is_no_json_does_not_hide_mistakes_in_agent_d() {
+        let folder = folder("{", &[("a", "{\"flows\": 1}")]);
+        let Err(Refused::Invalid(report)) = load_folder(&folder) else {
+            panic!("refused")
+        };
+        assert_eq!(report.of(Severity::Error).count(), 2, "{report}");
+    }
+
+    #[test]
+    fn a_flow_given_twice_is_refused_with_both_places() {
+        let folder = folder(&flow("s"), &[("a", &format!("\n{}", flow("s")))]);
+        let Err(Refused::Invalid(report)) = load_folder(&folder) else {
+            panic!("refused")
+        };
+        let text = report.to_string();
+        let a = folder.path().join("agent.d/a");
+        let main = folder.path().join("agent.json");
+        assert!(
+            text.starts_with(&format!(
+                "{}:2: flows[0]: Duplicate flow: kinesis:s:/logs/app.log*",
+                a.display()
+            )),
+            "{text}"
+        );
+        assert!(text.contains(&format!("{}:1", main.display())), "{text}");
+    }
+
+    #[test]
+    fn no_flow_is_a_state_of_its_own_in_one_line() {
+        for text in [
+            "{}",
+            "{\"flows\": []}",
+            "{\"flows\": null}",
+            "{\"flow\": []}",
+        ] {
+            let refused =
+                load_text(text.as_bytes(), "agent.json", &environment()).expect_err("no flows");
+            assert!(matches!(refused, Refused::NoFlows { .. }), "{text}");
+            assert!(!refused.to_string().contains('\n'));
+        }
+        let Err(Refused::NoFlows { report, .. }) =
+            load_text(b"{\"flow\": []}", "agent.json", &environment())
+        else {
+            panic!("no flows")
+        };
+        assert!(
+            report.to_string().contains("did you mean flows?"),
+            "{report}"
+        );
+    }
+
+    #[test]
+    fn a_main_file_that_can_not_be_read_is_told_with_a_remedy() {
+        let folder = folder("{}", &[]);
+        for path in [folder.path().join("none"), folder.path().to_owned()] {
+            let refused = load(&path, None, &environment()).expect_err("unreadable");
+            assert!(matches!(refused, Refused::Unreadable { .. }));
+            assert!(
+                refused.to_string().contains("-c FILE")
+                    && refused.to_string().contains(&*path.to_string_lossy()),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused_unread() {
+        let text = " ".repeat(FILE_BYTES_MAX + 1);
+        let Err(Refused::Invalid(report)) =
+            load_text(text.as_bytes(), "agent.json", &environment())
+        else {
+            panic!("refused")
+        };
+        assert!(report.to_string().contains("longer than"), "{report}");
+    }
+
+    #[test]
+    fn a_secret_that_everyone_can_read_is_a_warning_with_the_command() {
+        let secret = "\"awsAccessKeyId\": \"A\", \"awsSecretAccessKey\": \"B\"";
+        let folder = folder(&file_with(secret, "\"kinesisStream\": \"s\""), &[]);
+        let main = folder.path().join("agent.json");
+        for (mode, n_warnings) in [(0o600, 0), (0o640, 0), (0o644, 1), (0o604, 1)] {
+            fs::set_permissions(&main, fs::Permissions::from_mode(mode)).expect("changed");
+            let report = load_folder(&folder).expect("accepted").report;
+            assert_eq!(report.findings().len(), n_warnings, "{mode:o}: {report}");
+            assert!(
+                n_warnings == 0
+                    || report
+                        .to_string()
+                        .ends_with(&format!("run: chmod o-r {}", main.display()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_plain_configuration_has_nothing_to_complain_about() {
+        let text = r#"{
+            "cloudwatch.emitMetrics": true, "kinesis.endpoint": "", "firehose.endpoint": "",
+            "flows": [
+                {"filePattern": "/var/log/web/*.log", "kinesisStream": "web", "partitionKeyOption": "RANDOM"},
+                {"filePattern": "/var/log/web/*.log", "deliveryStream": "web-archive"}
+            ]
+        }"#;
+        let loaded = load_text(text.as_bytes(), "agent.json", &environment()).expect("accepted");
+        assert_eq!(
+            ids(&loaded),
+            [
+                "kinesis:web:/var/log/web/*.log",
+                "fh:web-archive:/var/log/web/*.log"
+            ]
+        );
+        assert!(loaded.report.findings().is_empty(), "{}", loaded.report);
+    }
+
+    /// Members whose names are known keys and whose values are likely and unlikely ones.
+    fn members() -> impl Strategy<Value = String> {
+        let name = prop::sample::select(KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+        let value = prop::sample::select(vec![
+            "0",
+            "1",
+            "-1",
+            "500",
+            "1e3",
+            "0.5",
+            "1e999",
+            "9223372036854775807",
+            "-9223372036854775809",
+            "null",
+            "true",
+            "[]",
+            "[[]]",
+            "{}",
+            "[{}]",
+            "[\"a\", 1]",
+            "\"\"",
+            "\"a\"",
+            "\"1\"",
+            "\" \"",
+            "\"(\"",
+            "\"(a)*\"",
+            "\"/l/[a\"",
+            "\"/l/{a,b}*\"",
+            "\"~/../a\"",
+            "\"http://[::1]:1/\"",
+            "\"CSVTOJSON\"",
+            "\"SYSLOG\"",
+            "\"\\u0000\\ud83d\\ude00\"",
+        ]);
+        prop::collection::vec((name, value), 0..6).prop_map(|members| {
+            let members = members
+                .into_iter()
+                .map(|(name, value)| format!("\"{name}\": {value}"));
+            members.collect::<Vec<_>>().join(", ")
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_values_make_it_panic_and_what_is_refused_has_an_error(top in members(), flow in members(), option in members()) {
+            let option = format!("{{\"optionName\": \"LOGTOJSON\"{}{option}}}", if option.is_empty() { "" } else { ", " });
+            let comma = if flow.is_empty() { "" } else { ", " };
+            let flows = format!("\"flows\": [{{{flow}{comma}\"dataProcessingOptions\": [{option}]}}]");
+            let text = format!("{{{top}{}{flows}}}", if top.is_empty() { "" } else { ", " });
+            match load_text(text.as_bytes(), "agent.json", &environment()) {
+                Ok(loaded) => prop_assert!(!loaded.report.has_errors() && loaded.n_flows() == 1, "{}", text),
+                Err(Refused::Invalid(report)) => prop_assert!(report.has_errors(), "{}", text),
+                Err(other) => prop_assert!(false, "{}: {}", text, other),
+            }
+        }
     }
 }

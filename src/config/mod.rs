@@ -1,9 +1,15 @@
 //! What to do, valid by construction.
 //!
-//! `raw` mirrors what people write in `agent.json`, [`load()`] turns it into a [`Config`] or into a complete [`Report`],
-//! and from there on nobody reads JSON. Every bound is a named constant in [`limits`], every key a row in [`keys`].
+//! ```text
+//!  files ─ load ─▶ text ─ json ─▶ objects with lines ─ raw, by the table of keys ─▶ settings + flows ─▶ Config
+//!                                                                └──────────────── findings ─────────▶ Report
+//! ```
+//!
+//! Nobody else reads JSON. Every bound is a named constant in [`limits`], every key a row in [`keys`]; `settings` reads
+//! the top level, `flows` an entry of `flows`, `options` one of `dataProcessingOptions`.
 
 mod endpoint;
+mod environment;
 mod flows;
 #[cfg(test)]
 mod golden_tests;
@@ -17,6 +23,8 @@ pub mod pattern;
 mod raw;
 pub mod report;
 mod settings;
+#[cfg(test)]
+mod test_support;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -27,7 +35,8 @@ use std::time::Duration;
 use crate::process::java_regex::JavaRegex;
 
 pub use endpoint::region_of_host;
-pub use load::{Environment, Loaded, load, load_text};
+pub use environment::Environment;
+pub use load::{Loaded, load, load_text};
 pub use report::{Finding, Refused, Report, Severity};
 
 /// Everything the agent needs to know before it starts.

@@ -103,3 +103,90 @@ pub fn range_shown(range: &RangeInclusive<i64>, unit: Unit) -> String {
         end => format!("{} to {end}{}", range.start(), unit.name()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+
+    #[test]
+    fn numbers_are_taken_as_the_reference_takes_them_and_times_with_a_fraction() {
+        use Number::{Fraction, Whole};
+        let cases = [
+            (Value::Number("21".into()), Unit::Count, Some(Whole(21))),
+            (text("21"), Unit::Count, Some(Whole(21))),
+            (text("+21"), Unit::Count, Some(Whole(21))),
+            (text("-21"), Unit::Count, Some(Whole(-21))),
+            (text("007"), Unit::Count, Some(Whole(7))),
+            (text(" 21"), Unit::Count, None),
+            (text("21 "), Unit::Count, None),
+            (text(""), Unit::Count, None),
+            (text("+"), Unit::Count, None),
+            (text("0x10"), Unit::Count, None),
+            (text("1_000"), Unit::Count, None),
+            (text("inf"), Unit::Seconds, None),
+            (
+                text("9223372036854775807"),
+                Unit::Count,
+                Some(Whole(i64::MAX)),
+            ),
+            (text("9223372036854775808"), Unit::Millis, None),
+            (Value::Number("1.5".into()), Unit::Count, None),
+            (Value::Number("1.0".into()), Unit::Bytes, None),
+            (Value::Number("1e2".into()), Unit::Count, None),
+            (
+                Value::Number("1.5".into()),
+                Unit::Seconds,
+                Some(Fraction(1.5)),
+            ),
+            (text("1.5"), Unit::Days, Some(Fraction(1.5))),
+            (
+                Value::Number("1e3".into()),
+                Unit::Millis,
+                Some(Fraction(1000.0)),
+            ),
+            (Value::Number("1e999".into()), Unit::Millis, None),
+            (Value::Bool(true), Unit::Count, None),
+            (Value::Null, Unit::Millis, None),
+            (Value::List(Vec::new()), Unit::Count, None),
+        ];
+        for (value, unit, expected) in cases {
+            assert_eq!(
+                Number::of(&value, unit).ok(),
+                expected,
+                "{value} as {unit:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn fractions_are_kept_to_the_millisecond() {
+        let cases = [
+            (1000.5, 1, 1000),
+            (1.001, 1000, 1001),
+            (0.3, 1000, 300),
+            (0.0004, 1000, 0),
+            (1e300, 1000, i64::MAX),
+        ];
+        for (number, factor, expected) in cases {
+            assert_eq!(Number::Fraction(number).times(factor), expected, "{number}");
+        }
+        assert_eq!(Number::Whole(i64::MAX).times(1000), i64::MAX);
+    }
+
+    #[test]
+    fn a_fraction_is_within_a_range_only_as_a_whole() {
+        let range = 10..=20;
+        let cases = [(9.9, false), (10.0, true), (20.0, true), (20.1, false)];
+        for (number, expected) in cases {
+            assert_eq!(
+                Number::Fraction(number).is_within(&range),
+                expected,
+                "{number}"
+            );
+        }
+    }
+}

@@ -1,7 +1,5 @@
 //! The entries of `dataProcessingOptions`.
 
-use std::sync::Arc;
-
 use crate::process::java_regex::JavaRegex;
 
 use super::flows::{refuse_regex, regex_problem};
@@ -35,15 +33,19 @@ pub fn read(flow: &mut Section) -> Vec<ProcessingOption> {
         json::push_key(&mut path, LIST);
         path.push_str(&format!("[{n}]"));
         let Value::Object(object) = &item.value else {
+            let problem = "not an object";
+            let remedy = "write an object: { \"optionName\": … }";
+            let finding = Finding::new(
+                flow.file,
+                item.line,
+                Severity::Error,
+                &path,
+                problem,
+                remedy,
+            );
             flow.report.push(Finding {
-                severity: Severity::Error,
-                file: Arc::clone(flow.file),
-                line: item.line,
-                key: path,
                 value: value_shown(LIST, &item.value),
-                problem: "not an object".to_owned(),
-                legal: None,
-                remedy: "write an object: { \"optionName\": … }".to_owned(),
+                ..finding
             });
             continue;
         };
@@ -309,5 +311,347 @@ fn add_ec2_metadata(section: &mut Section) -> AddEc2Metadata {
     AddEc2Metadata {
         ttl: section.duration("metadataTTL"),
         format: json_format(section),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::test_support::{accepted, file_with, file_with_option, refused, warnings};
+    use super::*;
+
+    fn option(members: &str) -> ProcessingOption {
+        let loaded = accepted(&file_with_option(members));
+        let [option] = &loaded.config.flows[0].processing[..] else {
+            panic!("{members} is one option")
+        };
+        option.clone()
+    }
+
+    /// What is wrong with an option, as `last part of the key: problem`.
+    fn errors(members: &str) -> Vec<String> {
+        let report = refused(&file_with_option(members));
+        report
+            .of(Severity::Error)
+            .map(|finding| {
+                let key = finding
+                    .key
+                    .strip_prefix("flows[0].dataProcessingOptions[0].")
+                    .expect("a key of the option");
+                format!("{key}: {}", finding.problem)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn options_are_read_in_order() {
+        let text = file_with(
+            "",
+            r#""kinesisStream": "s", "dataProcessingOptions": [{"optionName": "SINGLELINE"}, {"optionName": "ADDBRACKETS"}]"#,
+        );
+        let loaded = accepted(&text);
+        let processing = &loaded.config.flows[0].processing;
+        assert!(matches!(
+            processing[..],
+            [
+                ProcessingOption::SingleLine(_),
+                ProcessingOption::AddBrackets
+            ]
+        ));
+    }
+
+    #[test]
+    fn single_line_ignores_what_it_does_not_know() {
+        let cases = [
+            (r#""optionName": "SINGLELINE""#, false, false, 0),
+            (
+                r#""optionName": "SINGLELINE", "parseOptions": ["NO_TRIM"]"#,
+                true,
+                false,
+                0,
+            ),
+            (
+                r#""optionName": "SINGLELINE", "parseOptions": ["ESCAPE_NEW_LINE", "NO_TRIM"]"#,
+                true,
+                true,
+                0,
+            ),
+            (
+                r#""optionName": "SINGLELINE", "parseOptions": ["no_trim", 1, "ESCAPE_NEW_LINE"]"#,
+                false,
+                true,
+                2,
+            ),
+            (
+                r#""optionName": "SINGLELINE", "parseOptions": "NO_TRIM""#,
+                false,
+                false,
+                1,
+            ),
+            (
+                r#""optionName": "SINGLELINE", "parseOptions": null"#,
+                false,
+                false,
+                0,
+            ),
+        ];
+        for (members, no_trim, escape_new_line, n_warnings) in cases {
+            let ProcessingOption::SingleLine(single_line) = option(members) else {
+                panic!("{members}")
+            };
+            assert_eq!(
+                single_line,
+                SingleLine {
+                    no_trim,
+                    escape_new_line
+                },
+                "{members}"
+            );
+            assert_eq!(
+                warnings(&file_with_option(members)).len(),
+                n_warnings,
+                "{members}"
+            );
+        }
+    }
+
+    #[test]
+    fn csv_needs_names_and_has_a_comma_by_default() {
+        let cases = [
+            (
+                r#""customFieldNames": ["a", 1, true]"#,
+                vec!["a", "1", "true"],
+                Some(","),
+                0,
+            ),
+            (
+                r#""customFieldNames": ["a"], "delimiter": "\\|""#,
+                vec!["a"],
+                Some("\\|"),
+                0,
+            ),
+            (
+                r#""customFieldNames": ["a"], "delimiter": """#,
+                vec!["a"],
+                Some(""),
+                0,
+            ),
+            (
+                r#""customFieldNames": ["a"], "delimiter": "(""#,
+                vec!["a"],
+                None,
+                1,
+            ),
+            (
+                r#""customFieldNames": ["a", "a"]"#,
+                vec!["a", "a"],
+                Some(","),
+                0,
+            ),
+            (r#""customFieldNames": []"#, vec![], Some(","), 1),
+        ];
+        for (members, names, delimiter, n_warnings) in cases {
+            let members = format!(r#""optionName": "CSVTOJSON", {members}"#);
+            let ProcessingOption::CsvToJson(csv) = option(&members) else {
+                panic!("{members}")
+            };
+            assert_eq!(csv.field_names, names, "{members}");
+            assert_eq!(
+                csv.delimiter.as_ref().map(JavaRegex::as_str),
+                delimiter,
+                "{members}"
+            );
+            assert_eq!(csv.format, JsonFormat::Compact);
+            assert_eq!(
+                warnings(&file_with_option(&members)).len(),
+                n_warnings,
+                "{members}"
+            );
+        }
+        let name = r#""optionName": "CSVTOJSON""#;
+        assert_eq!(errors(name), ["customFieldNames: missing"]);
+        assert_eq!(
+            errors(&format!("{name}, \"customFieldNames\": null")),
+            ["customFieldNames: missing"]
+        );
+        assert_eq!(
+            errors(&format!("{name}, \"customFieldNames\": \"a,b\"")),
+            ["customFieldNames: not a list"]
+        );
+        assert_eq!(
+            errors(&format!("{name}, \"customFieldNames\": [[]]")).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn log_formats_are_renamed_by_as_many_names_or_replaced_by_a_pattern() {
+        let name = r#""optionName": "LOGTOJSON", "logFormat": "SYSLOG""#;
+        let ProcessingOption::LogToJson(plain) = option(name) else {
+            panic!("{name}")
+        };
+        assert!(
+            plain.log_format == LogFormat::Syslog
+                && plain.match_pattern.is_none()
+                && plain.field_names.is_none()
+        );
+        let renamed = format!(
+            r#"{name}, "customFieldNames": ["a", "b", "c", "d", "e"], "jsonFormat": "PRETTYPRINT""#
+        );
+        let ProcessingOption::LogToJson(renamed) = option(&renamed) else {
+            panic!("{renamed}")
+        };
+        assert_eq!(renamed.field_names.map(|names| names.len()), Some(5));
+        assert_eq!(renamed.format, JsonFormat::PrettyPrint);
+        let pattern =
+            format!(r#"{name}, "matchPattern": "(a)(b)", "customFieldNames": ["a", "b"]"#);
+        assert!(warnings(&file_with_option(&pattern)).is_empty());
+        let ProcessingOption::LogToJson(pattern) = option(&pattern) else {
+            panic!("{pattern}")
+        };
+        assert_eq!(
+            pattern.match_pattern.as_ref().map(JavaRegex::as_str),
+            Some("(a)(b)")
+        );
+        let other_count = format!(r#"{name}, "matchPattern": "(a)(b)", "customFieldNames": ["a"]"#);
+        assert_eq!(warnings(&file_with_option(&other_count)).len(), 1);
+
+        assert_eq!(
+            errors(r#""optionName": "LOGTOJSON""#),
+            ["logFormat: missing"]
+        );
+        assert_eq!(
+            errors(r#""optionName": "LOGTOJSON", "logFormat": "Syslog""#),
+            ["logFormat: not a legal value"]
+        );
+        for (members, key) in [
+            (r#""matchPattern": "(a)""#, "customFieldNames: missing"),
+            (
+                r#""matchPattern": "(a)", "customFieldNames": []"#,
+                "customFieldNames: no names",
+            ),
+            (
+                r#""matchPattern": "(", "customFieldNames": ["a"]"#,
+                "matchPattern: not a Java",
+            ),
+            (
+                r#""customFieldNames": ["a"]"#,
+                "customFieldNames: 1 names for the 5",
+            ),
+        ] {
+            let errors = errors(&format!("{name}, {members}"));
+            assert!(
+                matches!(&errors[..], [one] if one.starts_with(key)),
+                "{members}: {errors:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_format_has_the_fields_that_it_is_known_for() {
+        for (name, n_fields) in LOG_FORMATS.iter().zip([7, 9, 7, 5, 5]) {
+            let format = LogFormat::from_text(name).expect("a listed format is known");
+            assert_eq!(format.field_names().len(), n_fields, "{name}");
+        }
+    }
+
+    #[test]
+    fn metadata_is_kept_as_it_is_and_the_time_added_when_asked_for() {
+        let cases = [
+            ("", None, false, 0),
+            (
+                r#", "metadata": {"b": 1, "a": [1.50, null]}"#,
+                Some(r#"{"b":1,"a":[1.5,null]}"#),
+                false,
+                0,
+            ),
+            (
+                r#", "metadata": null, "timestamp": true"#,
+                Some("null"),
+                true,
+                0,
+            ),
+            (
+                r#", "metadata": 18446744073709551616, "timestamp": "True""#,
+                Some("1.8446744073709552e+19"),
+                true,
+                1,
+            ),
+            (r#", "timestamp": "false""#, None, false, 0),
+            (r#", "timestamp": "yes""#, None, false, 1),
+        ];
+        for (members, metadata, timestamp, n_warnings) in cases {
+            let members = format!(r#""optionName": "ADDMETADATA"{members}"#);
+            let ProcessingOption::AddMetadata(option) = option(&members) else {
+                panic!("{members}")
+            };
+            assert_eq!(
+                option.metadata.map(|value| value.to_string()).as_deref(),
+                metadata,
+                "{members}"
+            );
+            assert_eq!(option.timestamp, timestamp, "{members}");
+            assert_eq!(
+                warnings(&file_with_option(&members)).len(),
+                n_warnings,
+                "{members}"
+            );
+        }
+        assert_eq!(
+            errors(r#""optionName": "ADDMETADATA", "timestamp": 1"#),
+            ["timestamp: not true or false"]
+        );
+    }
+
+    #[test]
+    fn ec2_metadata_needs_a_format_and_lives_an_hour() {
+        let name = r#""optionName": "ADDEC2METADATA""#;
+        assert_eq!(errors(name), ["logFormat: missing"]);
+        for (members, seconds) in [("", 3600), (", \"metadataTTL\": \"60\"", 60)] {
+            let ProcessingOption::AddEc2Metadata(option) =
+                option(&format!("{name}, \"logFormat\": \"SYSLOG\"{members}"))
+            else {
+                panic!("{members}")
+            };
+            assert_eq!(option.ttl, Duration::from_secs(seconds));
+        }
+    }
+
+    #[test]
+    fn a_java_plug_in_is_refused_with_its_substitutes() {
+        let report = refused(&file_with_option(
+            r#""optionName": "USINGPLUGGIN", "className": "com.x.P""#,
+        ));
+        let [finding] = report.findings() else {
+            panic!("{report}")
+        };
+        assert!(
+            finding.key.ends_with("optionName") && finding.remedy.contains("CSVTOJSON"),
+            "{finding}"
+        );
+    }
+
+    #[test]
+    fn entries_that_are_no_objects_and_names_that_are_none_are_refused_each_on_its_own() {
+        let text = file_with(
+            "",
+            r#""kinesisStream": "s", "dataProcessingOptions": ["SINGLELINE", {"optionName": "X"}, {}, null]"#,
+        );
+        let report = refused(&text);
+        let lines: Vec<_> = report
+            .findings()
+            .iter()
+            .map(|finding| format!("{}: {}", finding.key, finding.problem))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "flows[0].dataProcessingOptions[0]: not an object",
+                "flows[0].dataProcessingOptions[1].optionName: not a legal value",
+                "flows[0].dataProcessingOptions[2].optionName: missing",
+                "flows[0].dataProcessingOptions[3]: not an object",
+            ]
+        );
     }
 }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use globset::{Glob, GlobBuilder};
 
+use super::limits::PATTERN_BYTES_MAX;
+
 /// A file pattern that can be followed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FilePattern {
@@ -27,9 +29,11 @@ pub enum DirectoryPart {
 
 /// Why a text is no file pattern.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PatternError {
+pub enum FilePatternError {
     #[error("it has no directory part")]
     NoDirectory,
+    #[error("it is longer than a path can be, {PATTERN_BYTES_MAX} bytes")]
+    TooLong,
     #[error("it ends in a slash, so it names no file")]
     NoFileName,
     #[error("not a glob: {what} at character {at}")]
@@ -46,15 +50,18 @@ pub enum PatternError {
 ///
 /// # Errors
 ///
-/// No directory part, no file name, or a last part that is no glob in Java's sense.
-pub fn parse(text: &str, cwd: &Path) -> Result<FilePattern, PatternError> {
-    let slash = text.rfind('/').ok_or(PatternError::NoDirectory)?;
+/// Too long, no directory part, no file name, or a last part that is no glob in Java's sense.
+pub fn parse(text: &str, cwd: &Path) -> Result<FilePattern, FilePatternError> {
+    if text.len() > PATTERN_BYTES_MAX {
+        return Err(FilePatternError::TooLong);
+    }
+    let slash = text.rfind('/').ok_or(FilePatternError::NoDirectory)?;
     let (directory, name) = (&text[..slash], &text[slash + 1..]);
     if name.is_empty() {
-        return Err(PatternError::NoFileName);
+        return Err(FilePatternError::NoFileName);
     }
     let name_at = text[..=slash].chars().count();
-    let name = translate(name).map_err(|(at, what)| PatternError::NotAGlob {
+    let name = translate(name).map_err(|(at, what)| FilePatternError::NotAGlob {
         what,
         at: name_at + at + 1,
     })?;
@@ -83,7 +90,7 @@ pub fn parse(text: &str, cwd: &Path) -> Result<FilePattern, PatternError> {
     }
     absolute.push('/');
     absolute.push_str(&name);
-    compile(&absolute).map_err(|error| PatternError::Refused(error.kind().to_string()))?;
+    compile(&absolute).map_err(|error| FilePatternError::Refused(error.kind().to_string()))?;
     Ok(FilePattern {
         absolute,
         is_relative,
@@ -221,4 +228,239 @@ fn check_ranges(inside: &[char]) -> Result<(), usize> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(text: &str) -> Result<FilePattern, FilePatternError> {
+        parse(text, Path::new("/start/[here]"))
+    }
+
+    /// Verdicts of `FileSystems.getDefault().getPathMatcher("glob:…")` of Java 17; `None` is a syntax error.
+    const JAVA: &[(&str, &str, Option<bool>)] = &[
+        ("[a", "a", None),
+        ("[]a]", "]", None),
+        ("[^a]", "^", Some(true)),
+        ("[^a]", "a", Some(true)),
+        ("[^a]", "b", Some(false)),
+        ("[^]", "^", Some(true)),
+        ("[^]", "a", Some(false)),
+        ("[!a]", "b", Some(true)),
+        ("[!a]", "a", Some(false)),
+        ("[!]", "!", None),
+        ("[!!]", "!", Some(false)),
+        ("[!!]", "a", Some(true)),
+        ("[a^]", "^", Some(true)),
+        ("}", "}", Some(true)),
+        ("a}b", "a}b", Some(true)),
+        ("]", "]", Some(true)),
+        ("{a,{b,c}}", "b", None),
+        ("{a", "a", None),
+        ("{a,}x", "x", Some(true)),
+        ("{,a}x", "x", Some(true)),
+        ("{}x", "x", Some(true)),
+        ("{a\\,b,c}", "a,b", Some(true)),
+        ("{[a,b],c}", "b", Some(true)),
+        ("{[}],c}", "}", Some(true)),
+        ("{a|b}", "a", Some(false)),
+        ("a,b", "a,b", Some(true)),
+        ("a\\", "a", None),
+        ("a\\*", "a*", Some(true)),
+        ("\\}", "}", Some(true)),
+        ("[\\]", "\\", Some(true)),
+        ("[\\]]", "]", Some(false)),
+        ("[\\a]", "a", Some(true)),
+        ("[a-]", "-", Some(true)),
+        ("[-a]", "-", Some(true)),
+        ("[!-a]", "b", Some(true)),
+        ("[!-a]", "-", Some(false)),
+        ("[z-a]", "b", None),
+        ("[a--]", "b", None),
+        ("[*]", "*", Some(true)),
+        ("[[]", "[", Some(true)),
+        ("[a[]", "[", Some(true)),
+        ("[", "x", None),
+        ("a**b", "axxb", Some(true)),
+        ("(a)", "(a)", Some(true)),
+        ("a.b", "axb", Some(false)),
+        ("*", ".hidden", Some(true)),
+        ("app.log*", "app.log.1", Some(true)),
+    ];
+
+    #[test]
+    fn file_names_match_as_in_java() {
+        for (glob, name, expected) in JAVA {
+            match (parsed(&format!("/d/{glob}")), expected) {
+                (Ok(pattern), Some(expected)) => {
+                    let matcher = compile(&pattern.absolute)
+                        .expect("a parsed pattern compiles")
+                        .compile_matcher();
+                    assert_eq!(
+                        matcher.is_match(format!("/d/{name}")),
+                        *expected,
+                        "{glob} on {name}"
+                    );
+                }
+                (Err(FilePatternError::NotAGlob { .. }), None) => {}
+                (other, _) => panic!("{glob}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_range_that_begins_with_a_sign_of_negation_is_kept() {
+        for (glob, inside, outside) in [
+            ("[^-a]", "^_`a", "b]"),
+            ("[^!]", "^!", "a"),
+            ("[^-^b]", "^b", "a_"),
+        ] {
+            let pattern = parsed(&format!("/d/{glob}")).expect("a glob");
+            let matcher = compile(&pattern.absolute)
+                .expect("a parsed pattern compiles")
+                .compile_matcher();
+            for c in inside.chars() {
+                assert!(matcher.is_match(format!("/d/{c}")), "{glob} on {c}");
+            }
+            for c in outside.chars() {
+                assert!(!matcher.is_match(format!("/d/{c}")), "{glob} on {c}");
+            }
+        }
+    }
+
+    #[test]
+    fn patterns_become_absolute_and_lose_empty_parts() {
+        use DirectoryPart::{Globs, Literal, Plain};
+        let cases = [
+            ("/logs/app.log*", "/logs/app.log*", false, Plain),
+            ("/app.log", "/app.log", false, Plain),
+            ("//logs/./a,b//x", "/logs/a,b/x", false, Plain),
+            ("x/app.log", "/start/\\[here\\]/x/app.log", true, Plain),
+            ("./app.log", "/start/\\[here\\]/app.log", true, Plain),
+            ("/a/*/**/b", "/a/*/**/b", false, Globs),
+            ("/a/{b,c}/d", "/a/{b,c}/d", false, Globs),
+            ("/a/[b/d*", "/a/\\[b/d*", false, Literal),
+            ("/{a/b}/c", "/\\{a/b\\}/c", false, Literal),
+        ];
+        for (text, absolute, is_relative, directory) in cases {
+            assert_eq!(
+                parsed(text),
+                Ok(FilePattern {
+                    absolute: absolute.into(),
+                    is_relative,
+                    directory
+                }),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_names_no_files_is_refused() {
+        let cases = [
+            ("", FilePatternError::NoDirectory),
+            ("app.log", FilePatternError::NoDirectory),
+            ("/", FilePatternError::NoFileName),
+            ("/logs/", FilePatternError::NoFileName),
+            (
+                "/logs/a[b",
+                FilePatternError::NotAGlob {
+                    what: "a character class that is never closed",
+                    at: 8,
+                },
+            ),
+            (
+                "/é/a{b",
+                FilePatternError::NotAGlob {
+                    what: "a group that is never closed",
+                    at: 5,
+                },
+            ),
+            (
+                "/l/{a,{b}}",
+                FilePatternError::NotAGlob {
+                    what: "a group within a group",
+                    at: 7,
+                },
+            ),
+            (
+                "/l/x\\",
+                FilePatternError::NotAGlob {
+                    what: "nothing to escape",
+                    at: 5,
+                },
+            ),
+            (
+                "/l/x[]",
+                FilePatternError::NotAGlob {
+                    what: "an empty character class",
+                    at: 5,
+                },
+            ),
+            (
+                "/l/x[b-a]",
+                FilePatternError::NotAGlob {
+                    what: "a range that runs backwards",
+                    at: 6,
+                },
+            ),
+        ];
+        for (text, error) in cases {
+            assert_eq!(parsed(text), Err(error), "{text}");
+        }
+    }
+
+    /// globset gives up, with a panic, where the regex behind a pattern gets too large.
+    #[test]
+    fn the_longest_patterns_still_make_a_matcher() {
+        assert_eq!(
+            parsed(&"/a".repeat(PATTERN_BYTES_MAX)),
+            Err(FilePatternError::TooLong)
+        );
+        for piece in [
+            "*",
+            "?",
+            "/**",
+            "/*",
+            "{a,b}",
+            "{*,?}",
+            "[!a-z]",
+            "[^é-ü]",
+            "é",
+            "[\u{10FFFF}]",
+            "\\x",
+            "**/{a,**}",
+        ] {
+            let text = format!("/{}/x", piece.repeat((PATTERN_BYTES_MAX - 3) / piece.len()));
+            let pattern = parsed(&text).unwrap_or_else(|error| panic!("{piece}: {error}"));
+            assert!(
+                !compile(&pattern.absolute)
+                    .expect("a glob")
+                    .compile_matcher()
+                    .is_match("/y"),
+                "{piece}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_parsed_pattern_always_compiles(text in "[a-c^!,{}\\[\\]\\\\*?/é-]{0,16}") {
+            if let Ok(pattern) = parsed(&format!("/d{text}")) {
+                prop_assert!(compile(&pattern.absolute).is_ok(), "{}", pattern.absolute);
+            }
+        }
+
+        #[test]
+        fn a_file_name_without_glob_characters_matches_itself_alone(name in "[a-z.,+()|$^!-]{1,8}", other in "[a-z.]{1,8}") {
+            let pattern = parsed(&format!("/d/{name}")).unwrap();
+            let matcher = compile(&pattern.absolute).unwrap().compile_matcher();
+            let (itself, another) = (format!("/d/{name}"), format!("/d/{other}"));
+            prop_assert!(matcher.is_match(itself));
+            prop_assert_eq!(matcher.is_match(another), name == other);
+        }
+    }
 }

@@ -363,3 +363,221 @@ pub fn value_shown(name: &str, value: &Value) -> String {
     }
     value.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{
+        accepted, file_with, findings, flow, refused, summary, warnings,
+    };
+
+    const S: &str = "\"kinesisStream\": \"s\"";
+
+    #[test]
+    fn booleans_are_words_in_any_case_or_1_and_0() {
+        let cases = [
+            ("true", false),
+            ("\"TRUE\"", false),
+            ("\"Yes\"", false),
+            ("\"t\"", false),
+            ("\"y\"", false),
+            ("1", false),
+            ("\"1\"", false),
+            ("false", true),
+            ("\"False\"", true),
+            ("\"NO\"", true),
+            ("\"f\"", true),
+            ("\"n\"", true),
+            ("0", true),
+            ("\"0\"", true),
+        ];
+        for (value, is_false) in cases {
+            let loaded = accepted(&file_with(
+                &format!("\"cloudwatch.emitMetrics\": {value}"),
+                S,
+            ));
+            assert_eq!(loaded.config.cloudwatch.emit, !is_false, "{value}");
+            assert!(
+                loaded.report.findings().is_empty(),
+                "{value}: {}",
+                loaded.report
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_boolean_reads_as_the_default_with_a_warning() {
+        for value in [
+            "\"maybe\"",
+            "\"\"",
+            "2",
+            "1.0",
+            "null",
+            "[]",
+            "{}",
+            "\" true\"",
+        ] {
+            let text = file_with(
+                &format!(
+                    "\"cloudwatch.emitMetrics\": {value}, \"cloudwatch.tagInstance\": {value}"
+                ),
+                S,
+            );
+            let cloudwatch = accepted(&text).config.cloudwatch;
+            assert!(cloudwatch.emit && !cloudwatch.tag_instance, "{value}");
+            assert_eq!(warnings(&text).len(), 2, "{value}");
+        }
+    }
+
+    #[test]
+    fn null_reads_as_absent_but_for_numbers() {
+        let text = file_with(
+            "\"kinesis.endpoint\": null, \"assumeRoleARN\": null, \"kinesis.wire\": null",
+            &format!(
+                "{S}, \"initialPosition\": null, \"multiLineStartPattern\": null, \"dataProcessingOptions\": null"
+            ),
+        );
+        assert_eq!(summary(&accepted(&text).report), [""; 0]);
+        assert!(refused(&file_with("\"maxSendingThreads\": null", S)).has_errors());
+    }
+
+    #[test]
+    fn numbers_outside_a_range_of_ours_become_the_nearest_or_the_default() {
+        let loaded = accepted(&file_with(
+            "\"shutdownTimeoutMillis\": -5, \"socketTimeoutMillis\": -1, \"checkpoints.queryTimeoutSeconds\": 0",
+            &format!("{S}, \"publishQueueCapacity\": 0, \"skipHeaderLines\": -1"),
+        ));
+        let config = loaded.config;
+        assert_eq!(config.shutdown_timeout.as_millis(), 0);
+        assert_eq!(
+            config
+                .publish
+                .answer_timeout
+                .map(|timeout| timeout.as_millis()),
+            Some(50_000)
+        );
+        assert_eq!(config.checkpoints.query_timeout.as_secs(), 30);
+        assert_eq!(
+            (
+                config.flows[0].queue_capacity_batches,
+                config.flows[0].split.skip_header_lines
+            ),
+            (1, 0)
+        );
+        let mut problems: Vec<_> = loaded
+            .report
+            .findings()
+            .iter()
+            .map(|finding| finding.problem.clone())
+            .collect();
+        problems.sort();
+        let used = |used: &str| format!("outside its range, so {used} is used");
+        assert_eq!(
+            problems,
+            [
+                used("0"),
+                used("0 ms"),
+                used("1"),
+                used("30 s"),
+                used("50000 ms")
+            ]
+        );
+    }
+
+    #[test]
+    fn times_keep_fractions_to_the_millisecond() {
+        assert_eq!(
+            flow(&format!("{S}, \"maxBufferAgeMillis\": 1000.5"))
+                .batch
+                .age_max
+                .as_micros(),
+            1_000_000
+        );
+        let loaded = accepted(&file_with(
+            "\"log.statusReportingPeriodSeconds\": \"0.25\"",
+            S,
+        ));
+        assert_eq!(
+            loaded
+                .config
+                .log
+                .status_period
+                .map(|period| period.as_millis()),
+            Some(250)
+        );
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
+        let text = file_with(
+            "\"kinesisStream\": \"s\", \"optionName\": 1, \"cloudwatch\": {\"emitMetrics\": false}",
+            &format!(
+                "{S}, \"checkpointFile\": \"/x\", \"jsonFormat\": 1, \"dataProcessingOptions\": [{{\"optionName\": \"ADDBRACKETS\", \"delimiter\": 1}}]"
+            ),
+        );
+        let remedies: Vec<_> = accepted(&text)
+            .report
+            .findings()
+            .iter()
+            .map(|finding| finding.remedy.clone())
+            .collect();
+        assert_eq!(
+            remedies,
+            [
+                "move it into an entry of flows",
+                "move it into an entry of dataProcessingOptions",
+                "write the keys in one piece: \"cloudwatch.emitMetrics\"",
+                "move it to the top level of the file",
+                "move it into an entry of dataProcessingOptions",
+                "it belongs to CSVTOJSON; remove it",
+            ]
+        );
+    }
+
+    #[test]
+    fn thousands_of_unknown_keys_are_counted_rather_than_listed() {
+        let keys: Vec<String> = (0..1000).map(|n| format!("\"zzz{n}\": 0")).collect();
+        let warnings = warnings(&file_with(&keys.join(","), S));
+        assert_eq!(warnings.len(), 101);
+        assert!(
+            warnings[100].contains("900 more unknown keys"),
+            "{}",
+            warnings[100]
+        );
+    }
+
+    #[test]
+    fn secrets_never_appear() {
+        let secret = "wJalrXUtnFEMI";
+        let files = [
+            file_with(&format!("\"awsSecretAccessKey\": \"{secret}\""), S),
+            file_with(&format!("\"awsSecretAccessKey\": [\"{secret}\"]"), S),
+            file_with(
+                &format!(
+                    "\"awsSercetAccessKey\": \"{secret}\", \"keys\": {{\"secret\": \"{secret}\"}}"
+                ),
+                S,
+            ),
+            file_with(
+                "",
+                &format!(
+                    "{S}, \"awsSecretAccessKey\": \"{secret}\", \"x\": [{{\"a\": \"{secret}\"}}]"
+                ),
+            ),
+            file_with(
+                &format!("\"kinesis.endpoint\": \"https://me:{secret}@host\""),
+                S,
+            ),
+            file_with(&format!("\"awsSecretAccessKey\": '{secret}'"), S),
+            file_with(&format!("\"awsSecretAccessKey\": {secret}"), S),
+            file_with(
+                &format!("\"awsSecretAccessKey\": \"a\", \"awsSecretAccessKey\": \"{secret}\""),
+                S,
+            ),
+        ];
+        for text in files {
+            let report = findings(&text);
+            assert!(!report.findings().is_empty(), "{text}");
+            assert!(!format!("{report}{report:?}").contains(secret), "{report}");
+        }
+    }
+}

@@ -47,16 +47,36 @@ pub struct Finding {
     pub remedy: String,
 }
 
+impl Finding {
+    /// A finding without a value or legal values; an empty key stands for the file as a whole.
+    pub(super) fn new(
+        file: &Arc<Path>,
+        line: usize,
+        severity: Severity,
+        key: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Finding {
+        Finding {
+            severity,
+            file: Arc::clone(file),
+            line,
+            key: if key.is_empty() { "(top level)" } else { key }.to_owned(),
+            value: String::new(),
+            problem: problem.into(),
+            legal: None,
+            remedy: remedy.into(),
+        }
+    }
+}
+
 fn path_as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file.display(), self.line)?;
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
-        }
+        write!(f, "{}:{}: {}: ", self.file.display(), self.line, self.key)?;
         f.write_str(&self.problem)?;
         match (self.value.as_str(), &self.legal) {
             ("", None) => {}
@@ -146,5 +166,90 @@ fn remedy_for(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::IsADirectory => "name a file with -c FILE",
         _ => "check the file and its disk, or name another file with -c FILE",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(
+        severity: Severity,
+        file: &str,
+        line: usize,
+        value: &str,
+        legal: Option<&str>,
+    ) -> Finding {
+        Finding {
+            severity,
+            file: Arc::from(Path::new(file)),
+            line,
+            key: "flows[0].x".into(),
+            value: value.into(),
+            problem: "wrong".into(),
+            legal: legal.map(Into::into),
+            remedy: "right it".into(),
+        }
+    }
+
+    #[test]
+    fn a_finding_is_one_line_with_what_is_known() {
+        let cases = [
+            ("", None, "f:3: flows[0].x: wrong; right it"),
+            ("5", None, "f:3: flows[0].x: wrong (value 5); right it"),
+            (
+                "",
+                Some("1 to 2"),
+                "f:3: flows[0].x: wrong (legal: 1 to 2); right it",
+            ),
+            (
+                "5",
+                Some("1 to 2"),
+                "f:3: flows[0].x: wrong (value 5; legal: 1 to 2); right it",
+            ),
+        ];
+        for (value, legal, expected) in cases {
+            assert_eq!(
+                finding(Severity::Error, "f", 3, value, legal).to_string(),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn a_report_has_errors_first_then_files_then_lines_and_shows_no_notes() {
+        use Severity::{Error, Note, Warning};
+        let mut report = Report::default();
+        for (severity, file, line) in [
+            (Note, "a", 1),
+            (Warning, "a", 1),
+            (Error, "b", 2),
+            (Error, "b", 1),
+            (Error, "a", 9),
+        ] {
+            report.push(finding(severity, file, line, "", None));
+        }
+        report.sort(&["a", "b"].map(|file| Arc::from(Path::new(file))));
+        let shown: Vec<_> = report
+            .to_string()
+            .lines()
+            .map(|line| line[..3].to_owned())
+            .collect();
+        assert_eq!(shown, ["a:9", "b:1", "b:2", "a:1"]);
+        assert!(report.has_errors());
+        assert_eq!(report.of(Note).count(), 1);
+    }
+
+    #[test]
+    fn a_report_is_a_list_in_json() {
+        let mut report = Report::default();
+        report.push(finding(Severity::Warning, "f", 3, "5", None));
+        assert_eq!(
+            serde_json::to_value(&report).unwrap(),
+            serde_json::json!([{
+                "severity": "warning", "file": "f", "line": 3, "key": "flows[0].x", "value": "5",
+                "problem": "wrong", "legal": null, "remedy": "right it",
+            }])
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::endpoint::{self, EndpointError, is_region, region_of_host};
+use super::environment::Environment;
 use super::limits::{CHECKPOINT_FILE_DEFAULT, CONNECTIONS_DEFAULT, SEND_SLOTS_MAX, SEND_SLOTS_MIN};
-use super::load::Environment;
 use super::raw::Section;
 use super::report::Severity;
 use super::{
@@ -292,4 +292,293 @@ fn log(top: &mut Section, env: &Environment) -> Log {
         }
     }
     log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{
+        accepted, environment, file_with, refused, summary, warnings,
+    };
+    use super::super::{Config, load_text};
+    use super::*;
+
+    const S: &str = "\"kinesisStream\": \"s\"";
+
+    fn config(top: &str) -> Config {
+        accepted(&file_with(top, S)).config
+    }
+
+    #[test]
+    fn an_empty_top_level_gives_the_defaults_of_the_reference() {
+        let config = config("");
+        let (publish, cloudwatch, log) = (&config.publish, &config.cloudwatch, &config.log);
+        assert_eq!(
+            (publish.slots, publish.connections_max),
+            (None, SEND_SLOTS_MAX)
+        );
+        assert_eq!(publish.connect_timeout, Duration::from_secs(10));
+        assert_eq!(
+            (publish.answer_timeout, publish.connection_ttl),
+            (Some(Duration::from_secs(50)), None)
+        );
+        assert_eq!(publish.kinesis_wire, WirePreference::Auto);
+        assert_eq!(
+            config.checkpoints.path,
+            PathBuf::from("/var/lib/aws-kinesis-agent/checkpoints")
+        );
+        assert_eq!(
+            config.checkpoints.ttl,
+            Some(Duration::from_secs(7 * 86_400))
+        );
+        assert_eq!(config.checkpoints.query_timeout, Duration::from_secs(30));
+        assert_eq!(config.checkpoints.open_timeout, Duration::from_secs(5));
+        assert!(cloudwatch.emit && !cloudwatch.tag_instance);
+        assert_eq!(
+            (cloudwatch.namespace.as_str(), cloudwatch.queue_size),
+            ("AWSKinesisAgent", 10_000)
+        );
+        assert_eq!(cloudwatch.buffer_time, Duration::from_secs(30));
+        assert_eq!(log.status_period, Some(Duration::from_secs(30)));
+        assert!(!log.emit_metrics && !log.emit_internal_metrics);
+        assert_eq!(config.shutdown_timeout, Duration::from_secs(10));
+        assert_eq!(config.aws.kinesis, Service::default());
+        assert!(config.aws.static_keys.is_none() && config.aws.assume_role.is_none());
+        assert_eq!(config.aws.user_agent, UserAgent::Default);
+    }
+
+    #[test]
+    fn threads_are_slots_and_connections_follow_them() {
+        let cases = [
+            ("\"maxSendingThreads\": \"4\"", Some(4), 50),
+            ("\"maxSendingThreads\": 80", Some(80), 80),
+            ("\"maxSendingThreadsPerCore\": 3", Some(6), 50),
+            (
+                "\"maxSendingThreads\": 4, \"maxSendingThreadsPerCore\": 3",
+                Some(4),
+                50,
+            ),
+            (
+                "\"maxSendingThreadsPerCore\": 3, \"maxConnections\": 7",
+                Some(6),
+                7,
+            ),
+        ];
+        for (top, slots, connections) in cases {
+            let publish = config(top).publish;
+            assert_eq!(
+                (
+                    publish.slots.map(NonZeroUsize::get),
+                    publish.connections_max
+                ),
+                (slots, connections),
+                "{top}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_timeout_of_zero_is_none() {
+        let publish = config("\"socketTimeoutMillis\": 0, \"connectionTTLMillis\": 0").publish;
+        assert_eq!(
+            (publish.answer_timeout, publish.connection_ttl),
+            (None, None)
+        );
+        let publish = config("\"connectionTTLMillis\": 60000").publish;
+        assert_eq!(publish.connection_ttl, Some(Duration::from_secs(60)));
+        assert_eq!(
+            config("\"checkpointTimeToLiveDays\": -1").checkpoints.ttl,
+            None
+        );
+        assert_eq!(
+            config("\"checkpointTimeToLiveDays\": 0").checkpoints.ttl,
+            Some(Duration::ZERO)
+        );
+    }
+
+    #[test]
+    fn an_endpoint_tells_its_region_unless_one_is_written() {
+        let host = "kinesis.eu-west-1.amazonaws.com";
+        let cases = [
+            ("\"kinesis.endpoint\": \"\"".to_owned(), None, None, 0),
+            (
+                format!("\"kinesis.endpoint\": \"{host}\""),
+                Some("https://kinesis.eu-west-1.amazonaws.com"),
+                Some("eu-west-1"),
+                0,
+            ),
+            (
+                "\"kinesis.endpoint\": \"http://127.0.0.1:4566/\"".to_owned(),
+                Some("http://127.0.0.1:4566"),
+                None,
+                0,
+            ),
+            (
+                "\"kinesis.region\": \"eu-west-2\"".to_owned(),
+                None,
+                Some("eu-west-2"),
+                0,
+            ),
+            (
+                format!("\"kinesis.endpoint\": \"{host}\", \"kinesis.region\": \"eu-west-2\""),
+                Some("https://kinesis.eu-west-1.amazonaws.com"),
+                Some("eu-west-2"),
+                1,
+            ),
+            (
+                "\"kinesis.region\": \"Ireland\"".to_owned(),
+                None,
+                Some("Ireland"),
+                1,
+            ),
+        ];
+        for (top, endpoint, region, n_warnings) in cases {
+            let service = config(&top).aws.kinesis;
+            assert_eq!(
+                (service.endpoint.as_deref(), service.region.as_deref()),
+                (endpoint, region),
+                "{top}"
+            );
+            assert_eq!(warnings(&file_with(&top, S)).len(), n_warnings, "{top}");
+        }
+    }
+
+    #[test]
+    fn each_service_has_its_own_endpoint_and_region() {
+        let names = ["kinesis", "firehose", "cloudwatch", "sts"];
+        let members = names.map(|name| {
+            format!("\"{name}.endpoint\": \"{name}.example\", \"{name}.region\": \"eu-{name}-1\"")
+        });
+        let aws = config(&members.join(", ")).aws;
+        for (name, service) in
+            names
+                .iter()
+                .zip([&aws.kinesis, &aws.firehose, &aws.cloudwatch, &aws.sts])
+        {
+            assert_eq!(service.endpoint, Some(format!("https://{name}.example")));
+            assert_eq!(service.region, Some(format!("eu-{name}-1")));
+        }
+    }
+
+    #[test]
+    fn credentials_need_both_halves() {
+        let keys = config("\"awsAccessKeyId\": \"A\", \"awsSecretAccessKey\": \"B\"")
+            .aws
+            .static_keys;
+        assert_eq!(
+            keys,
+            Some(StaticKeys {
+                access_key_id: "A".into(),
+                secret_access_key: "B".into()
+            })
+        );
+        for half in [
+            "\"awsAccessKeyId\": \"A\"",
+            "\"awsSecretAccessKey\": \"B\"",
+            "\"assumeRoleExternalId\": \"x\"",
+        ] {
+            let aws = config(half).aws;
+            assert!(aws.static_keys.is_none() && aws.assume_role.is_none());
+            assert_eq!(warnings(&file_with(half, S)).len(), 1, "{half}");
+        }
+        assert!(
+            config("\"awsAccessKeyId\": \"\", \"awsSecretAccessKey\": \"\"")
+                .aws
+                .static_keys
+                .is_none()
+        );
+        let role =
+            config("\"assumeRoleARN\": \"arn:aws:iam::1:role/x\", \"assumeRoleExternalId\": \"e\"")
+                .aws
+                .assume_role;
+        assert_eq!(
+            role,
+            Some(AssumeRole {
+                arn: "arn:aws:iam::1:role/x".into(),
+                external_id: Some("e".into())
+            })
+        );
+    }
+
+    #[test]
+    fn a_java_credentials_provider_is_refused_with_its_substitutes() {
+        let top = "\"userDefinedCredentialsProvider.classname\": \"com.x.P\", \"userDefinedCredentialsProvider.location\": \"/x.jar\"";
+        let report = refused(&file_with(top, S));
+        let [finding] = report.findings() else {
+            panic!("{report}")
+        };
+        for substitute in ["credential_process", "assumeRoleARN", "environment"] {
+            assert!(finding.remedy.contains(substitute), "{finding}");
+        }
+        assert!(
+            summary(
+                &accepted(&file_with(
+                    "\"userDefinedCredentialsProvider.classname\": \"\"",
+                    S
+                ))
+                .report
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn the_user_agent_is_prefixed_or_replaced() {
+        assert_eq!(
+            config("\"userAgent\": \"a\"").aws.user_agent,
+            UserAgent::Prefix("a".into())
+        );
+        let both = "\"userAgent\": \"a\", \"userAgentOverride\": \"b\"";
+        assert_eq!(config(both).aws.user_agent, UserAgent::Override("b".into()));
+        assert_eq!(warnings(&file_with(both, S)).len(), 1);
+    }
+
+    #[test]
+    fn the_wire_is_what_is_written_else_what_the_environment_says() {
+        let cases = [
+            ("", false, WirePreference::Auto),
+            ("", true, WirePreference::Json),
+            ("\"kinesis.wire\": \"AUTO\"", true, WirePreference::Json),
+            ("\"kinesis.wire\": \"CBOR\"", true, WirePreference::Cbor),
+            ("\"kinesis.wire\": \"JSON\"", false, WirePreference::Json),
+        ];
+        for (top, cbor_disabled, expected) in cases {
+            let env = Environment {
+                cbor_disabled,
+                ..environment()
+            };
+            let loaded =
+                load_text(file_with(top, S).as_bytes(), "agent.json", &env).expect("accepted");
+            assert_eq!(
+                loaded.config.publish.kinesis_wire, expected,
+                "{top} {cbor_disabled}"
+            );
+        }
+    }
+
+    #[test]
+    fn old_log_keys_count_only_when_they_are_honoured() {
+        let keys = "\"log.level\": \"DEBUG\", \"log.file\": \"x.log\", \"log.maxFileSize\": 1048576, \"log.maxBackupIndex\": 5";
+        let log = config(keys).log;
+        assert!(
+            log.level.is_none()
+                && log.file.is_none()
+                && log.max_file_bytes.is_none()
+                && log.max_backups.is_none()
+        );
+        assert_eq!(warnings(&file_with(keys, S)).len(), 4);
+        let honoured = format!("{keys}, \"log.honourKeys\": true");
+        let log = config(&honoured).log;
+        assert_eq!(
+            (log.level, log.file),
+            (
+                Some(LogLevel::Debug),
+                Some(PathBuf::from("/start/[here]/x.log"))
+            )
+        );
+        assert_eq!(
+            (log.max_file_bytes, log.max_backups),
+            (Some(1_048_576), Some(5))
+        );
+        assert!(warnings(&file_with(&honoured, S)).is_empty());
+    }
 }

@@ -225,6 +225,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for JsonRecords<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::cbor::Writer;
     use super::*;
 
@@ -299,6 +301,15 @@ mod tests {
         }
         for body in [&b""[..], &[0x80], &[0xa1, 0x67], &[0xa0, 0xa0]] {
             assert!(from_cbor(body).is_err(), "{body:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = from_json(&bytes, NameKey::StreamName);
+            // A call's beginning, so that some get as far as the records.
+            let _ = from_cbor(&[b"\xbf\x67Records\x9f\xbf\x64Data", &bytes[..]].concat());
         }
     }
 

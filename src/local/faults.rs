@@ -4,8 +4,32 @@
 //! fail-record every=10; throttle p=0.1 stream=orders; status=503 calls=3..7; delay=200ms
 //! ```
 //!
-//! Rules stand on lines of their own or between semicolons; every rule looks at every call in its scope. A script is
-//! deterministic: what `p` decides depends on the rule's seed, its place in the script and how many calls it has seen.
+//! Rules stand on lines of their own or between semicolons; each is a fault and, in any order, selectors.
+//!
+//! | fault | what happens |
+//! |---|---|
+//! | `fail-record`, `fail-record=CODE` | records are refused with `InternalFailure` or that code |
+//! | `throttle` | records are refused as beyond the stream's throughput |
+//! | `status=502` | an answer without any AWS form, as a proxy gives it; 300 … 599 |
+//! | `error=CODE`, `error=CODE:500` | the whole call is refused with that error |
+//! | `reset-before`, `reset-after` | the connection is dropped before or after the records are accepted |
+//! | `delay=200ms` | the call waits before anything else happens to it, and is forgotten if the caller goes away; at most an hour |
+//! | `garble`, `garble=cut` | the records are accepted, the answer is unreadable or ends half way |
+//! | `wrong-count`, `wrong-count=long`, `wrong-count=failed` | they are accepted, the answer contradicts itself |
+//! | `stall` | no answer until the connection is closed |
+//! | `cbor=400` | calls in CBOR are refused with that status, as by some emulators; 400 … 599 |
+//!
+//! | selector | which calls, or which records for the first two faults |
+//! |---|---|
+//! | `every=10` | each tenth that the rule sees |
+//! | `p=0.1` | each with that probability |
+//! | `calls=3..7`, `calls=3..`, `calls=3` | those of the calls that the rule sees, counted from 1, both ends included |
+//! | `stream=NAME` | only calls for that stream are seen |
+//! | `service=cloudwatch` | only calls to that service are seen; without it, those that bring records |
+//! | `seed=7` | another choice by `p` |
+//!
+//! All selectors of a rule must hold, and every rule looks at every call in its scope. A script is deterministic: what
+//! `p` decides depends on the rule's seed, its place in the script and how many calls it has seen.
 
 mod script;
 

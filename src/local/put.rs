@@ -136,39 +136,36 @@ pub(super) async fn put(
         return Ok(protocol.answer(count_only(state, &call, render)));
     }
 
-    // Before anything is accepted: if the caller goes away while this waits, nothing has happened.
-    let permit = match state.received.keep() {
-        Keep::Send(sender) => sender.reserve().await.ok(),
-        Keep::All | Keep::Count => None,
-    };
-    let mut verdicts = judge(state, &call, &plan);
     let wire = call.wire;
-    let (line, counts) = (
-        call.line(CallOutcome::Answered {
-            n_refused: verdicts.n_refused,
-            after: plan.after,
-        }),
-        call.counts(&verdicts),
-    );
-    let records = match state.received.keep() {
-        Keep::Count => Vec::new(),
-        Keep::All | Keep::Send(_) => call.into_records(&verdicts, body),
-    };
-    match permit {
-        Some(permit) => {
-            permit.send(records);
-            state.received.commit(line, counts, Vec::new());
-        }
-        None if matches!(state.received.keep(), Keep::All) => {
-            state.received.commit(line, counts, records)
-        }
-        None => state.received.commit(line, counts, Vec::new()),
-    }
-
+    let mut verdicts = accept(state, call, body, &plan).await;
     if let Some(After::WrongCount(how)) = plan.after {
         verdicts.contradict(how);
     }
     spoil(protocol.answer(render(&verdicts, wire)), plan.after)
+}
+
+/// Decides on a call's records and keeps those accepted as the endpoint's options say.
+async fn accept(state: &State, call: PutCall<'_>, body: &Bytes, plan: &Plan) -> Verdicts {
+    let keep = state.received.keep();
+    // If the caller goes away while this waits, nothing has happened; from there on nothing waits.
+    let permit = match keep {
+        Keep::Send(sender) => sender.reserve().await.ok(),
+        Keep::All | Keep::Count => None,
+    };
+    let verdicts = judge(state, &call, plan);
+    let outcome = CallOutcome::Answered {
+        n_refused: verdicts.n_refused,
+        after: plan.after,
+    };
+    let (line, counts) = (call.line(outcome), call.counts(&verdicts));
+    let mut kept = Vec::new();
+    match (keep, permit) {
+        (Keep::All, _) => kept = call.into_records(&verdicts, body),
+        (Keep::Send(_), Some(permit)) => permit.send(call.into_records(&verdicts, body)),
+        (Keep::Send(_) | Keep::Count, _) => {}
+    }
+    state.received.commit(line, counts, kept);
+    verdicts
 }
 
 /// Does to an answer what the script says.

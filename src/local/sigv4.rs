@@ -227,11 +227,11 @@ fn check_date(amz_date: &str, scope_date: &str, now: SystemTime) -> Result<(), R
                 "Date must be in ISO-8601 'basic format'. Got '{amz_date}'. See http://en.wikipedia.org/wiki/ISO_8601"
             ))
         })?;
-    if !amz_date.starts_with(scope_date) || scope_date.len() != 8 {
+    let (day, _) = amz_date.split_once('T').unwrap_or((amz_date, ""));
+    if day != scope_date {
         return Err(Refusal::Invalid(format!(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{scope_date}' != \
-             '{}', from '{amz_date}'.",
-            &amz_date[..8],
+             '{day}', from '{amz_date}'.",
         )));
     }
     let signed_at = SystemTime::from(signed_at);
@@ -426,6 +426,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde::Deserialize;
 
     const VECTORS: &str = include_str!("../../tests/golden/sigv4/vectors.jsonl");
@@ -768,6 +769,25 @@ mod tests {
         assert!(refusal.contains(
             "'AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/service/aws4_request\n"
         ));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_read_or_refused(
+            authorization in "(AWS4-HMAC-SHA256 )?[ -~]{0,80}",
+            credential in "[a-z0-9/]{0,30}",
+            date in "\\PC{0,20}",
+        ) {
+            let mut request = vector("post-vanilla");
+            request.set("authorization", &authorization);
+            prop_assert!(verify_at(&request, SIGNED_AT).is_err());
+            let parts = "SignedHeaders=host, Signature=00";
+            request.set("authorization", &format!("AWS4-HMAC-SHA256 Credential={credential}, {parts}"));
+            prop_assert!(verify_at(&request, SIGNED_AT).is_err());
+            let mut request = vector("post-vanilla");
+            request.set("x-amz-date", &date);
+            prop_assert!(verify_at(&request, SIGNED_AT).is_err());
+        }
     }
 
     #[test]

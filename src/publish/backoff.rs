@@ -58,8 +58,20 @@ mod tests {
 
     #[test]
     fn the_delay_doubles_up_to_the_maximum() {
-        for (n, expected_ms) in [(0, 0), (1, 100), (2, 200), (3, 400), (7, 6_400), (8, 10_000), (4_000, 10_000)] {
-            assert_eq!(after(n).delay(BACKOFF, 0.5).as_millis(), expected_ms, "after {n} failures");
+        for (n, expected_ms) in [
+            (0, 0),
+            (1, 100),
+            (2, 200),
+            (3, 400),
+            (7, 6_400),
+            (8, 10_000),
+            (4_000, 10_000),
+        ] {
+            assert_eq!(
+                after(n).delay(BACKOFF, 0.5).as_millis(),
+                expected_ms,
+                "after {n} failures"
+            );
         }
     }
 
@@ -81,7 +93,10 @@ mod tests {
 
     #[test]
     fn a_maximum_below_the_initial_delay_wins() {
-        let crossed = Backoff { initial: Duration::from_millis(1000), max: Duration::from_millis(10) };
+        let crossed = Backoff {
+            initial: Duration::from_millis(1000),
+            max: Duration::from_millis(10),
+        };
         assert_eq!(after(1).delay(crossed, 0.5).as_millis(), 10);
     }
 }

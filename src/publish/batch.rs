@@ -83,12 +83,19 @@ impl OpenBatch {
 
     /// Whether the byte budget lets a record of `data_bytes` in; if not, the flow is woken when it may.
     pub fn has_room(&mut self, data_bytes: usize) -> bool {
-        let first = if self.body.capacity() == 0 { self.usual_bytes + self.layout.prefix().len() } else { 0 };
-        let need = self.body.len() + first + data_bytes + wire::ENTRY_OVERHEAD_BYTES + wire::KEY_BYTES_MAX;
+        let first = if self.body.capacity() == 0 {
+            self.usual_bytes + self.layout.prefix().len()
+        } else {
+            0
+        };
+        let need =
+            self.body.len() + first + data_bytes + wire::ENTRY_OVERHEAD_BYTES + wire::KEY_BYTES_MAX;
         if need <= self.budget_bytes {
             return true;
         }
-        let step = (need - self.budget_bytes).max(GROWTH_BYTES).max(self.budget_bytes / 4);
+        let step = (need - self.budget_bytes)
+            .max(GROWTH_BYTES)
+            .max(self.budget_bytes / 4);
         if !self.budget.take(self.flow, step) {
             return false;
         }
@@ -101,7 +108,12 @@ impl OpenBatch {
     /// Adds one record, whose data `write` appends; it covers the file up to `span.end`.
     ///
     /// `write` answers `false` if there is nothing to send for these bytes after all; they are covered all the same.
-    pub fn add<T>(&mut self, span: Span, now: Instant, write: impl FnOnce(&mut Vec<u8>) -> (bool, T)) -> Added<T> {
+    pub fn add<T>(
+        &mut self,
+        span: Span,
+        now: Instant,
+        write: impl FnOnce(&mut Vec<u8>) -> (bool, T),
+    ) -> Added<T> {
         if self.body.is_empty() {
             self.body.extend_from_slice(self.layout.prefix());
         }
@@ -112,7 +124,11 @@ impl OpenBatch {
         if !written {
             self.body.truncate(entry_start);
             self.cover(span, now);
-            return Added { closed: Vec::new(), cut: false, told };
+            return Added {
+                closed: Vec::new(),
+                cut: false,
+                told,
+            };
         }
         let mut key = [0; wire::KEY_BYTES_MAX];
         let mut key_len = self.make_key(&mut key, data_start);
@@ -123,14 +139,18 @@ impl OpenBatch {
         let record = wire::end_entry(&self.layout, &mut self.body, entry_start, &key[..key_len]);
         self.account_growth();
         let mut closed = Vec::new();
-        if !self.records.is_empty() && self.counted_bytes + counted_bytes(&record) > self.limits.bytes_max {
+        if !self.records.is_empty()
+            && self.counted_bytes + counted_bytes(&record) > self.limits.bytes_max
+        {
             closed.extend(self.close_before(&record, span, now));
         } else {
             self.records.push(record);
             self.counted_bytes += counted_bytes(&record);
             self.cover(span, now);
         }
-        if self.records.len() >= self.limits.records_max || self.counted_bytes >= self.limits.bytes_max {
+        if self.records.len() >= self.limits.records_max
+            || self.counted_bytes >= self.limits.bytes_max
+        {
             closed.extend(self.close());
         }
         Added { closed, cut, told }
@@ -142,7 +162,12 @@ impl OpenBatch {
             self.opened_at = Some(now);
             self.budget.note_open(self.flow, self.opened_at);
         }
-        match self.spans.iter_mut().rev().find(|known| known.cursor == span.cursor) {
+        match self
+            .spans
+            .iter_mut()
+            .rev()
+            .find(|known| known.cursor == span.cursor)
+        {
             Some(known) => known.end = span.end,
             None => self.spans.push(span),
         }
@@ -243,7 +268,9 @@ const UTF8_BYTES_MAX: usize = 4;
 /// The last place at or before `at` where no UTF-8 character is cut; `at` itself where the data isn't UTF-8 there.
 pub fn character_boundary(data: &[u8], at: usize) -> usize {
     let is_continuation = |byte: u8| byte & 0xc0 == 0x80;
-    let Some(start) = (at.saturating_sub(UTF8_BYTES_MAX - 1)..=at).rev().find(|place| !is_continuation(data[*place]))
+    let Some(start) = (at.saturating_sub(UTF8_BYTES_MAX - 1)..=at)
+        .rev()
+        .find(|place| !is_continuation(data[*place]))
     else {
         return at;
     };
@@ -303,11 +330,26 @@ pub mod tests {
             let start = body.len();
             wire::begin_entry(&layout, &mut body);
             body.extend_from_slice(data);
-            records.push(wire::end_entry(&layout, &mut body, start, place.to_string().as_bytes()));
+            records.push(wire::end_entry(
+                &layout,
+                &mut body,
+                start,
+                place.to_string().as_bytes(),
+            ));
         }
         layout.patch_count(&mut body, records.len());
-        let spans = vec![Span { cursor: CursorId(0), start: 0, end: records.len() as u64 }];
-        Batch { body: body.into(), records, spans, opened_at: Instant::now(), budget_bytes: 0 }
+        let spans = vec![Span {
+            cursor: CursorId(0),
+            start: 0,
+            end: records.len() as u64,
+        }];
+        Batch {
+            body: body.into(),
+            records,
+            spans,
+            opened_at: Instant::now(),
+            budget_bytes: 0,
+        }
     }
 
     fn open(limits: BatchLimits, destination: Destination, key: PartitionKey) -> OpenBatch {
@@ -331,11 +373,19 @@ pub mod tests {
     }
 
     fn limits(records_max: usize, bytes_max: usize) -> BatchLimits {
-        BatchLimits { age_max: Duration::from_millis(1500), records_max, bytes_max }
+        BatchLimits {
+            age_max: Duration::from_millis(1500),
+            records_max,
+            bytes_max,
+        }
     }
 
     fn span(end: u64) -> Span {
-        Span { cursor: CursorId(0), start: 0, end }
+        Span {
+            cursor: CursorId(0),
+            start: 0,
+            end,
+        }
     }
 
     fn add(open: &mut OpenBatch, data: &[u8], end: u64, now: Instant) -> Added<()> {
@@ -344,16 +394,32 @@ pub mod tests {
             body.extend_from_slice(data);
             (true, ())
         };
-        open.add(Span { cursor: CursorId(0), start: end - 1, end }, now, write)
+        open.add(
+            Span {
+                cursor: CursorId(0),
+                start: end - 1,
+                end,
+            },
+            now,
+            write,
+        )
     }
 
     fn data(batch: &Batch) -> Vec<&[u8]> {
-        batch.records.iter().map(|record| wire::data_of(batch, record)).collect()
+        batch
+            .records
+            .iter()
+            .map(|record| wire::data_of(batch, record))
+            .collect()
     }
 
     #[test]
     fn it_is_full_at_its_count_of_records() {
-        let mut open = open(limits(2, 1000), Destination::Kinesis("s".into()), PartitionKey::Random);
+        let mut open = open(
+            limits(2, 1000),
+            Destination::Kinesis("s".into()),
+            PartitionKey::Random,
+        );
         let now = Instant::now();
         assert!(add(&mut open, b"a", 1, now).closed.is_empty());
         let batch = add(&mut open, b"b", 2, now).closed.pop().unwrap();
@@ -369,17 +435,36 @@ pub mod tests {
         let now = Instant::now();
         assert!(add(&mut open, b"123456", 1, now).closed.is_empty());
         let first = add(&mut open, b"78901", 2, now).closed.pop().unwrap();
-        assert_eq!((data(&first), first.spans[0].end), (vec![&b"123456"[..]], 1));
+        assert_eq!(
+            (data(&first), first.spans[0].end),
+            (vec![&b"123456"[..]], 1)
+        );
         let second = open.close().unwrap();
-        let expected = Span { cursor: CursorId(0), start: 1, end: 2 };
-        assert_eq!((data(&second), second.spans[0]), (vec![&b"78901"[..]], expected));
-        open.budget.release(FlowIndex(0), first.budget_bytes + second.budget_bytes);
-        assert_eq!(open.budget.held_bytes(), 0, "all that was taken goes along with the batches");
+        let expected = Span {
+            cursor: CursorId(0),
+            start: 1,
+            end: 2,
+        };
+        assert_eq!(
+            (data(&second), second.spans[0]),
+            (vec![&b"78901"[..]], expected)
+        );
+        open.budget
+            .release(FlowIndex(0), first.budget_bytes + second.budget_bytes);
+        assert_eq!(
+            open.budget.held_bytes(),
+            0,
+            "all that was taken goes along with the batches"
+        );
     }
 
     #[test]
     fn its_deadline_is_its_first_records_age_to_the_millisecond() {
-        let mut open = open(limits(500, 1000), Destination::Kinesis("s".into()), PartitionKey::Random);
+        let mut open = open(
+            limits(500, 1000),
+            Destination::Kinesis("s".into()),
+            PartitionKey::Random,
+        );
         let now = Instant::now();
         assert_eq!(open.deadline(), None);
         add(&mut open, b"a", 1, now);
@@ -389,18 +474,29 @@ pub mod tests {
 
     #[test]
     fn bytes_that_give_no_record_are_covered() {
-        let mut open = open(limits(500, 1000), Destination::Kinesis("s".into()), PartitionKey::Random);
+        let mut open = open(
+            limits(500, 1000),
+            Destination::Kinesis("s".into()),
+            PartitionKey::Random,
+        );
         let now = Instant::now();
         assert!(open.has_room(10));
         open.add(span(10), now, |_| (false, ()));
         let batch = open.close().unwrap();
-        assert_eq!((batch.records.len(), batch.body.len(), batch.spans), (0, 0, vec![span(10)]));
+        assert_eq!(
+            (batch.records.len(), batch.body.len(), batch.spans),
+            (0, 0, vec![span(10)])
+        );
     }
 
     #[test]
     fn keys_are_fractions_below_a_million_or_the_md5_of_the_data() {
         let now = Instant::now();
-        let mut random = open(limits(500, 100_000), Destination::Kinesis("s".into()), PartitionKey::Random);
+        let mut random = open(
+            limits(500, 100_000),
+            Destination::Kinesis("s".into()),
+            PartitionKey::Random,
+        );
         (1..=100).for_each(|n| drop(add(&mut random, b"a", n, now)));
         let batch = random.close().unwrap();
         for record in &batch.records {
@@ -408,10 +504,17 @@ pub mod tests {
             let value: f64 = key.parse().unwrap();
             assert!((0.0..1_000_000.0).contains(&value), "{key}");
         }
-        let mut fixed = open(limits(500, 1000), Destination::Kinesis("s".into()), PartitionKey::Deterministic);
+        let mut fixed = open(
+            limits(500, 1000),
+            Destination::Kinesis("s".into()),
+            PartitionKey::Deterministic,
+        );
         add(&mut fixed, b"hello", 1, now);
         let batch = fixed.close().unwrap();
-        assert_eq!(wire::key_of(&batch, &batch.records[0]), b"5d41402abc4b2a76b9719d911017c592");
+        assert_eq!(
+            wire::key_of(&batch, &batch.records[0]),
+            b"5d41402abc4b2a76b9719d911017c592"
+        );
     }
 
     #[test]
@@ -425,7 +528,11 @@ pub mod tests {
             for (extra, is_cut) in [(0usize, false), (1, true), (70_000, true)] {
                 let key_len = if open.layout.is_keyed() { 17 } else { 0 };
                 let line = vec![b'x'; max - key_len + extra];
-                assert_eq!(add(&mut open, &line, 1, now).cut, is_cut, "{extra} too many");
+                assert_eq!(
+                    add(&mut open, &line, 1, now).cut,
+                    is_cut,
+                    "{extra} too many"
+                );
             }
             let batch = open.close().unwrap();
             for record in &batch.records {
@@ -438,7 +545,18 @@ pub mod tests {
     #[test]
     fn utf8_is_cut_between_characters_and_other_bytes_where_they_are() {
         let text = "aé中😀b".as_bytes();
-        for (at, expected) in [(0, 0), (1, 1), (2, 1), (3, 3), (4, 3), (5, 3), (6, 6), (7, 6), (9, 6), (10, 10)] {
+        for (at, expected) in [
+            (0, 0),
+            (1, 1),
+            (2, 1),
+            (3, 3),
+            (4, 3),
+            (5, 3),
+            (6, 6),
+            (7, 6),
+            (9, 6),
+            (10, 10),
+        ] {
             assert_eq!(character_boundary(text, at), expected, "at {at}");
         }
         assert_eq!(character_boundary(&[0x80; 9], 5), 5);

@@ -51,7 +51,13 @@ impl Budget {
     /// A budget of `total_bytes` for `n_flows` flows.
     pub fn new(total_bytes: usize, n_flows: usize) -> Budget {
         let flows = (0..n_flows).map(|_| Holder::default()).collect();
-        Budget(Arc::new(Shared { total_bytes, state: Mutex::new(State { flows, common_bytes: 0 }) }))
+        Budget(Arc::new(Shared {
+            total_bytes,
+            state: Mutex::new(State {
+                flows,
+                common_bytes: 0,
+            }),
+        }))
     }
 
     /// Says how `flow` is woken.
@@ -68,10 +74,15 @@ impl Budget {
         let held = state.flows[flow.0].held_bytes;
         let beyond = (held + bytes).saturating_sub(share) - held.saturating_sub(share);
         let common_max = self.0.total_bytes.saturating_sub(share * state.flows.len());
-        let one_flow_max = if state.flows.len() > 1 { common_max / 2 } else { common_max };
+        let one_flow_max = if state.flows.len() > 1 {
+            common_max / 2
+        } else {
+            common_max
+        };
         let fits = held == 0
             || beyond == 0
-            || ((held + bytes).saturating_sub(share) <= one_flow_max && state.common_bytes + beyond <= common_max);
+            || ((held + bytes).saturating_sub(share) <= one_flow_max
+                && state.common_bytes + beyond <= common_max);
         if fits {
             state.flows[flow.0].held_bytes += bytes;
             state.flows[flow.0].refused = false;
@@ -115,7 +126,13 @@ impl Budget {
         let woken: Vec<_> = state
             .flows
             .iter_mut()
-            .filter_map(|holder| if std::mem::take(&mut holder.refused) { holder.wake.clone() } else { None })
+            .filter_map(|holder| {
+                if std::mem::take(&mut holder.refused) {
+                    holder.wake.clone()
+                } else {
+                    None
+                }
+            })
             .collect();
         drop(state);
         woken.iter().for_each(|wake| wake.released());
@@ -128,7 +145,11 @@ impl Budget {
 
     /// Bytes held by all flows.
     pub fn held_bytes(&self) -> usize {
-        self.lock().flows.iter().map(|holder| holder.held_bytes).sum()
+        self.lock()
+            .flows
+            .iter()
+            .map(|holder| holder.held_bytes)
+            .sum()
     }
 
     /// The budget's size.
@@ -181,11 +202,20 @@ mod tests {
     fn beside_others_a_flow_holds_at_most_half_and_each_is_sure_of_its_share() {
         let budget = Budget::new(8 * MIB, 4);
         for (flow, expected) in [(0, 3 * MIB), (1, 3 * MIB)] {
-            let taken = (0..64).filter(|_| budget.take(FlowIndex(flow), MIB / 4)).count() * (MIB / 4);
-            assert_eq!(taken, expected, "its share of 1 MiB and half of the 4 MiB that are common");
+            let taken = (0..64)
+                .filter(|_| budget.take(FlowIndex(flow), MIB / 4))
+                .count()
+                * (MIB / 4);
+            assert_eq!(
+                taken, expected,
+                "its share of 1 MiB and half of the 4 MiB that are common"
+            );
         }
         for flow in [2, 3] {
-            assert!(budget.take(FlowIndex(flow), MIB), "the share of flow {flow}");
+            assert!(
+                budget.take(FlowIndex(flow), MIB),
+                "the share of flow {flow}"
+            );
         }
         assert_eq!(budget.held_bytes(), 8 * MIB);
     }
@@ -195,7 +225,10 @@ mod tests {
         let budget = Budget::new(MIB, 100);
         assert!(budget.take(FlowIndex(0), 10 * MIB));
         assert!(!budget.take(FlowIndex(0), 1));
-        assert!(budget.take(FlowIndex(1), SHARE_BYTES_MIN), "others keep their share");
+        assert!(
+            budget.take(FlowIndex(1), SHARE_BYTES_MIN),
+            "others keep their share"
+        );
     }
 
     #[test]
@@ -224,7 +257,10 @@ mod tests {
         budget.note_open(FlowIndex(2), Some(now));
         assert!(budget.take(FlowIndex(0), MIB));
         assert!(!budget.take(FlowIndex(0), MIB));
-        let asked: Vec<_> = bells.iter().map(|bell| bell.flushed.load(Ordering::Relaxed)).collect();
+        let asked: Vec<_> = bells
+            .iter()
+            .map(|bell| bell.flushed.load(Ordering::Relaxed))
+            .collect();
         assert_eq!(asked, [0, 0, 1, 0]);
     }
 }

@@ -48,15 +48,33 @@ impl FailureKind {
     /// What someone can do about it.
     pub fn remedy(self) -> &'static str {
         match self {
-            FailureKind::Throttled => "raise the stream's capacity (more shards, or on-demand mode); the agent slows down by itself",
-            FailureKind::Service => "nothing to do here unless it lasts: see the AWS Health Dashboard",
-            FailureKind::Connection => "check the endpoint and region in agent.json, DNS, proxy, firewall and certificates",
-            FailureKind::Unanswered => "check the network path and proxies; raise socketTimeoutMillis if the link is slow",
-            FailureKind::DestinationMissing => "create the stream, or correct its name, region or endpoint in agent.json",
-            FailureKind::Access => "check the credentials, the host's clock and the policy: it needs kinesis:PutRecords or firehose:PutRecordBatch on the stream",
-            FailureKind::NoCredentials => "give the host an instance profile, or set keys in the environment, a profile or agent.json",
-            FailureKind::NoRegion => "set kinesis.endpoint or kinesis.region in agent.json, or AWS_REGION",
-            FailureKind::Content => "report it with the message: records are checked before they are sent",
+            FailureKind::Throttled => {
+                "raise the stream's capacity (more shards, or on-demand mode); the agent slows down by itself"
+            }
+            FailureKind::Service => {
+                "nothing to do here unless it lasts: see the AWS Health Dashboard"
+            }
+            FailureKind::Connection => {
+                "check the endpoint and region in agent.json, DNS, proxy, firewall and certificates"
+            }
+            FailureKind::Unanswered => {
+                "check the network path and proxies; raise socketTimeoutMillis if the link is slow"
+            }
+            FailureKind::DestinationMissing => {
+                "create the stream, or correct its name, region or endpoint in agent.json"
+            }
+            FailureKind::Access => {
+                "check the credentials, the host's clock and the policy: it needs kinesis:PutRecords or firehose:PutRecordBatch on the stream"
+            }
+            FailureKind::NoCredentials => {
+                "give the host an instance profile, or set keys in the environment, a profile or agent.json"
+            }
+            FailureKind::NoRegion => {
+                "set kinesis.endpoint or kinesis.region in agent.json, or AWS_REGION"
+            }
+            FailureKind::Content => {
+                "report it with the message: records are checked before they are sent"
+            }
         }
     }
 }
@@ -125,8 +143,16 @@ mod tests {
     #[test]
     fn codes_win_over_the_status() {
         for (code, status, kind) in [
-            ("ProvisionedThroughputExceededException", 400, FailureKind::Throttled),
-            ("ResourceNotFoundException", 400, FailureKind::DestinationMissing),
+            (
+                "ProvisionedThroughputExceededException",
+                400,
+                FailureKind::Throttled,
+            ),
+            (
+                "ResourceNotFoundException",
+                400,
+                FailureKind::DestinationMissing,
+            ),
             ("ExpiredTokenException", 400, FailureKind::Access),
             ("ValidationException", 400, FailureKind::Content),
             ("InternalFailure", 500, FailureKind::Service),

@@ -24,11 +24,19 @@ pub struct FirehoseSink {
 
 impl FirehoseSink {
     pub fn new(clients: Arc<Clients>, delivery_stream: String, layout: Layout) -> FirehoseSink {
-        FirehoseSink { clients, delivery_stream, layout }
+        FirehoseSink {
+            clients,
+            delivery_stream,
+            layout,
+        }
     }
 
     async fn put_json(&self, call: &Call) -> CallResult {
-        let client = self.clients.firehose().await.map_err(|error| answer::no_region(&error))?;
+        let client = self
+            .clients
+            .firehose()
+            .await
+            .map_err(|error| answer::no_region(&error))?;
         let body = self.layout.json_body(&call.batch, &call.chosen);
         let slot = AnswerSlot::new(STAND_IN);
         let requested = slot.clone();
@@ -39,7 +47,9 @@ impl FirehoseSink {
             .customize()
             .mutate_request(move |request| {
                 request.headers_mut().insert("content-type", wire::JSON);
-                request.headers_mut().insert("content-length", body.len().to_string());
+                request
+                    .headers_mut()
+                    .insert("content-length", body.len().to_string());
                 *request.body_mut() = SdkBody::from(body.clone());
                 request.add_extension(requested.clone());
             })

@@ -45,7 +45,9 @@ impl WireChoice {
 
     /// Whether this call is the one that decided it.
     fn decide(&self, wire: u8) -> bool {
-        self.0.compare_exchange(UNDECIDED, wire, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.0
+            .compare_exchange(UNDECIDED, wire, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
     }
 }
 
@@ -59,16 +61,38 @@ pub struct KinesisSink {
 
 impl KinesisSink {
     /// `stream` is a name or an ARN.
-    pub fn new(clients: Arc<Clients>, stream: String, layout: Layout, wire: Arc<WireChoice>) -> KinesisSink {
-        KinesisSink { clients, stream, layout, wire }
+    pub fn new(
+        clients: Arc<Clients>,
+        stream: String,
+        layout: Layout,
+        wire: Arc<WireChoice>,
+    ) -> KinesisSink {
+        KinesisSink {
+            clients,
+            stream,
+            layout,
+            wire,
+        }
     }
 
     async fn put_in_either_wire(&self, call: &Call) -> CallResult {
         let wire = self.wire.get();
         if wire == JSON {
-            return self.put_body(wire::JSON, self.layout.json_body(&call.batch, &call.chosen), call.chosen.len()).await;
+            return self
+                .put_body(
+                    wire::JSON,
+                    self.layout.json_body(&call.batch, &call.chosen),
+                    call.chosen.len(),
+                )
+                .await;
         }
-        let result = self.put_body(wire::CBOR, self.layout.cbor_body(&call.batch, &call.chosen), call.chosen.len()).await;
+        let result = self
+            .put_body(
+                wire::CBOR,
+                self.layout.cbor_body(&call.batch, &call.chosen),
+                call.chosen.len(),
+            )
+            .await;
         if wire == CBOR {
             return result;
         }
@@ -77,10 +101,23 @@ impl KinesisSink {
                 self.wire.decide(CBOR);
                 result
             }
-            Err(failure) if matches!(failure.kind, FailureKind::Service | FailureKind::Content | FailureKind::DestinationMissing) => {
-                let again = self.put_body(wire::JSON, self.layout.json_body(&call.batch, &call.chosen), call.chosen.len()).await;
+            Err(failure)
+                if matches!(
+                    failure.kind,
+                    FailureKind::Service | FailureKind::Content | FailureKind::DestinationMissing
+                ) =>
+            {
+                let again = self
+                    .put_body(
+                        wire::JSON,
+                        self.layout.json_body(&call.batch, &call.chosen),
+                        call.chosen.len(),
+                    )
+                    .await;
                 if again.is_ok() && self.wire.decide(JSON) {
-                    tracing::info!("the Kinesis endpoint takes no CBOR ({failure}): bodies are sent as JSON from now on");
+                    tracing::info!(
+                        "the Kinesis endpoint takes no CBOR ({failure}): bodies are sent as JSON from now on"
+                    );
                 }
                 again
             }
@@ -89,7 +126,11 @@ impl KinesisSink {
     }
 
     async fn put_body(&self, content_type: &'static str, body: Bytes, n_sent: usize) -> CallResult {
-        let client = self.clients.kinesis().await.map_err(|error| answer::no_region(&error))?;
+        let client = self
+            .clients
+            .kinesis()
+            .await
+            .map_err(|error| answer::no_region(&error))?;
         let (by_name, by_arn) = match self.stream.starts_with("arn:") {
             true => (None, Some(self.stream.clone())),
             false => (Some(self.stream.clone()), None),
@@ -104,7 +145,9 @@ impl KinesisSink {
             .customize()
             .mutate_request(move |request| {
                 request.headers_mut().insert("content-type", content_type);
-                request.headers_mut().insert("content-length", body.len().to_string());
+                request
+                    .headers_mut()
+                    .insert("content-length", body.len().to_string());
                 *request.body_mut() = SdkBody::from(body.clone());
                 request.add_extension(requested.clone());
             })

@@ -31,9 +31,17 @@ pub struct CallId(u64);
 #[derive(Debug)]
 pub enum Command {
     /// Carry this call and report its [`CallResult`] to [`Publisher::answered`].
-    Send { id: CallId, flow: FlowIndex, call: Call },
+    Send {
+        id: CallId,
+        flow: FlowIndex,
+        call: Call,
+    },
     /// Everything below `offset` of the file is acknowledged.
-    Advance { flow: FlowIndex, cursor: CursorId, offset: u64 },
+    Advance {
+        flow: FlowIndex,
+        cursor: CursorId,
+        offset: u64,
+    },
     /// A batch is done with: its bytes go back to the budget.
     Release { flow: FlowIndex, bytes: usize },
     /// For the log and the metrics.
@@ -44,9 +52,21 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reported {
     /// A call got an answer: so many records and data bytes accepted, so many not.
-    Answered { n_sent: usize, n_accepted: usize, bytes_accepted: usize, n_throttled: usize, latency: Duration, first_error: Option<RecordError> },
+    Answered {
+        n_sent: usize,
+        n_accepted: usize,
+        bytes_accepted: usize,
+        n_throttled: usize,
+        latency: Duration,
+        first_error: Option<RecordError>,
+    },
     /// A call failed as a whole and is tried again after `delay`.
-    Failed { n_sent: usize, failure: CallFailure, delay: Duration },
+    Failed {
+        n_sent: usize,
+        failure: CallFailure,
+        delay: Duration,
+        latency: Duration,
+    },
     /// Calls get through again after so many failures in a row.
     Recovered { n_failures: u32 },
 }
@@ -98,7 +118,11 @@ struct InFlight {
 
 impl Publisher {
     /// A machine with `slots_max` calls in flight at most, for flows with these back-offs.
-    pub fn new(backoffs: impl IntoIterator<Item = Backoff>, slots_max: usize, seed: u64) -> Publisher {
+    pub fn new(
+        backoffs: impl IntoIterator<Item = Backoff>,
+        slots_max: usize,
+        seed: u64,
+    ) -> Publisher {
         let flow = |backoff| FlowState {
             backoff,
             fresh: VecDeque::new(),
@@ -123,15 +147,30 @@ impl Publisher {
     }
 
     /// A flow closed a batch.
-    pub fn batch(&mut self, flow: FlowIndex, batch: Batch, now: Instant, commands: &mut Vec<Command>) {
+    pub fn batch(
+        &mut self,
+        flow: FlowIndex,
+        batch: Batch,
+        now: Instant,
+        commands: &mut Vec<Command>,
+    ) {
         let number = self.next_batch;
         self.next_batch += 1;
         let state = &mut self.flows[flow.0];
         for span in &batch.spans {
-            state.watermarks.entry(span.cursor).or_default().register(number, span.end);
+            state
+                .watermarks
+                .entry(span.cursor)
+                .or_default()
+                .register(number, span.end);
         }
         let left = (0..batch.records.len() as u16).collect::<Vec<_>>();
-        let pending = Pending { number, batch: Arc::new(batch), left, failures: Failures::default() };
+        let pending = Pending {
+            number,
+            batch: Arc::new(batch),
+            left,
+            failures: Failures::default(),
+        };
         if pending.left.is_empty() {
             state.settle(flow, pending, commands);
         } else {
@@ -141,15 +180,27 @@ impl Publisher {
     }
 
     /// A call came back.
-    pub fn answered(&mut self, id: CallId, result: CallResult, now: Instant, commands: &mut Vec<Command>) {
-        let Some(in_flight) = self.calls.remove(&id) else { return };
+    pub fn answered(
+        &mut self,
+        id: CallId,
+        result: CallResult,
+        now: Instant,
+        commands: &mut Vec<Command>,
+    ) {
+        let Some(in_flight) = self.calls.remove(&id) else {
+            return;
+        };
         let flow = in_flight.flow;
         let chance = self.random.f64();
         let state = &mut self.flows[flow.0];
         state.n_in_flight -= 1;
         match result {
-            Ok(Answer::AllAccepted) => state.all_accepted(flow, in_flight, self.slots_max, now, commands),
-            Ok(Answer::Partly(outcomes)) => state.partly_accepted(flow, in_flight, outcomes, now, chance, commands),
+            Ok(Answer::AllAccepted) => {
+                state.all_accepted(flow, in_flight, self.slots_max, now, commands)
+            }
+            Ok(Answer::Partly(outcomes)) => {
+                state.partly_accepted(flow, in_flight, outcomes, now, chance, commands)
+            }
             Err(failure) => state.call_failed(flow, in_flight, failure, now, chance, commands),
         }
         self.dispatch(now, commands);
@@ -162,12 +213,20 @@ impl Publisher {
 
     /// When [`Publisher::wake`] is due; `None` while only answers or new batches can change anything.
     pub fn next_wake(&self, now: Instant) -> Option<Instant> {
-        self.flows.iter().filter_map(|flow| flow.next_wake()).filter(|at| *at > now).min()
+        self.flows
+            .iter()
+            .filter_map(|flow| flow.next_wake())
+            .filter(|at| *at > now)
+            .min()
     }
 
     /// Whether nothing is left to be sent or answered.
     pub fn is_idle(&self) -> bool {
-        self.calls.is_empty() && self.flows.iter().all(|flow| flow.fresh.is_empty() && flow.waiting.is_empty())
+        self.calls.is_empty()
+            && self
+                .flows
+                .iter()
+                .all(|flow| flow.fresh.is_empty() && flow.waiting.is_empty())
     }
 
     /// Batches of `flow` that wait for a slot or a back-off.
@@ -184,7 +243,11 @@ impl Publisher {
     fn dispatch(&mut self, now: Instant, commands: &mut Vec<Command>) {
         let n_flows = self.flows.len();
         // A flow never holds more than half of the slots while there are others.
-        let flow_slots_max = if n_flows > 1 { (self.slots_max / 2).max(1) } else { self.slots_max };
+        let flow_slots_max = if n_flows > 1 {
+            (self.slots_max / 2).max(1)
+        } else {
+            self.slots_max
+        };
         let mut n_passed_over = 0;
         while self.calls.len() < self.slots_max && n_passed_over < n_flows {
             let flow = FlowIndex(self.turn);
@@ -198,8 +261,19 @@ impl Publisher {
             self.next_call += 1;
             let state = &mut self.flows[flow.0];
             state.n_in_flight += 1;
-            let call = Call { batch: Arc::clone(&pending.batch), chosen: pending.left.clone() };
-            self.calls.insert(id, InFlight { flow, pending, epoch: state.epoch, sent_at: now });
+            let call = Call {
+                batch: Arc::clone(&pending.batch),
+                chosen: pending.left.clone(),
+            };
+            self.calls.insert(
+                id,
+                InFlight {
+                    flow,
+                    pending,
+                    epoch: state.epoch,
+                    sent_at: now,
+                },
+            );
             commands.push(Command::Send { id, flow, call });
         }
     }
@@ -211,7 +285,11 @@ impl FlowState {
             return None;
         }
         let is_probing = self.failures.count() > 0;
-        let in_flight_max = if is_probing { 1 } else { (self.window as usize).clamp(1, slots_max) };
+        let in_flight_max = if is_probing {
+            1
+        } else {
+            (self.window as usize).clamp(1, slots_max)
+        };
         if self.n_in_flight >= in_flight_max {
             return None;
         }
@@ -232,8 +310,17 @@ impl FlowState {
         }
     }
 
-    fn all_accepted(&mut self, flow: FlowIndex, in_flight: InFlight, slots_max: usize, now: Instant, commands: &mut Vec<Command>) {
-        let InFlight { pending, sent_at, .. } = in_flight;
+    fn all_accepted(
+        &mut self,
+        flow: FlowIndex,
+        in_flight: InFlight,
+        slots_max: usize,
+        now: Instant,
+        commands: &mut Vec<Command>,
+    ) {
+        let InFlight {
+            pending, sent_at, ..
+        } = in_flight;
         let n_sent = pending.left.len();
         let event = Reported::Answered {
             n_sent,
@@ -259,13 +346,26 @@ impl FlowState {
         chance: f64,
         commands: &mut Vec<Command>,
     ) {
-        let InFlight { mut pending, sent_at, epoch, .. } = in_flight;
+        let InFlight {
+            mut pending,
+            sent_at,
+            epoch,
+            ..
+        } = in_flight;
         let sent = std::mem::take(&mut pending.left);
-        let (accepted, failed): (Vec<_>, Vec<_>) = sent.iter().zip(&outcomes).partition(|(_, outcome)| outcome.is_none());
+        let (accepted, failed): (Vec<_>, Vec<_>) = sent
+            .iter()
+            .zip(&outcomes)
+            .partition(|(_, outcome)| outcome.is_none());
         let accepted: Vec<u16> = accepted.into_iter().map(|(index, _)| *index).collect();
         pending.left = failed.iter().map(|(index, _)| **index).collect();
-        let is_throttled = |error: &RecordError| failure::classify(&error.code, 0) == FailureKind::Throttled;
-        let n_throttled = outcomes.iter().flatten().filter(|error| is_throttled(error)).count();
+        let is_throttled =
+            |error: &RecordError| failure::classify(&error.code, 0) == FailureKind::Throttled;
+        let n_throttled = outcomes
+            .iter()
+            .flatten()
+            .filter(|error| is_throttled(error))
+            .count();
         let event = Reported::Answered {
             n_sent: sent.len(),
             n_accepted: accepted.len(),
@@ -302,12 +402,28 @@ impl FlowState {
         chance: f64,
         commands: &mut Vec<Command>,
     ) {
-        let InFlight { pending, epoch, .. } = in_flight;
+        let InFlight {
+            pending,
+            epoch,
+            sent_at,
+            ..
+        } = in_flight;
         let n_sent = pending.left.len();
+        let latency = now.saturating_duration_since(sent_at);
         self.back_off(epoch, now, chance);
-        let delay = self.blocked_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+        let delay = self
+            .blocked_until
+            .map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
         self.n_failures_said = self.n_failures_said.saturating_add(1);
-        commands.push(Command::Report { flow, event: Reported::Failed { n_sent, failure, delay } });
+        commands.push(Command::Report {
+            flow,
+            event: Reported::Failed {
+                n_sent,
+                failure,
+                delay,
+                latency,
+            },
+        });
         self.waiting.insert((now, pending.number), pending);
     }
 
@@ -324,7 +440,9 @@ impl FlowState {
         self.blocked_until = None;
         self.failures.succeeded();
         if self.n_failures_said > 0 {
-            let event = Reported::Recovered { n_failures: std::mem::take(&mut self.n_failures_said) };
+            let event = Reported::Recovered {
+                n_failures: std::mem::take(&mut self.n_failures_said),
+            };
             commands.push(Command::Report { flow, event });
         }
     }
@@ -332,20 +450,32 @@ impl FlowState {
     /// Every record of the batch has its final outcome.
     fn settle(&mut self, flow: FlowIndex, pending: Pending, commands: &mut Vec<Command>) {
         for span in &pending.batch.spans {
-            let Some(watermark) = self.watermarks.get_mut(&span.cursor) else { continue };
+            let Some(watermark) = self.watermarks.get_mut(&span.cursor) else {
+                continue;
+            };
             if let Some(offset) = watermark.acknowledge(pending.number) {
-                commands.push(Command::Advance { flow, cursor: span.cursor, offset });
+                commands.push(Command::Advance {
+                    flow,
+                    cursor: span.cursor,
+                    offset,
+                });
             }
             if watermark.is_settled() {
                 self.watermarks.remove(&span.cursor);
             }
         }
-        commands.push(Command::Release { flow, bytes: pending.batch.budget_bytes });
+        commands.push(Command::Release {
+            flow,
+            bytes: pending.batch.budget_bytes,
+        });
     }
 }
 
 fn bytes_of(batch: &Batch, records: &[u16]) -> usize {
-    records.iter().map(|index| batch.records[usize::from(*index)].data_len()).sum()
+    records
+        .iter()
+        .map(|index| batch.records[usize::from(*index)].data_len())
+        .sum()
 }
 
 #[cfg(test)]
@@ -357,23 +487,37 @@ mod tests {
     use crate::publish::batch::tests::batch_of;
     use crate::record::Span;
 
-    const BACKOFF: Backoff = Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(10) };
+    const BACKOFF: Backoff = Backoff {
+        initial: Duration::from_millis(100),
+        max: Duration::from_secs(10),
+    };
     const FLOW: FlowIndex = FlowIndex(0);
 
     fn batch(n_records: usize, cursor: u64, start: u64, end: u64) -> Batch {
         let data: Vec<&[u8]> = vec![b"x"; n_records];
         let mut batch = batch_of(&Destination::Kinesis("s".into()), &data);
-        batch.spans = vec![Span { cursor: CursorId(cursor), start, end }];
+        batch.spans = vec![Span {
+            cursor: CursorId(cursor),
+            start,
+            end,
+        }];
         batch.budget_bytes = n_records;
         batch
     }
 
     fn down() -> CallResult {
-        Err(CallFailure { kind: FailureKind::Connection, code: "connect".into(), message: String::new() })
+        Err(CallFailure {
+            kind: FailureKind::Connection,
+            code: "connect".into(),
+            message: String::new(),
+        })
     }
 
     fn error(code: &str) -> Option<RecordError> {
-        Some(RecordError { code: code.into(), message: String::new() })
+        Some(RecordError {
+            code: code.into(),
+            message: String::new(),
+        })
     }
 
     /// The calls among the commands, which are taken.
@@ -382,7 +526,10 @@ mod tests {
             Command::Send { id, flow, call } => Some((id, flow, call.chosen)),
             _ => None,
         };
-        std::mem::take(commands).into_iter().filter_map(sent).collect()
+        std::mem::take(commands)
+            .into_iter()
+            .filter_map(sent)
+            .collect()
     }
 
     fn advances(commands: &[Command]) -> Vec<(u64, u64)> {
@@ -400,12 +547,23 @@ mod tests {
         machine.batch(FLOW, batch(3, 1, 0, 30), now, &mut commands);
         let (id, _, chosen) = sends(&mut commands).pop().unwrap();
         assert_eq!(chosen, [0, 1, 2]);
-        machine.answered(id, Ok(Answer::Partly(vec![None, error("InternalFailure"), None])), now, &mut commands);
-        assert!(advances(&commands).is_empty(), "an unacknowledged record holds the watermark");
+        machine.answered(
+            id,
+            Ok(Answer::Partly(vec![None, error("InternalFailure"), None])),
+            now,
+            &mut commands,
+        );
+        assert!(
+            advances(&commands).is_empty(),
+            "an unacknowledged record holds the watermark"
+        );
         assert!(sends(&mut commands).is_empty());
         let wake = machine.next_wake(now).unwrap();
         let delay = wake - now;
-        assert!((Duration::from_millis(70)..=Duration::from_millis(130)).contains(&delay), "{delay:?}");
+        assert!(
+            (Duration::from_millis(70)..=Duration::from_millis(130)).contains(&delay),
+            "{delay:?}"
+        );
         machine.wake(wake, &mut commands);
         let (id, _, chosen) = sends(&mut commands).pop().unwrap();
         assert_eq!(chosen, [1]);
@@ -424,12 +582,18 @@ mod tests {
         for (id, ..) in first {
             machine.answered(id, down(), now, &mut commands);
         }
-        assert!(sends(&mut commands).is_empty(), "nothing goes during the back-off");
+        assert!(
+            sends(&mut commands).is_empty(),
+            "nothing goes during the back-off"
+        );
         for failures in 1..200 {
             let wake = machine.next_wake(now).unwrap();
             let expected = (0.1 * 2f64.powi(failures - 1)).min(10.0);
             let delay = (wake - now).as_secs_f64() / expected;
-            assert!((0.69..1.31).contains(&delay), "after {failures} failures: {delay}");
+            assert!(
+                (0.69..1.31).contains(&delay),
+                "after {failures} failures: {delay}"
+            );
             now = wake;
             machine.wake(now, &mut commands);
             let probes = sends(&mut commands);
@@ -465,9 +629,16 @@ mod tests {
             machine.wake(now, &mut commands);
             machine.batch(FlowIndex(1), batch(1, 2, n, n + 1), now, &mut commands);
             let calls = sends(&mut commands);
-            assert!(calls.iter().any(|(_, flow, _)| *flow == FlowIndex(1)), "sent at once");
+            assert!(
+                calls.iter().any(|(_, flow, _)| *flow == FlowIndex(1)),
+                "sent at once"
+            );
             for (id, flow, _) in calls {
-                let result = if flow == FLOW { down() } else { Ok(Answer::AllAccepted) };
+                let result = if flow == FLOW {
+                    down()
+                } else {
+                    Ok(Answer::AllAccepted)
+                };
                 machine.answered(id, result, now, &mut commands);
             }
             commands.clear();

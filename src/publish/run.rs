@@ -74,7 +74,11 @@ pub async fn run(
                     calls.spawn(async move { (id, sink.put(call).await) });
                     touched.push(flow);
                 }
-                Command::Advance { flow, cursor, offset } => listener.advanced(flow, cursor, offset),
+                Command::Advance {
+                    flow,
+                    cursor,
+                    offset,
+                } => listener.advanced(flow, cursor, offset),
                 Command::Release { flow, bytes } => budget.release(flow, bytes),
                 Command::Report { flow, event } => listener.reported(flow, &event),
             }

@@ -23,13 +23,24 @@ impl Watermark {
     ///
     /// Batches are numbered as they are closed, so that a cursor's spans come with rising numbers.
     pub fn register(&mut self, batch: u64, end: u64) {
-        debug_assert!(self.spans.back().is_none_or(|last| last.batch < batch && last.end <= end));
-        self.spans.push_back(Outstanding { batch, end, acknowledged: false });
+        debug_assert!(
+            self.spans
+                .back()
+                .is_none_or(|last| last.batch < batch && last.end <= end)
+        );
+        self.spans.push_back(Outstanding {
+            batch,
+            end,
+            acknowledged: false,
+        });
     }
 
     /// Every record of `batch` has its final outcome; the new watermark if that moves it.
     pub fn acknowledge(&mut self, batch: u64) -> Option<u64> {
-        let place = self.spans.binary_search_by_key(&batch, |span| span.batch).ok()?;
+        let place = self
+            .spans
+            .binary_search_by_key(&batch, |span| span.batch)
+            .ok()?;
         self.spans[place].acknowledged = true;
         let mut moved = None;
         while self.spans.front().is_some_and(|span| span.acknowledged) {

@@ -48,7 +48,11 @@ impl Layout {
             Destination::Kinesis(_) => "StreamName",
             Destination::Firehose(_) => "DeliveryStreamName",
         };
-        let json_target = format!("{}:{}", serde_json::Value::from(member), serde_json::Value::from(name));
+        let json_target = format!(
+            "{}:{}",
+            serde_json::Value::from(member),
+            serde_json::Value::from(name)
+        );
         let keyed = matches!(destination, Destination::Kinesis(_));
         let mut prefix = Vec::new();
         if keyed {
@@ -58,7 +62,11 @@ impl Layout {
             put_text(&mut prefix, "Records");
             prefix.extend_from_slice(&[0x99, 0, 0]);
         }
-        Layout { prefix, json_target, keyed }
+        Layout {
+            prefix,
+            json_target,
+            keyed,
+        }
     }
 
     /// What every body starts with; the last two bytes of a Kinesis body's are the count of records.
@@ -84,12 +92,20 @@ impl Layout {
         if chosen.len() == batch.records.len() {
             return batch.body.clone();
         }
-        let entries = || chosen.iter().map(|index| &batch.records[usize::from(*index)]);
-        let size: usize = entries().map(|record| (record.entry_end - record.entry_start) as usize).sum();
+        let entries = || {
+            chosen
+                .iter()
+                .map(|index| &batch.records[usize::from(*index)])
+        };
+        let size: usize = entries()
+            .map(|record| (record.entry_end - record.entry_start) as usize)
+            .sum();
         let mut body = Vec::with_capacity(self.prefix.len() + size);
         body.extend_from_slice(&self.prefix);
         for record in entries() {
-            body.extend_from_slice(&batch.body[record.entry_start as usize..record.entry_end as usize]);
+            body.extend_from_slice(
+                &batch.body[record.entry_start as usize..record.entry_end as usize],
+            );
         }
         self.patch_count(&mut body, chosen.len());
         body.into()
@@ -97,14 +113,24 @@ impl Layout {
 
     /// The JSON body of the records `chosen` of `batch`.
     pub fn json_body(&self, batch: &Batch, chosen: &[u16]) -> Bytes {
-        let records = || chosen.iter().map(|index| &batch.records[usize::from(*index)]);
-        let size: usize = records().map(|r| r.data_len().div_ceil(3) * 4 + usize::from(r.key_len) + 48).sum();
+        let records = || {
+            chosen
+                .iter()
+                .map(|index| &batch.records[usize::from(*index)])
+        };
+        let size: usize = records()
+            .map(|r| r.data_len().div_ceil(3) * 4 + usize::from(r.key_len) + 48)
+            .sum();
         let mut body = Vec::with_capacity(size + self.json_target.len() + 32);
         body.push(b'{');
         body.extend_from_slice(self.json_target.as_bytes());
         body.extend_from_slice(b",\"Records\":[");
         for (place, record) in records().enumerate() {
-            body.extend_from_slice(if place == 0 { b"{\"Data\":\"" } else { b",{\"Data\":\"" });
+            body.extend_from_slice(if place == 0 {
+                b"{\"Data\":\""
+            } else {
+                b",{\"Data\":\""
+            });
             put_base64(&mut body, data_of(batch, record));
             body.push(b'"');
             if self.keyed {
@@ -171,7 +197,11 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
         length @ 24..256 => out.extend_from_slice(&[0x78, length as u8]),
         length => {
             out.push(0x7a);
-            out.extend_from_slice(&u32::try_from(length).expect("a name is short").to_be_bytes());
+            out.extend_from_slice(
+                &u32::try_from(length)
+                    .expect("a name is short")
+                    .to_be_bytes(),
+            );
         }
     }
     out.extend_from_slice(text.as_bytes());
@@ -180,7 +210,9 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 fn put_base64(out: &mut Vec<u8>, data: &[u8]) {
     let start = out.len();
     out.resize(start + data.len().div_ceil(3) * 4, 0);
-    let written = STANDARD.encode_slice(data, &mut out[start..]).expect("room was made for all of it");
+    let written = STANDARD
+        .encode_slice(data, &mut out[start..])
+        .expect("room was made for all of it");
     out.truncate(start + written);
 }
 
@@ -242,18 +274,26 @@ pub fn read_answer(content_type: &str, body: &[u8], n_sent: usize) -> Result<Ans
         serde_json::from_slice(body).map_err(|error| AnswerError::Garbled(error.to_string()))?
     };
     if answered.records.len() != n_sent {
-        return Err(AnswerError::WrongCount { got: answered.records.len(), sent: n_sent });
+        return Err(AnswerError::WrongCount {
+            got: answered.records.len(),
+            sent: n_sent,
+        });
     }
     let outcomes: Vec<_> = answered
         .records
         .into_iter()
         .map(|entry| {
-            entry.error_code.map(|code| RecordError { code, message: entry.error_message.unwrap_or_default() })
+            entry.error_code.map(|code| RecordError {
+                code,
+                message: entry.error_message.unwrap_or_default(),
+            })
         })
         .collect();
     match (outcomes.iter().flatten().count() as u64, answered.failed) {
         (0, None | Some(0)) => Ok(Answer::AllAccepted),
-        (0, Some(failed)) => Err(AnswerError::Garbled(format!("{failed} failures counted, none named"))),
+        (0, Some(failed)) => Err(AnswerError::Garbled(format!(
+            "{failed} failures counted, none named"
+        ))),
         _ => Ok(Answer::Partly(outcomes)),
     }
 }
@@ -291,7 +331,14 @@ fn skip_cbor(body: &[u8], at: usize, depth: u8) -> Option<usize> {
         24..=27 => {
             let width = 1 << (short - 24);
             let bytes = body.get(at + 1..at + 1 + width)?;
-            (Some(bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))), at + 1 + width)
+            (
+                Some(
+                    bytes
+                        .iter()
+                        .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+                ),
+                at + 1 + width,
+            )
         }
         31 => (None, at + 1),
         _ => return None,
@@ -308,7 +355,9 @@ fn skip_cbor(body: &[u8], at: usize, depth: u8) -> Option<usize> {
     if depth == CBOR_DEPTH_MAX {
         return None;
     }
-    let mut left = argument.map(|count| count.checked_mul(per_item)).unwrap_or(Some(u64::MAX))?;
+    let mut left = argument
+        .map(|count| count.checked_mul(per_item))
+        .unwrap_or(Some(u64::MAX))?;
     if major == 6 {
         left = 1;
     }
@@ -351,7 +400,10 @@ pub fn read_refusal(content_type: &str, error_type: Option<&str>, body: &[u8]) -
     } else {
         serde_json::from_slice(body).unwrap_or_default()
     };
-    let kind = error_type.map(str::to_owned).or(parsed.kind).unwrap_or_default();
+    let kind = error_type
+        .map(str::to_owned)
+        .or(parsed.kind)
+        .unwrap_or_default();
     let kind = kind.rsplit('#').next().unwrap_or_default();
     Refusal {
         code: kind.split(':').next().unwrap_or_default().trim().to_owned(),
@@ -385,7 +437,8 @@ mod tests {
     fn a_retry_holds_the_failed_records_alone_in_either_wire() {
         let layout = Layout::new(&kinesis());
         let batch = batch_of(&kinesis(), &[b"a", b"b", b"c"]);
-        let value: ciborium::Value = ciborium::from_reader(&layout.cbor_body(&batch, &[0, 2])[..]).unwrap();
+        let value: ciborium::Value =
+            ciborium::from_reader(&layout.cbor_body(&batch, &[0, 2])[..]).unwrap();
         let records = value.as_map().unwrap()[1].1.as_array().unwrap().len();
         assert_eq!(records, 2);
         assert_eq!(
@@ -408,21 +461,46 @@ mod tests {
     fn answers_are_read_per_record() {
         let accepted = r#"{"SequenceNumber":"49","ShardId":"shardId-0"}"#;
         let failed = r#"{"ErrorCode":"InternalFailure","ErrorMessage":"m"}"#;
-        let error = RecordError { code: "InternalFailure".into(), message: "m".into() };
+        let error = RecordError {
+            code: "InternalFailure".into(),
+            message: "m".into(),
+        };
         for (records, n_failed, expected) in [
             (vec![accepted, accepted], 0, Ok(Answer::AllAccepted)),
-            (vec![accepted, failed], 1, Ok(Answer::Partly(vec![None, Some(error.clone())]))),
-            (vec![failed, failed], 2, Ok(Answer::Partly(vec![Some(error.clone()), Some(error.clone())]))),
-            (vec![accepted], 0, Err(AnswerError::WrongCount { got: 1, sent: 2 })),
+            (
+                vec![accepted, failed],
+                1,
+                Ok(Answer::Partly(vec![None, Some(error.clone())])),
+            ),
+            (
+                vec![failed, failed],
+                2,
+                Ok(Answer::Partly(vec![
+                    Some(error.clone()),
+                    Some(error.clone()),
+                ])),
+            ),
+            (
+                vec![accepted],
+                0,
+                Err(AnswerError::WrongCount { got: 1, sent: 2 }),
+            ),
         ] {
-            let json = format!(r#"{{"FailedRecordCount":{n_failed},"Records":[{}]}}"#, records.join(","));
+            let json = format!(
+                r#"{{"FailedRecordCount":{n_failed},"Records":[{}]}}"#,
+                records.join(",")
+            );
             assert_eq!(read_answer(JSON, json.as_bytes(), 2), expected, "{json}");
             let value: serde_json::Value = serde_json::from_str(&json).unwrap();
             let mut cbor = Vec::new();
             ciborium::into_writer(&value, &mut cbor).unwrap();
             assert_eq!(read_answer(CBOR, &cbor, 2), expected, "{json} as CBOR");
             let spaced = serde_json::to_string_pretty(&value).unwrap();
-            assert_eq!(read_answer(JSON, spaced.as_bytes(), 2), expected, "{spaced}");
+            assert_eq!(
+                read_answer(JSON, spaced.as_bytes(), 2),
+                expected,
+                "{spaced}"
+            );
         }
     }
 
@@ -430,11 +508,18 @@ mod tests {
     fn an_answer_cut_anywhere_is_never_taken_for_acceptance() {
         let json = r#"{"FailedRecordCount":0,"Records":[{"SequenceNumber":"1","ShardId":"s"},{"SequenceNumber":"2","ShardId":"s"}]}"#;
         let mut cbor = Vec::new();
-        ciborium::into_writer(&serde_json::from_str::<serde_json::Value>(json).unwrap(), &mut cbor).unwrap();
+        ciborium::into_writer(
+            &serde_json::from_str::<serde_json::Value>(json).unwrap(),
+            &mut cbor,
+        )
+        .unwrap();
         for (content_type, whole) in [(JSON, json.as_bytes()), (CBOR, &cbor[..])] {
             assert_eq!(read_answer(content_type, whole, 2), Ok(Answer::AllAccepted));
             for end in 0..whole.len() {
-                assert!(read_answer(content_type, &whole[..end], 2).is_err(), "{content_type} cut at {end}");
+                assert!(
+                    read_answer(content_type, &whole[..end], 2).is_err(),
+                    "{content_type} cut at {end}"
+                );
             }
         }
     }
@@ -442,12 +527,28 @@ mod tests {
     #[test]
     fn refusals_name_their_code_however_they_are_written() {
         for (header, body, code) in [
-            (None, r#"{"__type":"ResourceNotFoundException","message":"m"}"#, "ResourceNotFoundException"),
-            (None, r#"{"__type":"com.amazonaws.kinesis#LimitExceededException"}"#, "LimitExceededException"),
-            (Some("ThrottlingException:http://x"), "{}", "ThrottlingException"),
+            (
+                None,
+                r#"{"__type":"ResourceNotFoundException","message":"m"}"#,
+                "ResourceNotFoundException",
+            ),
+            (
+                None,
+                r#"{"__type":"com.amazonaws.kinesis#LimitExceededException"}"#,
+                "LimitExceededException",
+            ),
+            (
+                Some("ThrottlingException:http://x"),
+                "{}",
+                "ThrottlingException",
+            ),
             (None, "<html>503</html>", ""),
         ] {
-            assert_eq!(read_refusal(JSON, header, body.as_bytes()).code, code, "{body}");
+            assert_eq!(
+                read_refusal(JSON, header, body.as_bytes()).code,
+                code,
+                "{body}"
+            );
         }
     }
 }

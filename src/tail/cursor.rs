@@ -77,7 +77,14 @@ pub struct Start {
 }
 
 impl<F> Cursor<F> {
-    pub fn new(id: CursorId, path: Arc<Path>, stat: &FileStat, start: Start, header_lines: u32, now: Instant) -> Cursor<F> {
+    pub fn new(
+        id: CursorId,
+        path: Arc<Path>,
+        stat: &FileStat,
+        start: Start,
+        header_lines: u32,
+        now: Instant,
+    ) -> Cursor<F> {
         Cursor {
             id,
             identity: stat.identity,
@@ -114,7 +121,11 @@ impl<F> Cursor<F> {
         }
         self.acknowledged = offset;
         self.is_dirty = true;
-        while self.cut_ranges.front().is_some_and(|range| range.end.is_some_and(|end| end <= offset)) {
+        while self
+            .cut_ranges
+            .front()
+            .is_some_and(|range| range.end.is_some_and(|end| end <= offset))
+        {
             self.cut_ranges.pop_front();
         }
     }
@@ -129,13 +140,21 @@ impl<F> Cursor<F> {
 
     /// Bytes that wait to be read or acknowledged.
     pub fn behind_bytes(&self) -> u64 {
-        if self.split.is_over { 0 } else { self.size.saturating_sub(self.acknowledged) }
+        if self.split.is_over {
+            0
+        } else {
+            self.size.saturating_sub(self.acknowledged)
+        }
     }
 
     /// What a checkpoint says of it.
     pub fn place(&self) -> Place {
         let offset = self.resume_at();
-        let headers_done = self.header_ends.iter().filter(|end| **end <= offset).count() as u32;
+        let headers_done = self
+            .header_ends
+            .iter()
+            .filter(|end| **end <= offset)
+            .count() as u32;
         let is_settled = self.acknowledged >= self.read;
         Place {
             path: self.path.to_path_buf(),

@@ -9,10 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobMatcher;
 
 use super::disk::{Disk, FileKind, FileStat};
 use crate::checkpoint::FileIdentity;
+use crate::config::pattern;
 
 /// Names ending so (in any case) are never read: compressed copies of what was.
 const IGNORED_SUFFIXES: [&str; 3] = [".gz", ".bz2", ".zip"];
@@ -59,9 +60,14 @@ pub struct Listing {
 
 impl Patterns {
     /// Errors: a glob that can't be understood.
-    pub fn new<'p>(patterns: impl IntoIterator<Item = &'p str>) -> Result<Patterns, globset::Error> {
+    pub fn new<'p>(
+        patterns: impl IntoIterator<Item = &'p str>,
+    ) -> Result<Patterns, globset::Error> {
         let expanded = patterns.into_iter().flat_map(expand_slashed_braces);
-        expanded.map(|pattern| Pattern::new(&pattern)).collect::<Result<_, _>>().map(Patterns)
+        expanded
+            .map(|pattern| Pattern::new(&pattern))
+            .collect::<Result<_, _>>()
+            .map(Patterns)
     }
 
     /// Whether `path` is one that a walk would find, if a file is there.
@@ -76,10 +82,15 @@ impl Patterns {
             walk_part(disk, &pattern.base, &pattern.parts, 0, &mut listing);
         }
         listing.is_missing_folder = !listing.problems.is_empty()
-            && listing.problems.iter().all(|(_, error)| error.kind() == io::ErrorKind::NotFound);
+            && listing
+                .problems
+                .iter()
+                .all(|(_, error)| error.kind() == io::ErrorKind::NotFound);
         listing.files.sort_by(|a, b| a.path.cmp(&b.path));
         let mut seen: HashSet<FileIdentity> = HashSet::new();
-        listing.files.retain(|found| seen.insert(found.stat.identity));
+        listing
+            .files
+            .retain(|found| seen.insert(found.stat.identity));
         listing.folders.sort();
         listing.folders.dedup();
         listing
@@ -87,8 +98,8 @@ impl Patterns {
 }
 
 impl Pattern {
-    fn new(pattern: &str) -> Result<Pattern, globset::Error> {
-        let mut parts = pattern.split('/').filter(|part| !part.is_empty()).peekable();
+    fn new(text: &str) -> Result<Pattern, globset::Error> {
+        let mut parts = text.split('/').filter(|part| !part.is_empty()).peekable();
         let mut base = PathBuf::from("/");
         let mut rest = Vec::new();
         while let Some(part) = parts.next() {
@@ -98,8 +109,9 @@ impl Pattern {
                 part if !is_glob(part) && !is_last && rest.is_empty() => base.push(part),
                 part if !is_glob(part) => rest.push(Part::Plain(part.to_owned())),
                 part => {
-                    let glob = GlobBuilder::new(part).literal_separator(true).backslash_escape(true).build()?;
-                    rest.push(Part::Glob(Box::new(glob.compile_matcher())));
+                    rest.push(Part::Glob(Box::new(
+                        pattern::compile(part)?.compile_matcher(),
+                    )));
                 }
             }
         }
@@ -107,7 +119,9 @@ impl Pattern {
     }
 
     fn matches(&self, path: &Path) -> bool {
-        let Ok(rest) = path.strip_prefix(&self.base) else { return false };
+        let Ok(rest) = path.strip_prefix(&self.base) else {
+            return false;
+        };
         let names: Vec<&OsStr> = rest.iter().collect();
         matches_parts(&self.parts, &names)
     }
@@ -116,7 +130,9 @@ impl Pattern {
 fn matches_parts(parts: &[Part], names: &[&OsStr]) -> bool {
     match (parts, names) {
         ([], []) => true,
-        ([Part::AnyFolders, rest @ ..], _) => (0..=names.len()).any(|skip| matches_parts(rest, &names[skip..])),
+        ([Part::AnyFolders, rest @ ..], _) => {
+            (0..=names.len()).any(|skip| matches_parts(rest, &names[skip..]))
+        }
         ([part, parts @ ..], [name, names @ ..]) => part.takes(name) && matches_parts(parts, names),
         _ => false,
     }
@@ -132,8 +148,16 @@ impl Part {
     }
 }
 
-fn walk_part(disk: &mut impl Disk, folder: &Path, parts: &[Part], depth: usize, listing: &mut Listing) {
-    let Some((part, rest)) = parts.split_first() else { return };
+fn walk_part(
+    disk: &mut impl Disk,
+    folder: &Path,
+    parts: &[Part],
+    depth: usize,
+    listing: &mut Listing,
+) {
+    let Some((part, rest)) = parts.split_first() else {
+        return;
+    };
     match part {
         Part::Plain(name) => {
             if rest.is_empty() {
@@ -155,7 +179,10 @@ fn walk_part(disk: &mut impl Disk, folder: &Path, parts: &[Part], depth: usize, 
             }
             for name in names(disk, folder, listing) {
                 let path = folder.join(&name);
-                if disk.look(&path).is_ok_and(|stat| stat.kind == FileKind::Folder) {
+                if disk
+                    .look(&path)
+                    .is_ok_and(|stat| stat.kind == FileKind::Folder)
+                {
                     walk_part(disk, &path, parts, depth + 1, listing);
                 }
             }
@@ -184,11 +211,17 @@ fn visit(disk: &mut impl Disk, path: &Path, rest: &[Part], depth: usize, listing
         return;
     }
     match disk.look(path) {
-        Ok(stat) if stat.kind == FileKind::File => listing.files.push(Found { path: path.into(), stat }),
+        Ok(stat) if stat.kind == FileKind::File => listing.files.push(Found {
+            path: path.into(),
+            stat,
+        }),
         Ok(_) => {}
         // Gone between listing and looking, a dangling link, or not there yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if path.parent().is_some_and(|folder| disk.look(folder).is_err()) {
+            if path
+                .parent()
+                .is_some_and(|folder| disk.look(folder).is_err())
+            {
                 listing.problems.push((path.to_owned(), error));
             }
         }
@@ -197,8 +230,14 @@ fn visit(disk: &mut impl Disk, path: &Path, rest: &[Part], depth: usize, listing
 }
 
 fn is_ignored(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_encoded_bytes().to_ascii_lowercase();
-    IGNORED_SUFFIXES.iter().any(|suffix| name.ends_with(suffix.as_bytes()))
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .as_encoded_bytes()
+        .to_ascii_lowercase();
+    IGNORED_SUFFIXES
+        .iter()
+        .any(|suffix| name.ends_with(suffix.as_bytes()))
 }
 
 fn is_glob(part: &str) -> bool {
@@ -207,9 +246,18 @@ fn is_glob(part: &str) -> bool {
 
 /// `/a/{b,c/d}/e` becomes `/a/b/e` and `/a/c/d/e`: a brace that holds a slash reaches over parts.
 fn expand_slashed_braces(pattern: &str) -> Vec<String> {
-    let Some((start, end)) = slashed_brace(pattern) else { return vec![pattern.to_owned()] };
-    let (before, inside, after) = (&pattern[..start], &pattern[start + 1..end], &pattern[end + 1..]);
-    inside.split(',').flat_map(|choice| expand_slashed_braces(&format!("{before}{choice}{after}"))).collect()
+    let Some((start, end)) = slashed_brace(pattern) else {
+        return vec![pattern.to_owned()];
+    };
+    let (before, inside, after) = (
+        &pattern[..start],
+        &pattern[start + 1..end],
+        &pattern[end + 1..],
+    );
+    inside
+        .split(',')
+        .flat_map(|choice| expand_slashed_braces(&format!("{before}{choice}{after}")))
+        .collect()
 }
 
 fn slashed_brace(pattern: &str) -> Option<(usize, usize)> {
@@ -249,21 +297,43 @@ mod tests {
     }
 
     fn found(folder: &Path, patterns: &[&str]) -> Vec<String> {
-        let patterns: Vec<String> = patterns.iter().map(|pattern| format!("{}/{pattern}", folder.display())).collect();
+        let patterns: Vec<String> = patterns
+            .iter()
+            .map(|pattern| format!("{}/{pattern}", folder.display()))
+            .collect();
         let patterns = Patterns::new(patterns.iter().map(String::as_str)).unwrap();
         let listing = patterns.walk(&mut OsDisk);
         for file in &listing.files {
-            assert!(patterns.matches(&file.path), "{} is found but doesn't match", file.path.display());
+            assert!(
+                patterns.matches(&file.path),
+                "{} is found but doesn't match",
+                file.path.display()
+            );
         }
-        let relative = |file: &Found| file.path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
+        let relative = |file: &Found| {
+            file.path
+                .strip_prefix(folder)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
         listing.files.iter().map(relative).collect()
     }
 
     #[test]
     fn patterns_name_files() {
         let folder = tree(&[
-            "a.log", "a.log.1", "a.log.2.gz", "a.log.3.BZ2", ".hidden.log", "b[1].log", "sub/c.log", "sub/deep/d.log",
-            "other/c.log", "x,y",
+            "a.log",
+            "a.log.1",
+            "a.log.2.gz",
+            "a.log.3.BZ2",
+            ".hidden.log",
+            "b[1].log",
+            "sub/c.log",
+            "sub/deep/d.log",
+            "other/c.log",
+            "x,y",
         ]);
         for (pattern, expected) in [
             ("a.log", vec!["a.log"]),
@@ -277,14 +347,20 @@ mod tests {
             ("s*/deep/*", vec!["sub/deep/d.log"]),
             ("**/d.log", vec!["sub/deep/d.log"]),
             ("**/a.log", vec!["a.log"]),
-            ("{other,sub/deep}/*.log", vec!["other/c.log", "sub/deep/d.log"]),
+            (
+                "{other,sub/deep}/*.log",
+                vec!["other/c.log", "sub/deep/d.log"],
+            ),
             ("sub", vec![]),
             ("nothing*", vec![]),
             ("x,y", vec!["x,y"]),
         ] {
             assert_eq!(found(folder.path(), &[pattern]), expected, "{pattern}");
         }
-        assert_eq!(found(folder.path(), &["a*", "*.log", "a.log"]), [".hidden.log", "a.log", "a.log.1", "b[1].log"]);
+        assert_eq!(
+            found(folder.path(), &["a*", "*.log", "a.log"]),
+            [".hidden.log", "a.log", "a.log.1", "b[1].log"]
+        );
     }
 
     #[test]
@@ -304,7 +380,12 @@ mod tests {
             let pattern = format!("{}/{pattern}", folder.path().display());
             Patterns::new([pattern.as_str()]).unwrap().walk(&mut OsDisk)
         };
-        for (pattern, is_missing) in [("gone/*.log", true), ("gone/a.log", true), ("here/*.log", false), ("here/a.log", false)] {
+        for (pattern, is_missing) in [
+            ("gone/*.log", true),
+            ("gone/a.log", true),
+            ("here/*.log", false),
+            ("here/a.log", false),
+        ] {
             assert_eq!(walk(pattern).is_missing_folder, is_missing, "{pattern}");
         }
         assert_eq!(walk("here/a.log").folders, [folder.path().join("here")]);

@@ -51,8 +51,18 @@ pub trait Disk {
 /// Magic numbers of file systems whose files change without this host's knowing (statfs(2)): NFS, SMB, CIFS, SMB2, AFS,
 /// Coda, 9P, Ceph, FUSE, Lustre, GFS2, OCFS2.
 const REMOTE_MAGIC: [u32; 12] = [
-    0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x5346_414f, 0x7375_7245, 0x0102_1997, 0x00c3_6400, 0x6573_5546, 0x0bd0_0bd0,
-    0x0116_1970, 0x7461_636f,
+    0x6969,
+    0x517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x5346_414f,
+    0x7375_7245,
+    0x0102_1997,
+    0x00c3_6400,
+    0x6573_5546,
+    0x0bd0_0bd0,
+    0x0116_1970,
+    0x7461_636f,
 ];
 
 /// The system's own file system.
@@ -63,7 +73,9 @@ impl Disk for OsDisk {
     type File = File;
 
     fn names(&mut self, folder: &Path) -> io::Result<Vec<OsString>> {
-        std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
+        std::fs::read_dir(folder)?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect()
     }
 
     fn look(&mut self, path: &Path) -> io::Result<FileStat> {
@@ -83,7 +95,9 @@ impl Disk for OsDisk {
 
     fn tells_of(&mut self, path: &Path) -> bool {
         let is_link = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-        !is_link && rustix::fs::statfs(path).is_ok_and(|system| !REMOTE_MAGIC.contains(&(system.f_type as u32)))
+        !is_link
+            && rustix::fs::statfs(path)
+                .is_ok_and(|system| !REMOTE_MAGIC.contains(&(system.f_type as u32)))
     }
 
     fn read_at(&mut self, file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
@@ -103,10 +117,16 @@ fn stat_of(metadata: &Metadata) -> FileStat {
         _ => FileKind::Other,
     };
     FileStat {
-        identity: FileIdentity { device: metadata.dev(), inode: metadata.ino() },
+        identity: FileIdentity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        },
         kind,
         size: metadata.size(),
-        modified_ms: metadata.mtime().saturating_mul(1000).saturating_add(metadata.mtime_nsec() / 1_000_000),
+        modified_ms: metadata
+            .mtime()
+            .saturating_mul(1000)
+            .saturating_add(metadata.mtime_nsec() / 1_000_000),
         n_links: metadata.nlink(),
     }
 }

@@ -57,21 +57,37 @@ pub enum Hint {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A file is read from `offset`.
-    Opened { path: Arc<Path>, offset: u64, size: u64 },
+    Opened {
+        path: Arc<Path>,
+        offset: u64,
+        size: u64,
+    },
     /// Another name for a followed file.
     Renamed { from: Arc<Path>, to: Arc<Path> },
     /// A followed file has no name any more that the patterns match.
     Vanished { path: Arc<Path>, unread_bytes: u64 },
     /// A file can't be opened or read; it is tried again.
-    Unreadable { path: Arc<Path>, kind: io::ErrorKind, error: String },
+    Unreadable {
+        path: Arc<Path>,
+        kind: io::ErrorKind,
+        error: String,
+    },
     /// It can be read again.
     Readable { path: Arc<Path> },
     /// A file became shorter than what was read of it: it is read from its beginning.
-    Truncated { path: Arc<Path>, read: u64, size: u64 },
+    Truncated {
+        path: Arc<Path>,
+        read: u64,
+        size: u64,
+    },
     /// A file at its old place holds something else: it is read from its beginning.
     Replaced { path: Arc<Path>, read: u64 },
     /// Bytes that were never read are gone.
-    Lost { path: Arc<Path>, start: u64, end: Option<u64> },
+    Lost {
+        path: Arc<Path>,
+        start: u64,
+        end: Option<u64>,
+    },
     /// A followed file gave all it will.
     Finished { path: Arc<Path>, size: u64 },
     /// The patterns match no file.

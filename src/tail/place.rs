@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::Rules;
 use super::cursor::{Start, fingerprint_of};
 use super::discover::Found;
 use super::disk::Disk;
 use super::split::SplitState;
-use super::Rules;
 use crate::checkpoint::{FileIdentity, Fingerprint, FlowPlaces, Place, PlaceState, ReferenceRow};
 use crate::config::InitialPosition;
 
@@ -47,17 +47,33 @@ impl Memory {
     pub fn new(places: FlowPlaces) -> Memory {
         let newest = places.reference.into_iter().next();
         let (ours, beginning) = match newest {
-            Some(row) if places.reference_is_newer || (places.ours.is_empty() && !places.saved_before) => {
+            Some(row)
+                if places.reference_is_newer
+                    || (places.ours.is_empty() && !places.saved_before) =>
+            {
                 (Vec::new(), Beginning::Reference(row))
             }
-            _ if places.saved_before || !places.ours.is_empty() => (places.ours, Beginning::GoingOn),
+            _ if places.saved_before || !places.ours.is_empty() => {
+                (places.ours, Beginning::GoingOn)
+            }
             _ => (Vec::new(), Beginning::First),
         };
-        Memory { places: ours.into_iter().map(|place| (place.identity, place)).collect(), beginning }
+        Memory {
+            places: ours
+                .into_iter()
+                .map(|place| (place.identity, place))
+                .collect(),
+            beginning,
+        }
     }
 
     /// Places the files of the first look.
-    pub fn place_first<D: Disk>(&mut self, rules: &Rules, disk: &mut D, found: &[Found]) -> Vec<Placed> {
+    pub fn place_first<D: Disk>(
+        &mut self,
+        rules: &Rules,
+        disk: &mut D,
+        found: &[Found],
+    ) -> Vec<Placed> {
         let reference = match &self.beginning {
             Beginning::Reference(row) => Some(row.clone()),
             _ => None,
@@ -75,14 +91,26 @@ impl Memory {
 
     /// Places a file that came later: where it was left, or at its beginning.
     pub fn place<D: Disk>(&mut self, rules: &Rules, disk: &mut D, found: &Found) -> Placed {
-        let Some(place) = self.places.remove(&found.stat.identity) else { return at_beginning(rules) };
-        let is_same = found.stat.size >= place.offset && begins_alike(disk, found, place.fingerprint);
+        let Some(place) = self.places.remove(&found.stat.identity) else {
+            return at_beginning(rules);
+        };
+        let is_same =
+            found.stat.size >= place.offset && begins_alike(disk, found, place.fingerprint);
         if !is_same {
-            return Placed { was_replaced: Some(place.offset), ..at_beginning(rules) };
+            return Placed {
+                was_replaced: Some(place.offset),
+                ..at_beginning(rules)
+            };
         }
-        let split = SplitState::resumed(place.header_lines_left, place.state == PlaceState::FooterReached);
+        let split = SplitState::resumed(
+            place.header_lines_left,
+            place.state == PlaceState::FooterReached,
+        );
         Placed {
-            start: Start { offset: place.offset, split },
+            start: Start {
+                offset: place.offset,
+                split,
+            },
             fingerprint: place.fingerprint,
             header_lines: place.header_lines_left,
             is_finished: place.state == PlaceState::Finished,
@@ -93,7 +121,10 @@ impl Memory {
 
 fn at_beginning(rules: &Rules) -> Placed {
     Placed {
-        start: Start { offset: 0, split: SplitState::at_start(&rules.split) },
+        start: Start {
+            offset: 0,
+            split: SplitState::at_start(&rules.split),
+        },
         fingerprint: Fingerprint::default(),
         header_lines: rules.split.skip_header_lines,
         is_finished: false,
@@ -105,7 +136,14 @@ fn at(offset: u64, rules: &Rules) -> Placed {
     if offset == 0 {
         return at_beginning(rules);
     }
-    Placed { start: Start { offset, split: SplitState::default() }, header_lines: 0, ..at_beginning(rules) }
+    Placed {
+        start: Start {
+            offset,
+            split: SplitState::default(),
+        },
+        header_lines: 0,
+        ..at_beginning(rules)
+    }
 }
 
 /// After the last complete line.
@@ -138,7 +176,9 @@ fn begins_alike<D: Disk>(disk: &mut D, found: &Found, fingerprint: Fingerprint) 
         return true;
     }
     // A file that can't be opened now is taken for what its identity says; it is looked at again before it is read.
-    let Ok(file) = disk.open(&found.path) else { return true };
+    let Ok(file) = disk.open(&found.path) else {
+        return true;
+    };
     fingerprint_of(disk, &file, fingerprint.len) == Some(fingerprint)
 }
 
@@ -149,20 +189,36 @@ struct Current {
 }
 
 fn current_of(row: &ReferenceRow, found: &[Found]) -> Current {
-    let by_identity = found.iter().find(|file| Some(file.stat.identity) == row.identity);
-    let by_path = || found.iter().find(|file| row.identity.is_none() && *file.path == *row.path);
-    Current { row: row.clone(), file: by_identity.or_else(by_path).cloned() }
+    let by_identity = found
+        .iter()
+        .find(|file| Some(file.stat.identity) == row.identity);
+    let by_path = || {
+        found
+            .iter()
+            .find(|file| row.identity.is_none() && *file.path == *row.path)
+    };
+    Current {
+        row: row.clone(),
+        file: by_identity.or_else(by_path).cloned(),
+    }
 }
 
 impl Current {
     /// The current file goes on at its row's offset; newer ones start at their beginning; older ones are done.
     fn place(&self, file: &Found, rules: &Rules) -> Placed {
         match &self.file {
-            Some(current) if current.stat.identity == file.stat.identity => match file.stat.size >= self.row.offset {
-                true => at(self.row.offset, rules),
-                false => Placed { was_replaced: Some(self.row.offset), ..at_beginning(rules) },
-            },
-            Some(current) if is_newer(file, current.stat.modified_ms, current.stat.size) => at_beginning(rules),
+            Some(current) if current.stat.identity == file.stat.identity => {
+                match file.stat.size >= self.row.offset {
+                    true => at(self.row.offset, rules),
+                    false => Placed {
+                        was_replaced: Some(self.row.offset),
+                        ..at_beginning(rules)
+                    },
+                }
+            }
+            Some(current) if is_newer(file, current.stat.modified_ms, current.stat.size) => {
+                at_beginning(rules)
+            }
             None if is_newer(file, self.row.modified_ms, u64::MAX) => at_beginning(rules),
             _ => at(file.stat.size, rules),
         }
@@ -171,5 +227,6 @@ impl Current {
 
 /// The reference's order: by modification time; of two of the same time the smaller is the newer.
 fn is_newer(file: &Found, modified_ms: i64, size: u64) -> bool {
-    (file.stat.modified_ms, std::cmp::Reverse(file.stat.size)) > (modified_ms, std::cmp::Reverse(size))
+    (file.stat.modified_ms, std::cmp::Reverse(file.stat.size))
+        > (modified_ms, std::cmp::Reverse(size))
 }

@@ -31,21 +31,38 @@ pub enum Move {
 /// Compares what is followed with what a walk found. Moves come in the order: renames, those that vanished, then new
 /// files with the oldest first.
 pub fn plan(known: &[Known], found: &[Found]) -> Vec<Move> {
-    let by_identity: HashMap<FileIdentity, &Found> = found.iter().map(|found| (found.stat.identity, found)).collect();
+    let by_identity: HashMap<FileIdentity, &Found> = found
+        .iter()
+        .map(|found| (found.stat.identity, found))
+        .collect();
     let followed: HashSet<FileIdentity> = known.iter().map(|known| known.identity).collect();
     let mut moves = Vec::new();
     for known in known {
         if let Some(found) = by_identity.get(&known.identity)
             && known.path.as_ref() != Some(&found.path)
         {
-            moves.push(Move::Renamed { id: known.id, to: Arc::clone(&found.path) });
+            moves.push(Move::Renamed {
+                id: known.id,
+                to: Arc::clone(&found.path),
+            });
         }
     }
-    let is_gone = |known: &&Known| known.path.is_some() && !by_identity.contains_key(&known.identity);
-    moves.extend(known.iter().filter(is_gone).map(|known| Move::Vanished { id: known.id }));
-    let mut new: Vec<&Found> = found.iter().filter(|found| !followed.contains(&found.stat.identity)).collect();
+    let is_gone =
+        |known: &&Known| known.path.is_some() && !by_identity.contains_key(&known.identity);
+    moves.extend(
+        known
+            .iter()
+            .filter(is_gone)
+            .map(|known| Move::Vanished { id: known.id }),
+    );
+    let mut new: Vec<&Found> = found
+        .iter()
+        .filter(|found| !followed.contains(&found.stat.identity))
+        .collect();
     new.sort_by(|a, b| (a.stat.modified_ms, &a.path).cmp(&(b.stat.modified_ms, &b.path)));
-    moves.extend(new.into_iter().map(|found| Move::Appeared { found: found.clone() }));
+    moves.extend(new.into_iter().map(|found| Move::Appeared {
+        found: found.clone(),
+    }));
     moves
 }
 
@@ -59,35 +76,73 @@ mod tests {
     }
 
     fn known(inode: u64, path: &str) -> Known {
-        Known { id: CursorId(inode), identity: identity(inode), path: Some(Path::new(path).into()) }
+        Known {
+            id: CursorId(inode),
+            identity: identity(inode),
+            path: Some(Path::new(path).into()),
+        }
     }
 
     fn found(inode: u64, path: &str) -> Found {
-        let stat = FileStat { identity: identity(inode), kind: FileKind::File, size: 0, modified_ms: 100 - inode as i64, n_links: 1 };
-        Found { path: Path::new(path).into(), stat }
+        let stat = FileStat {
+            identity: identity(inode),
+            kind: FileKind::File,
+            size: 0,
+            modified_ms: 100 - inode as i64,
+            n_links: 1,
+        };
+        Found {
+            path: Path::new(path).into(),
+            stat,
+        }
     }
 
     fn renamed(inode: u64, to: &str) -> Move {
-        Move::Renamed { id: CursorId(inode), to: Path::new(to).into() }
+        Move::Renamed {
+            id: CursorId(inode),
+            to: Path::new(to).into(),
+        }
     }
 
     #[test]
     fn files_keep_their_cursors_whatever_they_are_called() {
-        let vanished = |inode| Move::Vanished { id: CursorId(inode) };
-        let appeared = |inode, path| Move::Appeared { found: found(inode, path) };
+        let vanished = |inode| Move::Vanished {
+            id: CursorId(inode),
+        };
+        let appeared = |inode, path| Move::Appeared {
+            found: found(inode, path),
+        };
         for (story, known, found, expected) in [
-            ("nothing happened", vec![known(1, "/a")], vec![found(1, "/a")], vec![]),
-            ("a rename in the pattern", vec![known(1, "/a")], vec![found(1, "/a.1"), found(2, "/a")], vec![
-                renamed(1, "/a.1"),
-                appeared(2, "/a"),
-            ]),
-            ("a chain of renames", vec![known(1, "/a"), known(2, "/a.1")], vec![found(3, "/a"), found(1, "/a.1"), found(2, "/a.2")], vec![
-                renamed(1, "/a.1"),
-                renamed(2, "/a.2"),
-                appeared(3, "/a"),
-            ]),
-            ("a rename out of the pattern", vec![known(1, "/a")], vec![found(2, "/a")], vec![vanished(1), appeared(2, "/a")]),
-            ("new files, the oldest first", vec![], vec![found(1, "/a"), found(2, "/b")], vec![appeared(2, "/b"), appeared(1, "/a")]),
+            (
+                "nothing happened",
+                vec![known(1, "/a")],
+                vec![found(1, "/a")],
+                vec![],
+            ),
+            (
+                "a rename in the pattern",
+                vec![known(1, "/a")],
+                vec![found(1, "/a.1"), found(2, "/a")],
+                vec![renamed(1, "/a.1"), appeared(2, "/a")],
+            ),
+            (
+                "a chain of renames",
+                vec![known(1, "/a"), known(2, "/a.1")],
+                vec![found(3, "/a"), found(1, "/a.1"), found(2, "/a.2")],
+                vec![renamed(1, "/a.1"), renamed(2, "/a.2"), appeared(3, "/a")],
+            ),
+            (
+                "a rename out of the pattern",
+                vec![known(1, "/a")],
+                vec![found(2, "/a")],
+                vec![vanished(1), appeared(2, "/a")],
+            ),
+            (
+                "new files, the oldest first",
+                vec![],
+                vec![found(1, "/a"), found(2, "/b")],
+                vec![appeared(2, "/b"), appeared(1, "/a")],
+            ),
         ] {
             assert_eq!(plan(&known, &found), expected, "{story}");
         }
@@ -95,7 +150,10 @@ mod tests {
 
     #[test]
     fn a_file_that_vanished_is_said_once_and_found_again() {
-        let gone = Known { path: None, ..known(1, "/a") };
+        let gone = Known {
+            path: None,
+            ..known(1, "/a")
+        };
         assert_eq!(plan(std::slice::from_ref(&gone), &[]), []);
         assert_eq!(plan(&[gone], &[found(1, "/b")]), [renamed(1, "/b")]);
     }

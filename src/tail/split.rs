@@ -27,7 +27,11 @@ pub enum End {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// A record; reading goes on at `next`.
-    Record { data: Range<usize>, next: usize, kind: RecordKind },
+    Record {
+        data: Range<usize>,
+        next: usize,
+        kind: RecordKind,
+    },
     /// Bytes that give no record, up to `next`.
     Nothing { next: usize },
     /// The rest of the buffer is the beginning of something: more must be read, or come.
@@ -69,12 +73,19 @@ enum LeavingOut {
 impl SplitState {
     /// The state of a file that is read from its beginning.
     pub fn at_start(split: &Split) -> SplitState {
-        SplitState { header_lines_left: split.skip_header_lines, ..SplitState::default() }
+        SplitState {
+            header_lines_left: split.skip_header_lines,
+            ..SplitState::default()
+        }
     }
 
     /// The state of a file that is read on from a record's beginning.
     pub fn resumed(header_lines_left: u32, is_over: bool) -> SplitState {
-        SplitState { header_lines_left, is_over, ..SplitState::default() }
+        SplitState {
+            header_lines_left,
+            is_over,
+            ..SplitState::default()
+        }
     }
 
     /// Whether the next byte is in the middle of something that is left out.
@@ -151,19 +162,37 @@ impl Splitter {
     }
 
     /// The buffer ends before the record that begins at `at` does.
-    fn without_end(&self, state: &mut SplitState, buffer: &[u8], at: usize, end: End, leave_out: LeavingOut) -> Piece {
+    fn without_end(
+        &self,
+        state: &mut SplitState,
+        buffer: &[u8],
+        at: usize,
+        end: End,
+        leave_out: LeavingOut,
+    ) -> Piece {
         if buffer.len() - at > self.held_bytes_max {
             state.leaving_out = leave_out;
             return too_long(at..at + self.held_bytes_max, buffer.len());
         }
         if end == End::Final {
-            return Piece::Record { data: at..buffer.len(), next: buffer.len(), kind: RecordKind::Unterminated };
+            return Piece::Record {
+                data: at..buffer.len(),
+                next: buffer.len(),
+                kind: RecordKind::Unterminated,
+            };
         }
         state.searched_bytes = buffer.len() - at;
         Piece::Incomplete
     }
 
-    fn lines_from(&self, start: &JavaRegex, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
+    fn lines_from(
+        &self,
+        start: &JavaRegex,
+        state: &mut SplitState,
+        buffer: &[u8],
+        at: usize,
+        end: End,
+    ) -> Piece {
         // Up to `line` everything belongs to the record; a line's own beginning never has to be looked at twice.
         let mut line = at + state.searched_bytes;
         if line == at {
@@ -188,9 +217,15 @@ impl Splitter {
         match end {
             End::Quiet | End::Final if ends_with_newline => whole(at..line),
             End::Final if begins(start, &buffer[line..]) => whole(at..line),
-            End::Final => Piece::Record { data: at..buffer.len(), next: buffer.len(), kind: RecordKind::Unterminated },
+            End::Final => Piece::Record {
+                data: at..buffer.len(),
+                next: buffer.len(),
+                kind: RecordKind::Unterminated,
+            },
             // So much of the last line is there that its beginning tells.
-            _ if buffer.len() - at > self.held_bytes_max && begins(start, &buffer[line..]) => whole(at..line),
+            _ if buffer.len() - at > self.held_bytes_max && begins(start, &buffer[line..]) => {
+                whole(at..line)
+            }
             _ if buffer.len() - at > self.held_bytes_max => {
                 state.leaving_out = LeavingOut::Line;
                 too_long(at..at + self.held_bytes_max, buffer.len())
@@ -207,7 +242,14 @@ impl Splitter {
         piece
     }
 
-    fn packed_lines(&self, bytes_max: usize, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
+    fn packed_lines(
+        &self,
+        bytes_max: usize,
+        state: &mut SplitState,
+        buffer: &[u8],
+        at: usize,
+        end: End,
+    ) -> Piece {
         let mut packed = at;
         while let Some(newline) = find_newline(buffer, packed) {
             if newline + 1 - at > bytes_max {
@@ -250,11 +292,21 @@ impl Splitter {
     fn leave_out(&self, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
         let mut line = at;
         if state.leaving_out == LeavingOut::Line {
-            let Some(newline) = find_newline(buffer, at) else { return Piece::Nothing { next: buffer.len() } };
+            let Some(newline) = find_newline(buffer, at) else {
+                return Piece::Nothing { next: buffer.len() };
+            };
             line = newline + 1;
-            state.leaving_out = if self.start.is_some() { LeavingOut::Lines } else { LeavingOut::Nothing };
+            state.leaving_out = if self.start.is_some() {
+                LeavingOut::Lines
+            } else {
+                LeavingOut::Nothing
+            };
         }
-        let Some(start) = self.start.as_ref().filter(|_| state.leaving_out == LeavingOut::Lines) else {
+        let Some(start) = self
+            .start
+            .as_ref()
+            .filter(|_| state.leaving_out == LeavingOut::Lines)
+        else {
             return Piece::Nothing { next: line };
         };
         while let Some(newline) = find_newline(buffer, line) {
@@ -295,16 +347,26 @@ fn java_trim(text: &str) -> &str {
 }
 
 fn begins(start: &JavaRegex, line: &[u8]) -> bool {
-    start.looking_at(&String::from_utf8_lossy(line)).unwrap_or(false)
+    start
+        .looking_at(&String::from_utf8_lossy(line))
+        .unwrap_or(false)
 }
 
 fn whole(data: Range<usize>) -> Piece {
     let next = data.end;
-    Piece::Record { data, next, kind: RecordKind::Whole }
+    Piece::Record {
+        data,
+        next,
+        kind: RecordKind::Whole,
+    }
 }
 
 fn too_long(data: Range<usize>, next: usize) -> Piece {
-    Piece::Record { data, next, kind: RecordKind::TooLong }
+    Piece::Record {
+        data,
+        next,
+        kind: RecordKind::TooLong,
+    }
 }
 
 fn find_newline(buffer: &[u8], from: usize) -> Option<usize> {
@@ -331,17 +393,30 @@ mod tests {
     }
 
     fn from(pattern: &str) -> Split {
-        Split { multi_line_start: Some(JavaRegex::new(pattern).unwrap()), ..plain() }
+        Split {
+            multi_line_start: Some(JavaRegex::new(pattern).unwrap()),
+            ..plain()
+        }
     }
 
     /// What a file gives that comes in pieces of these sizes and then ends as told.
-    fn split_in_pieces(split: &Split, held_bytes_max: usize, text: &[u8], pieces: &[usize], last: End) -> Vec<(Vec<u8>, RecordKind)> {
+    fn split_in_pieces(
+        split: &Split,
+        held_bytes_max: usize,
+        text: &[u8],
+        pieces: &[usize],
+        last: End,
+    ) -> Vec<(Vec<u8>, RecordKind)> {
         let splitter = Splitter::new(split, held_bytes_max);
         let mut state = SplitState::at_start(split);
         let (mut start, mut filled, mut records) = (0, 0_usize, Vec::new());
         for piece in pieces.iter().copied().chain([usize::MAX]) {
             filled = filled.saturating_add(piece).min(text.len());
-            let end = if filled == text.len() { last } else { End::More };
+            let end = if filled == text.len() {
+                last
+            } else {
+                End::More
+            };
             loop {
                 match splitter.next(&mut state, &text[start..filled], 0, end) {
                     Piece::Record { data, next, kind } => {
@@ -363,12 +438,18 @@ mod tests {
 
     fn texts(split: &Split, text: &str, last: End) -> Vec<String> {
         let records = split_in_pieces(split, 1 << 20, text.as_bytes(), &[], last);
-        records.into_iter().map(|(data, _)| String::from_utf8(data).unwrap()).collect()
+        records
+            .into_iter()
+            .map(|(data, _)| String::from_utf8(data).unwrap())
+            .collect()
     }
 
     #[test]
     fn lines_are_records_and_the_last_waits_for_its_newline() {
-        assert_eq!(texts(&plain(), "a\n\nb\r\nc", End::Now), ["a\n", "\n", "b\r\n"]);
+        assert_eq!(
+            texts(&plain(), "a\n\nb\r\nc", End::Now),
+            ["a\n", "\n", "b\r\n"]
+        );
         assert_eq!(texts(&plain(), "a\nc", End::Quiet), ["a\n"]);
         assert_eq!(texts(&plain(), "a\nc", End::Final), ["a\n", "c"]);
         assert_eq!(texts(&plain(), "", End::Final), [""; 0]);
@@ -376,7 +457,10 @@ mod tests {
 
     #[test]
     fn header_lines_are_left_out_once() {
-        let split = Split { skip_header_lines: 2, ..plain() };
+        let split = Split {
+            skip_header_lines: 2,
+            ..plain()
+        };
         assert_eq!(texts(&split, "h\nh\na\nb\n", End::Now), ["a\n", "b\n"]);
         assert_eq!(texts(&split, "h\n", End::Final), [""; 0]);
     }
@@ -385,39 +469,67 @@ mod tests {
     fn a_multi_line_record_ends_before_the_next_start_line_or_when_the_file_is_quiet() {
         let text = "x\nS 1\n a\nS 2\n b\n";
         assert_eq!(texts(&from("S"), text, End::Now), ["x\n", "S 1\n a\n"]);
-        assert_eq!(texts(&from("S"), text, End::Quiet), ["x\n", "S 1\n a\n", "S 2\n b\n"]);
-        assert_eq!(texts(&from("S"), "S 1\n a\nS 2\n b", End::Quiet), ["S 1\n a\n"]);
-        assert_eq!(texts(&from("S"), "S 1\n a\nS 2\n b", End::Final), ["S 1\n a\n", "S 2\n b"]);
+        assert_eq!(
+            texts(&from("S"), text, End::Quiet),
+            ["x\n", "S 1\n a\n", "S 2\n b\n"]
+        );
+        assert_eq!(
+            texts(&from("S"), "S 1\n a\nS 2\n b", End::Quiet),
+            ["S 1\n a\n"]
+        );
+        assert_eq!(
+            texts(&from("S"), "S 1\n a\nS 2\n b", End::Final),
+            ["S 1\n a\n", "S 2\n b"]
+        );
         assert_eq!(texts(&from("x*"), "a\nb\n", End::Quiet), ["a\n", "b\n"]);
     }
 
     #[test]
     fn lines_are_packed_up_to_the_limit_and_what_is_there_goes_at_the_end() {
-        let split = Split { aggregate_bytes_max: Some(6), ..plain() };
-        assert_eq!(texts(&split, "a\nb\nc\nd\nlong line\ne\nf", End::Now), ["a\nb\nc\n", "d\n", "long line\n", "e\n"]);
+        let split = Split {
+            aggregate_bytes_max: Some(6),
+            ..plain()
+        };
+        assert_eq!(
+            texts(&split, "a\nb\nc\nd\nlong line\ne\nf", End::Now),
+            ["a\nb\nc\n", "d\n", "long line\n", "e\n"]
+        );
         assert_eq!(texts(&split, "a\nf", End::Final), ["a\n", "f"]);
     }
 
     #[test]
     fn the_footer_ends_the_file_and_is_not_sent() {
-        let split = Split { footer: Some(JavaRegex::new("END").unwrap()), ..plain() };
+        let split = Split {
+            footer: Some(JavaRegex::new("END").unwrap()),
+            ..plain()
+        };
         assert_eq!(texts(&split, "a\n END \t\nb\n", End::Now), ["a\n"]);
-        assert_eq!(texts(&split, "a\nEND x\nb\n", End::Now), ["a\n", "END x\n", "b\n"]);
+        assert_eq!(
+            texts(&split, "a\nEND x\nb\n", End::Now),
+            ["a\n", "END x\n", "b\n"]
+        );
     }
 
     #[test]
     fn the_rest_of_a_record_that_is_too_long_is_left_out() {
-        let cut = |split: &Split, text: &str| split_in_pieces(split, 4, text.as_bytes(), &[], End::Quiet);
+        let cut =
+            |split: &Split, text: &str| split_in_pieces(split, 4, text.as_bytes(), &[], End::Quiet);
         let record = |text: &str, kind| (text.as_bytes().to_vec(), kind);
-        assert_eq!(cut(&plain(), "abc\nabcd\na\n"), [
-            record("abc\n", RecordKind::Whole),
-            record("abcd", RecordKind::TooLong),
-            record("a\n", RecordKind::Whole),
-        ]);
-        assert_eq!(cut(&from("S"), "S\na\nb\nc\nS\nd\n"), [
-            record("S\na\n", RecordKind::TooLong),
-            record("S\nd\n", RecordKind::Whole),
-        ]);
+        assert_eq!(
+            cut(&plain(), "abc\nabcd\na\n"),
+            [
+                record("abc\n", RecordKind::Whole),
+                record("abcd", RecordKind::TooLong),
+                record("a\n", RecordKind::Whole),
+            ]
+        );
+        assert_eq!(
+            cut(&from("S"), "S\na\nb\nc\nS\nd\n"),
+            [
+                record("S\na\n", RecordKind::TooLong),
+                record("S\nd\n", RecordKind::Whole),
+            ]
+        );
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cursor::{CutRange, Cursor, Start, fingerprint_of};
+use super::cursor::{Cursor, CutRange, Start, fingerprint_of};
 use super::discover::Found;
 use super::disk::{Disk, FileStat};
 use super::place::{Memory, Placed};
@@ -104,7 +104,9 @@ impl<D: Disk> Tailer<D> {
     }
 
     fn walk_soon(&mut self, now: Instant) {
-        let soonest = self.walked_at.map_or(now, |walked| walked + WALK_INTERVAL_MIN);
+        let soonest = self
+            .walked_at
+            .map_or(now, |walked| walked + WALK_INTERVAL_MIN);
         self.walk_at = self.walk_at.min(soonest.max(now));
     }
 
@@ -125,7 +127,9 @@ impl<D: Disk> Tailer<D> {
         let mut left_bytes = TURN_BYTES;
         let mut is_blocked = false;
         while left_bytes > 0 {
-            let Some(id) = self.queue.pop_front() else { break };
+            let Some(id) = self.queue.pop_front() else {
+                break;
+            };
             match self.read(id, End::Now, left_bytes, now, disk, intake) {
                 Reading::Done { n_bytes } => {
                     self.unqueue(id);
@@ -160,7 +164,9 @@ impl<D: Disk> Tailer<D> {
 
     /// The places that changed since this was last asked, and the files of which nothing is to be remembered.
     pub fn take_changes(&mut self) -> (Vec<Place>, Vec<FileIdentity>) {
-        let changed = |cursor: &mut Cursor<D::File>| std::mem::take(&mut cursor.is_dirty).then(|| cursor.place());
+        let changed = |cursor: &mut Cursor<D::File>| {
+            std::mem::take(&mut cursor.is_dirty).then(|| cursor.place())
+        };
         let places = self.cursors.values_mut().filter_map(changed).collect();
         (places, std::mem::take(&mut self.removed))
     }
@@ -214,19 +220,29 @@ impl<D: Disk> Tailer<D> {
         }
         let placed = match is_first {
             true => self.memory.place_first(&self.rules, disk, &new),
-            false => new.iter().map(|found| self.memory.place(&self.rules, disk, found)).collect(),
+            false => new
+                .iter()
+                .map(|found| self.memory.place(&self.rules, disk, found))
+                .collect(),
         };
         for (found, placed) in new.iter().zip(placed) {
             self.follow(found, placed, now, disk);
         }
-        self.tell_files(listing.files.len(), listing.is_missing_folder.then_some(listing.problems));
+        self.tell_files(
+            listing.files.len(),
+            listing.is_missing_folder.then_some(listing.problems),
+        );
         self.folders = Some(listing.folders);
         let n_files = listing.files.len() as u64;
         let interval = match self.hints_work {
             true => self.rules.rescan_interval_max,
-            false => Duration::from_millis(n_files).clamp(POLL_INTERVAL_MAX_WITHOUT_HINTS, POLL_INTERVAL_MAX),
+            false => Duration::from_millis(n_files)
+                .clamp(POLL_INTERVAL_MAX_WITHOUT_HINTS, POLL_INTERVAL_MAX),
         };
-        self.walk_at = now + interval.min(self.rules.rescan_interval_max).max(WALK_INTERVAL_MIN);
+        self.walk_at = now
+            + interval
+                .min(self.rules.rescan_interval_max)
+                .max(WALK_INTERVAL_MIN);
     }
 
     fn tell_problems(&mut self, problems: &[(PathBuf, io::Error)]) {
@@ -236,9 +252,13 @@ impl<D: Disk> Tailer<D> {
             .map(|(path, error)| (path.clone(), error.kind()))
             .collect();
         for (path, error) in problems {
-            let is_new = now_unlisted.contains_key(path) && self.unlisted.get(path) != now_unlisted.get(path);
+            let is_new = now_unlisted.contains_key(path)
+                && self.unlisted.get(path) != now_unlisted.get(path);
             if is_new {
-                self.events.push(Event::Unlisted { path: path.clone(), error: error.to_string() });
+                self.events.push(Event::Unlisted {
+                    path: path.clone(),
+                    error: error.to_string(),
+                });
             }
         }
         self.unlisted = now_unlisted;
@@ -249,7 +269,9 @@ impl<D: Disk> Tailer<D> {
         let has_files = n_files > 0;
         match (has_files, self.had_files.replace(has_files)) {
             (false, None | Some(true)) => {
-                let missing_folder = missing.and_then(|problems| problems.into_iter().next()).map(|(path, _)| path);
+                let missing_folder = missing
+                    .and_then(|problems| problems.into_iter().next())
+                    .map(|(path, _)| path);
                 self.events.push(Event::NoFiles { missing_folder });
             }
             (true, Some(false)) => self.events.push(Event::FilesFound { n_files }),
@@ -258,7 +280,9 @@ impl<D: Disk> Tailer<D> {
     }
 
     fn rename(&mut self, id: CursorId, to: Arc<Path>, now: Instant) {
-        let Some(cursor) = self.cursors.get_mut(&id) else { return };
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
         let from = std::mem::replace(&mut cursor.path, Arc::clone(&to));
         cursor.rotated_at = Some(now);
         cursor.is_named = true;
@@ -272,7 +296,9 @@ impl<D: Disk> Tailer<D> {
     }
 
     fn vanish(&mut self, id: CursorId, now: Instant) {
-        let Some(cursor) = self.cursors.get_mut(&id) else { return };
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
         cursor.rotated_at = Some(now);
         cursor.is_named = false;
         let path = Arc::clone(&cursor.path);
@@ -286,12 +312,22 @@ impl<D: Disk> Tailer<D> {
 
     fn follow(&mut self, found: &Found, placed: Placed, now: Instant, disk: &mut D) {
         let id = self.new_id();
-        let mut cursor = Cursor::new(id, Arc::clone(&found.path), &found.stat, placed.start, placed.header_lines, now);
+        let mut cursor = Cursor::new(
+            id,
+            Arc::clone(&found.path),
+            &found.stat,
+            placed.start,
+            placed.header_lines,
+            now,
+        );
         cursor.fingerprint = placed.fingerprint;
         cursor.is_finished = placed.is_finished;
         cursor.is_hinted = disk.tells_of(&found.path);
         if let Some(read) = placed.was_replaced {
-            self.events.push(Event::Replaced { path: Arc::clone(&found.path), read });
+            self.events.push(Event::Replaced {
+                path: Arc::clone(&found.path),
+                read,
+            });
         }
         self.by_path.insert(Arc::clone(&found.path), id);
         self.by_identity.insert(found.stat.identity, id);
@@ -307,21 +343,27 @@ impl<D: Disk> Tailer<D> {
 
     /// Opens the cursor's file if it isn't open; whether it is now.
     fn open(&mut self, id: CursorId, disk: &mut D) -> bool {
-        let Some(cursor) = self.cursors.get_mut(&id) else { return false };
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return false;
+        };
         if cursor.file.is_some() {
             return true;
         }
         if !cursor.is_named {
             return false;
         }
-        let opened = disk.open(&cursor.path).and_then(|file| disk.look_at(&file).map(|stat| (file, stat)));
+        let opened = disk
+            .open(&cursor.path)
+            .and_then(|file| disk.look_at(&file).map(|stat| (file, stat)));
         match opened {
             // Between the look and the opening the name went to another file: the next walk tells.
             Ok((_, stat)) if stat.identity != cursor.identity => false,
             Ok((file, _)) => {
                 cursor.file = Some(file);
                 if cursor.problem.take().is_some() {
-                    self.events.push(Event::Readable { path: Arc::clone(&cursor.path) });
+                    self.events.push(Event::Readable {
+                        path: Arc::clone(&cursor.path),
+                    });
                 }
                 true
             }
@@ -334,18 +376,28 @@ impl<D: Disk> Tailer<D> {
 
     /// A reason is said once, until another takes its place or it is over.
     fn tell_unreadable(&mut self, id: CursorId, error: &io::Error) {
-        let Some(cursor) = self.cursors.get_mut(&id) else { return };
-        if error.kind() == io::ErrorKind::NotFound || cursor.problem.replace(error.kind()) == Some(error.kind()) {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
+        if error.kind() == io::ErrorKind::NotFound
+            || cursor.problem.replace(error.kind()) == Some(error.kind())
+        {
             return;
         }
         let path = Arc::clone(&cursor.path);
-        self.events.push(Event::Unreadable { path, kind: error.kind(), error: error.to_string() });
+        self.events.push(Event::Unreadable {
+            path,
+            kind: error.kind(),
+            error: error.to_string(),
+        });
     }
 
     // ---- when each is looked at
 
     fn poll_at(&mut self, id: CursorId, at: Instant) {
-        let Some(cursor) = self.cursors.get_mut(&id) else { return };
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
         self.polls.remove(&(cursor.poll_at, id));
         cursor.poll_at = at;
         cursor.poll_interval = Duration::ZERO;
@@ -364,18 +416,23 @@ impl<D: Disk> Tailer<D> {
 
     fn look_at(&mut self, id: CursorId, now: Instant, disk: &mut D, intake: &mut impl Intake) {
         self.open(id, disk);
-        let Some(cursor) = self.cursors.get_mut(&id) else { return };
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
         let looked = match &cursor.file {
             Some(file) => disk.look_at(file),
             None => disk.look(&cursor.path),
         };
-        let Ok(stat) = looked else { return self.after_look(id, false, now) };
+        let Ok(stat) = looked else {
+            return self.after_look(id, false, now);
+        };
         if stat.identity != cursor.identity {
             return self.after_look(id, false, now);
         }
         let (had_size, grew) = (cursor.size, stat.size > cursor.size);
         cursor.is_dirty |= stat.size != cursor.size;
-        (cursor.size, cursor.modified_ms, cursor.n_links) = (stat.size, stat.modified_ms, stat.n_links);
+        (cursor.size, cursor.modified_ms, cursor.n_links) =
+            (stat.size, stat.modified_ms, stat.n_links);
         if grew {
             cursor.grew_at = now;
             cursor.is_finished = false;
@@ -383,9 +440,17 @@ impl<D: Disk> Tailer<D> {
         if stat.size < cursor.read {
             let read = cursor.read;
             let path = Arc::clone(&cursor.path);
-            self.events.push(Event::Truncated { path: Arc::clone(&path), read, size: stat.size });
+            self.events.push(Event::Truncated {
+                path: Arc::clone(&path),
+                read,
+                size: stat.size,
+            });
             if had_size > read {
-                self.events.push(Event::Lost { path, start: read, end: Some(had_size) });
+                self.events.push(Event::Lost {
+                    path,
+                    start: read,
+                    end: Some(had_size),
+                });
             }
             return self.start_anew(id, &stat, now);
         }
@@ -405,9 +470,13 @@ impl<D: Disk> Tailer<D> {
 
     /// Sets the time of the next look: soon after growth, and the later the longer the file was quiet.
     fn after_look(&mut self, id: CursorId, grew: bool, now: Instant) {
-        let Some(cursor) = self.cursors.get(&id) else { return };
+        let Some(cursor) = self.cursors.get(&id) else {
+            return;
+        };
         let longest = self.poll_interval_max(cursor.is_hinted && cursor.is_named);
-        let Some(cursor) = self.cursors.get_mut(&id) else { return };
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
         let shortest = self.rules.poll_interval_min.max(Duration::from_millis(1));
         cursor.poll_interval = match grew {
             true => shortest,
@@ -445,13 +514,28 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// A multi-line record ends when nothing came for a while, and everything ends with a rotated file.
-    fn read_after_quiet(&mut self, id: CursorId, now: Instant, disk: &mut D, intake: &mut impl Intake) {
-        let Some(cursor) = self.cursors.get(&id) else { return };
+    fn read_after_quiet(
+        &mut self,
+        id: CursorId,
+        now: Instant,
+        disk: &mut D,
+        intake: &mut impl Intake,
+    ) {
+        let Some(cursor) = self.cursors.get(&id) else {
+            return;
+        };
         let quiet = now.saturating_duration_since(cursor.grew_at);
-        let is_rotated = cursor.rotated_at.is_some_and(|at| now >= cursor.grew_at.max(at) + ROTATED_GRACE);
+        let is_rotated = cursor
+            .rotated_at
+            .is_some_and(|at| now >= cursor.grew_at.max(at) + ROTATED_GRACE);
         let end = match is_rotated {
             true => End::Final,
-            false if self.rules.splitter.waits_for_quiet() && quiet >= self.rules.split.multi_line_idle => End::Quiet,
+            false
+                if self.rules.splitter.waits_for_quiet()
+                    && quiet >= self.rules.split.multi_line_idle =>
+            {
+                End::Quiet
+            }
             false => return,
         };
         match self.read(id, end, TURN_BYTES, now, disk, intake) {
@@ -467,8 +551,12 @@ impl<D: Disk> Tailer<D> {
 
     /// Lets go of a rotated file that gave all it will and is acknowledged.
     fn finish_if_over(&mut self, id: CursorId, now: Instant) {
-        let Some(cursor) = self.cursors.get_mut(&id) else { return };
-        let Some(rotated_at) = cursor.rotated_at else { return };
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
+        let Some(rotated_at) = cursor.rotated_at else {
+            return;
+        };
         let quiet = now.saturating_duration_since(cursor.grew_at.max(rotated_at));
         let has_all = cursor.read >= cursor.size || cursor.split.is_over;
         if !has_all || quiet < ROTATED_GRACE {
@@ -477,17 +565,26 @@ impl<D: Disk> Tailer<D> {
         if !cursor.is_finished {
             cursor.is_finished = true;
             cursor.is_dirty = true;
-            self.events.push(Event::Finished { path: Arc::clone(&cursor.path), size: cursor.size });
+            self.events.push(Event::Finished {
+                path: Arc::clone(&cursor.path),
+                size: cursor.size,
+            });
         }
         let is_settled = cursor.acknowledged >= cursor.read;
         let is_deleted = cursor.n_links == 0;
-        if is_settled && !cursor.is_named && !cursor.is_dirty && (is_deleted || quiet >= RENAMED_AWAY_HOLD) {
+        if is_settled
+            && !cursor.is_named
+            && !cursor.is_dirty
+            && (is_deleted || quiet >= RENAMED_AWAY_HOLD)
+        {
             self.let_go(id, is_deleted);
         }
     }
 
     fn let_go(&mut self, id: CursorId, is_deleted: bool) {
-        let Some(cursor) = self.cursors.remove(&id) else { return };
+        let Some(cursor) = self.cursors.remove(&id) else {
+            return;
+        };
         self.polls.remove(&(cursor.poll_at, id));
         if self.by_identity.get(&cursor.identity) == Some(&id) {
             self.by_identity.remove(&cursor.identity);
@@ -507,14 +604,27 @@ impl<D: Disk> Tailer<D> {
 
     /// The file's content isn't what was read: it is followed from its beginning, as a file of its own.
     fn start_anew(&mut self, id: CursorId, stat: &FileStat, now: Instant) {
-        let Some(old) = self.cursors.remove(&id) else { return };
+        let Some(old) = self.cursors.remove(&id) else {
+            return;
+        };
         self.polls.remove(&(old.poll_at, id));
         self.queue.retain(|queued| *queued != id);
         let new_id = self.new_id();
-        let start = Start { offset: 0, split: SplitState::at_start(&self.rules.split) };
+        let start = Start {
+            offset: 0,
+            split: SplitState::at_start(&self.rules.split),
+        };
         let header_lines = self.rules.split.skip_header_lines;
-        let mut cursor = Cursor::new(new_id, Arc::clone(&old.path), stat, start, header_lines, now);
-        (cursor.is_named, cursor.rotated_at, cursor.file) = (old.is_named, old.rotated_at, old.file);
+        let mut cursor = Cursor::new(
+            new_id,
+            Arc::clone(&old.path),
+            stat,
+            start,
+            header_lines,
+            now,
+        );
+        (cursor.is_named, cursor.rotated_at, cursor.file) =
+            (old.is_named, old.rotated_at, old.file);
         cursor.is_hinted = old.is_hinted;
         if cursor.is_named {
             self.by_path.insert(Arc::clone(&cursor.path), new_id);
@@ -524,14 +634,27 @@ impl<D: Disk> Tailer<D> {
         self.poll_at(new_id, now);
     }
 
-    fn read(&mut self, id: CursorId, at_end: End, bytes_max: usize, now: Instant, disk: &mut D, intake: &mut impl Intake) -> Reading {
-        let Some(cursor) = self.cursors.get_mut(&id) else { return Reading::Done { n_bytes: 0 } };
+    fn read(
+        &mut self,
+        id: CursorId,
+        at_end: End,
+        bytes_max: usize,
+        now: Instant,
+        disk: &mut D,
+        intake: &mut impl Intake,
+    ) -> Reading {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return Reading::Done { n_bytes: 0 };
+        };
         if let Some(file) = &cursor.file
             && cursor.fingerprint.len > 0
             && fingerprint_of(disk, file, cursor.fingerprint.len) != Some(cursor.fingerprint)
             && let Ok(stat) = disk.look_at(file)
         {
-            self.events.push(Event::Replaced { path: Arc::clone(&cursor.path), read: cursor.read });
+            self.events.push(Event::Replaced {
+                path: Arc::clone(&cursor.path),
+                read: cursor.read,
+            });
             self.start_anew(id, &stat, now);
             return Reading::Done { n_bytes: 0 };
         }
@@ -543,7 +666,16 @@ impl<D: Disk> Tailer<D> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let file = cursor.file.take();
         let result = match &file {
-            Some(file) => read_pieces(cursor, file, &self.rules, &mut buffer, at_end, bytes_max, disk, intake),
+            Some(file) => read_pieces(
+                cursor,
+                file,
+                &self.rules,
+                &mut buffer,
+                at_end,
+                bytes_max,
+                disk,
+                intake,
+            ),
             None => Ok(Reading::Done { n_bytes: 0 }),
         };
         cursor.file = file;
@@ -552,7 +684,9 @@ impl<D: Disk> Tailer<D> {
         match result {
             Ok(reading) => {
                 if cursor.problem.take().is_some() {
-                    self.events.push(Event::Readable { path: Arc::clone(&cursor.path) });
+                    self.events.push(Event::Readable {
+                        path: Arc::clone(&cursor.path),
+                    });
                 }
                 reading
             }
@@ -566,15 +700,22 @@ impl<D: Disk> Tailer<D> {
 
 enum Reading {
     /// Nothing more is to be had now.
-    Done { n_bytes: usize },
+    Done {
+        n_bytes: usize,
+    },
     /// Others have their turn first.
-    More { n_bytes: usize },
+    More {
+        n_bytes: usize,
+    },
     Blocked,
 }
 
 /// Reads from where the cursor stands and hands on every piece, until the end of what is there, `bytes_max`, or a full
 /// intake. What is left of a piece that isn't all there is read again next time: nothing is held between turns.
-#[expect(clippy::too_many_arguments, reason = "a loop over one cursor's state and the three worlds around it")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a loop over one cursor's state and the three worlds around it"
+)]
 fn read_pieces<D: Disk>(
     cursor: &mut Cursor<D::File>,
     file: &D::File,
@@ -600,7 +741,9 @@ fn read_pieces<D: Disk>(
         let mut at = 0;
         loop {
             let before = cursor.split;
-            let piece = rules.splitter.next(&mut cursor.split, &buffer[..filled], at, end);
+            let piece = rules
+                .splitter
+                .next(&mut cursor.split, &buffer[..filled], at, end);
             let next = match &piece {
                 Piece::Record { data, next, kind } => {
                     if !intake.has_room(data.len()) {
@@ -612,7 +755,10 @@ fn read_pieces<D: Disk>(
                     intake.record(span, &buffer[data.clone()], *kind, &cursor.path);
                     if *kind == RecordKind::TooLong {
                         let end = (!cursor.split.is_leaving_out()).then_some(span.end);
-                        cursor.cut_ranges.push_back(CutRange { start: span.start, end });
+                        cursor.cut_ranges.push_back(CutRange {
+                            start: span.start,
+                            end,
+                        });
                     }
                     *next
                 }
@@ -626,7 +772,9 @@ fn read_pieces<D: Disk>(
                         intake.nothing(span_of(cursor, at, *next));
                     }
                     cursor.read += *next as u64;
-                    return Ok(Reading::Done { n_bytes: (cursor.read - started_at) as usize });
+                    return Ok(Reading::Done {
+                        n_bytes: (cursor.read - started_at) as usize,
+                    });
                 }
                 Piece::Incomplete => break,
             };
@@ -647,13 +795,21 @@ fn read_pieces<D: Disk>(
 }
 
 fn span_of<F>(cursor: &Cursor<F>, start: usize, end: usize) -> Span {
-    Span { cursor: cursor.id, start: cursor.read + start as u64, end: cursor.read + end as u64 }
+    Span {
+        cursor: cursor.id,
+        start: cursor.read + start as u64,
+        end: cursor.read + end as u64,
+    }
 }
 
 /// Remembers where a header line ends, or the open record that lost its end.
 fn note_left_out<F>(cursor: &mut Cursor<F>, start: usize, end: usize) {
     let span = span_of(cursor, start, end);
-    match cursor.cut_ranges.back_mut().filter(|range| range.end.is_none()) {
+    match cursor
+        .cut_ranges
+        .back_mut()
+        .filter(|range| range.end.is_none())
+    {
         Some(range) => {
             if !cursor.split.is_leaving_out() {
                 range.end = Some(span.end);

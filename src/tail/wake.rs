@@ -31,21 +31,32 @@ struct Pending {
 impl Hints {
     /// An empty box that calls `ring` once it no longer is.
     pub fn new(ring: impl Fn() + Send + Sync + 'static) -> Arc<Hints> {
-        Arc::new(Hints { pending: Mutex::default(), ring: Box::new(ring) })
+        Arc::new(Hints {
+            pending: Mutex::default(),
+            ring: Box::new(ring),
+        })
     }
 
     /// Everything that came in since the last time.
     pub fn take(&self) -> Vec<Hint> {
-        let pending = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        let pending =
+            std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         let renamed = pending.renamed.then_some(Hint::Renamed);
-        pending.written.into_iter().map(Hint::Written).chain(renamed).collect()
+        pending
+            .written
+            .into_iter()
+            .map(Hint::Written)
+            .chain(renamed)
+            .collect()
     }
 
     fn put(&self, hint: Hint) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let was_empty = pending.written.is_empty() && !pending.renamed;
         match hint {
-            Hint::Written(path) if pending.written.len() < HINTS_MAX => drop(pending.written.insert(path)),
+            Hint::Written(path) if pending.written.len() < HINTS_MAX => {
+                drop(pending.written.insert(path))
+            }
             Hint::Written(_) | Hint::Renamed => pending.renamed = true,
         }
         drop(pending);
@@ -69,7 +80,10 @@ impl Watch {
         let watcher = notify::recommended_watcher(move |event| {
             route(&known.read().unwrap_or_else(PoisonError::into_inner), event);
         })?;
-        Ok(Arc::new(Watch { watcher: Mutex::new(watcher), routes }))
+        Ok(Arc::new(Watch {
+            watcher: Mutex::new(watcher),
+            routes,
+        }))
     }
 
     /// Hints about names in `folder` go to `hints` from now on. Errors: it can't be watched (gone, or too many are).
@@ -82,12 +96,20 @@ impl Watch {
             }
         }
         // Watching a folder again is how a watch comes back after the folder was removed and made anew.
-        self.watcher.lock().unwrap_or_else(PoisonError::into_inner).watch(folder, RecursiveMode::NonRecursive)
+        self.watcher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .watch(folder, RecursiveMode::NonRecursive)
     }
 }
 
 fn route(routes: &HashMap<PathBuf, Vec<Arc<Hints>>>, event: notify::Result<notify::Event>) {
-    let everyone = || routes.values().flatten().for_each(|hints| hints.put(Hint::Renamed));
+    let everyone = || {
+        routes
+            .values()
+            .flatten()
+            .for_each(|hints| hints.put(Hint::Renamed))
+    };
     let Ok(event) = event else { return everyone() };
     if event.need_rescan() {
         return everyone();
@@ -99,8 +121,16 @@ fn route(routes: &HashMap<PathBuf, Vec<Arc<Hints>>>, event: notify::Result<notif
     };
     for path in event.paths {
         let folder = path.parent().unwrap_or(&path);
-        let hint = if is_written { Hint::Written(path.clone()) } else { Hint::Renamed };
-        let interested = routes.get(folder).into_iter().chain(routes.get(&path)).flatten();
+        let hint = if is_written {
+            Hint::Written(path.clone())
+        } else {
+            Hint::Renamed
+        };
+        let interested = routes
+            .get(folder)
+            .into_iter()
+            .chain(routes.get(&path))
+            .flatten();
         interested.for_each(|hints| hints.put(hint.clone()));
     }
 }

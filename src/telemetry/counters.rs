@@ -187,6 +187,14 @@ impl FlowCounters {
             .unwrap_or_else(PoisonError::into_inner) = Some(Arc::from(text));
     }
 
+    /// What the newest error was about is over.
+    pub fn clear_last_error(&self) {
+        *self
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The numbers as they are now.
     pub fn snapshot(&self) -> FlowSnapshot {
         FlowSnapshot {

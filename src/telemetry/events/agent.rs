@@ -56,13 +56,6 @@ pub fn flow_died(flow: &str, what: &str) {
     .emit();
 }
 
-/// Calls have no region. ERROR: nothing can be sent.
-pub fn region_missing(service: &str, key: &str) {
-    let message =
-        format!("no region for {service}: set {key} in agent.json, or AWS_REGION for the service");
-    Entry::new(Level::ERROR, names::THREAD_MAIN, names::AWS, message).emit();
-}
-
 /// The region comes from a variable that the reference doesn't read. WARN: it would not start there.
 pub fn region_from_default_variable(region: &str) {
     let message = format!(
@@ -169,4 +162,37 @@ pub fn metrics_unpublished_at_end(n_data: usize) {
         message,
     )
     .emit();
+}
+
+/// The database was damaged and a new one was begun. WARN: what was sent since the last good save is sent again.
+pub fn checkpoints_rebuilt(path: &Path, aside: &Path) {
+    let message = format!(
+        "the checkpoints {} were damaged and are begun anew; the damaged file is kept as {}; files are taken up as if \
+         they were new, records may be sent twice",
+        path.display(),
+        aside.display()
+    );
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
+}
+
+/// The system tells nothing of changes. WARN: files are found and read by polling alone.
+pub fn no_change_events(error: &dyn std::fmt::Display) {
+    let message = format!(
+        "no change events from the system ({error}); files are looked at every second instead; raise \
+         fs.inotify.max_user_instances to be told at once"
+    );
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// Where one service's calls go. INFO.
+pub fn sending_to(service: &str, endpoint: Option<&str>, region: &str, source: &str) {
+    let endpoint = endpoint.unwrap_or("the region's own endpoint");
+    let message = format!("{service} calls go to {endpoint} in region {region} (from {source})");
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::AWS, message).emit();
+}
+
+/// As whom calls are made. INFO.
+pub fn credentials_from(source: &str) {
+    let message = format!("credentials come from {source}");
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::AWS, message).emit();
 }

@@ -6,6 +6,7 @@ use tracing::Level;
 
 use super::{counted, publisher_says, say_once_a_minute};
 use crate::config::Destination;
+use crate::publish::failure::{CallFailure, FailureKind};
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::metrics::Call;
 
@@ -20,8 +21,6 @@ pub struct BatchSent<'a> {
     pub records_throttled: u64,
     /// Bytes of data of the accepted ones.
     pub bytes: u64,
-    /// Calls made for this batch so far, this one included.
-    pub attempts: u32,
     pub latency: Duration,
     /// What the service says of the first record that failed.
     pub error: Option<&'a str>,
@@ -32,8 +31,6 @@ pub struct BatchSent<'a> {
 pub struct BatchFailed<'a> {
     /// Records in the call.
     pub records: u64,
-    /// Calls made for this batch so far, this one included.
-    pub attempts: u32,
     pub latency: Duration,
     /// The service's or the connection's words.
     pub error: &'a str,
@@ -65,10 +62,9 @@ pub fn batch_sent(flow: &FlowCounters, sent: &BatchSent<'_>) {
     );
     if tracing::enabled!(Level::DEBUG) {
         let text = format!(
-            "{records_accepted} of {} accepted ({} bytes, attempt {}, {} ms)",
+            "{records_accepted} of {} accepted ({} bytes, {} ms)",
             counted(sent.records, "record"),
             sent.bytes,
-            sent.attempts,
             sent.latency.as_millis()
         );
         publisher_says(flow, Level::DEBUG, &text).emit();
@@ -127,11 +123,10 @@ pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
         return;
     }
     let text = format!(
-        "a call with {} to {} failed: {}; attempt {} took {} ms, the next one is in {} ms; nothing is lost",
+        "a call with {} to {} failed: {}; it took {} ms, the next one is in {} ms; nothing is lost",
         counted(failed.records, "record"),
         flow.destination(),
         failed.error,
-        failed.attempts,
         failed.latency.as_millis(),
         failed.next_try_in.as_millis()
     );
@@ -141,6 +136,84 @@ pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
         "batch_failed",
         publisher_says(flow, Level::WARN, &text),
     );
+}
+
+/// A call failed as a whole: counted, and said in the words of its cause.
+pub fn call_failed(
+    flow: &FlowCounters,
+    n_records: u64,
+    failure: &CallFailure,
+    endpoint: &str,
+    latency: Duration,
+    next_try_in: Duration,
+) {
+    let text = failure.to_string();
+    let is_own_cause = !matches!(
+        failure.kind,
+        FailureKind::Throttled
+            | FailureKind::Service
+            | FailureKind::Unanswered
+            | FailureKind::Content
+    );
+    let failed = BatchFailed {
+        records: n_records,
+        latency,
+        error: &text,
+        throttled: failure.kind == FailureKind::Throttled,
+        next_try_in,
+        has_known_cause: is_own_cause,
+    };
+    batch_failed(flow, &failed);
+    match failure.kind {
+        FailureKind::DestinationMissing => destination_missing(flow, endpoint, &text),
+        FailureKind::Access if is_about_keys(&failure.code) => credentials_refused(flow, &text),
+        FailureKind::Access => access_denied(flow, &text),
+        FailureKind::NoCredentials => no_credentials(flow, &failure.message),
+        FailureKind::NoRegion => region_missing(flow, &failure.message),
+        FailureKind::Connection if text.contains("certificate") => {
+            certificate_refused(flow, endpoint, &text)
+        }
+        FailureKind::Connection => connection_refused(flow, endpoint, &text),
+        FailureKind::Throttled
+        | FailureKind::Service
+        | FailureKind::Unanswered
+        | FailureKind::Content => {}
+    }
+}
+
+/// Whether an error code blames the keys or their signature rather than what they may do.
+fn is_about_keys(code: &str) -> bool {
+    const PARTS: [&str; 8] = [
+        "Unrecognized",
+        "Signature",
+        "Token",
+        "ClientId",
+        "AccessKeyId",
+        "Expired",
+        "Skewed",
+        "AuthFailure",
+    ];
+    PARTS.iter().any(|part| code.contains(part))
+}
+
+/// Calls get through again. INFO.
+pub fn recovered(flow: &FlowCounters, n_failures: u32) {
+    flow.clear_last_error();
+    let text = format!(
+        "calls to {} get through again, after {} that failed",
+        flow.destination(),
+        counted(u64::from(n_failures), "call")
+    );
+    publisher_says(flow, Level::INFO, &text).emit();
+}
+
+/// No region is found for the flow's service. ERROR: somebody must act; records wait.
+pub fn region_missing(flow: &FlowCounters, error: &str) {
+    let text = format!(
+        "{error}; set kinesis.region or kinesis.endpoint in agent.json (firehose.… for Firehose), or AWS_REGION for the \
+         service; records wait"
+    );
+    must_act(flow, "region_missing", &text);
 }
 
 /// Records that the service will never take were given up. ERROR: this is lost data.
@@ -160,9 +233,9 @@ pub fn records_refused(flow: &FlowCounters, n_records: u64, error: &str) {
 }
 
 /// The stream doesn't exist. ERROR: somebody must act; records wait.
-pub fn destination_missing(flow: &FlowCounters, region: &str) {
+pub fn destination_missing(flow: &FlowCounters, endpoint: &str, error: &str) {
     let text = format!(
-        "{} does not exist in region {region} of this account; create it, or correct its name, its region or the \
+        "{} does not exist at {endpoint} for this account ({error}); create it, or correct its name, its region or the \
          account; records wait until it is there",
         flow.destination()
     );

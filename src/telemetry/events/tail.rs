@@ -116,7 +116,10 @@ pub fn file_readable(flow: &FlowCounters, path: &Path) {
 
 /// Files match after there were none. INFO.
 pub fn files_found(flow: &FlowCounters, n_files: usize) {
-    let text = format!("filePattern matches {} now", counted(n_files as u64, "file"));
+    let text = format!(
+        "filePattern matches {} now",
+        counted(n_files as u64, "file")
+    );
     tailer_says(flow, Level::INFO, &text).emit();
 }
 
@@ -137,7 +140,11 @@ pub fn records_skipped(flow: &FlowCounters, n_records: u64, detail: &str) {
         "{} left out by dataProcessingOptions: {detail}; correct the options if they should be sent",
         counted(n_records, "record")
     );
-    say_once_a_minute(&flow.flow().0, "records_skipped", tailer_says(flow, Level::INFO, &text));
+    say_once_a_minute(
+        &flow.flow().0,
+        "records_skipped",
+        tailer_says(flow, Level::INFO, &text),
+    );
 }
 
 /// A file is read to its end and will not grow. DEBUG.
@@ -233,7 +240,10 @@ pub fn bytes_lost(flow: &FlowCounters, path: &Path, start: u64, end: Option<u64>
     let range = match end {
         Some(end) => {
             flow.bytes_lost.add(end.saturating_sub(start));
-            format!("{} from offset {start} to {end}", counted(end.saturating_sub(start), "byte"))
+            format!(
+                "{} from offset {start} to {end}",
+                counted(end.saturating_sub(start), "byte")
+            )
         }
         None => format!("an unknown number of bytes after offset {start}"),
     };

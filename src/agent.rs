@@ -1,0 +1,436 @@
+//! Starts the flows, waits for the stop signal, drains in the order of the data under one deadline.
+//!
+//! ```text
+//! stop ─▶ flows read no more and send what is open ─▶ publisher: answers, watermarks ─▶ flows save their places ─▶
+//! checkpoints are written, handed back and closed ─▶ the last progress line
+//! ```
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::aws::Clients;
+use crate::checkpoint::{
+    CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
+};
+use crate::config::{Config, Destination, limits};
+use crate::flow::{FlowThread, Inbox, Surroundings};
+use crate::process::Ec2Metadata;
+use crate::publish::budget::{BUDGET_BYTES, Budget};
+use crate::publish::firehose::FirehoseSink;
+use crate::publish::kinesis::{KinesisSink, WireChoice};
+use crate::publish::publisher::{Publisher, Reported};
+use crate::publish::run::{self, Listener};
+use crate::publish::sink::Sink;
+use crate::publish::wire::Layout;
+use crate::record::{CursorId, FlowIndex};
+use crate::tail::disk::{Disk as _, OsDisk};
+use crate::tail::wake::Watch;
+use crate::telemetry::counters::AgentCounters;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::progress::{self, MetricLines};
+use crate::telemetry::{cloudwatch, events};
+
+/// Whether progress outlives the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// Checkpoints are read at start and kept.
+    Kept,
+    /// `--local`: nothing saved is touched; every file is read as `initialPosition` says.
+    None,
+}
+
+/// An agent at work. Must be made and used within a tokio runtime.
+pub struct Agent {
+    config: Arc<Config>,
+    flows: Vec<FlowThread>,
+    publisher: JoinHandle<()>,
+    checkpoints: Option<CheckpointWriter>,
+    counters: Arc<AgentCounters>,
+    budget: Budget,
+    started_at: Instant,
+    stop_metrics: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
+    status: JoinHandle<()>,
+}
+
+/// Why the agent couldn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Checkpoints(#[from] OpenError),
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+impl Agent {
+    /// Opens the checkpoints and starts every flow.
+    ///
+    /// Neither a missing region nor missing credentials keep it from starting: a flow that can't send says so and goes
+    /// on once it can.
+    pub async fn start(config: Config, memory: Memory) -> Result<Agent, StartError> {
+        let started_at = Instant::now();
+        let config = Arc::new(config);
+        raise_open_files_limit();
+        let clients = Clients::new(&config)?;
+        let slots = slots_of(&config);
+        progress::sending_threads(slots).emit();
+        let (checkpoints, places) = match memory {
+            Memory::Kept => {
+                let (writer, places) = open_checkpoints(&config)?;
+                (Some(writer), places)
+            }
+            Memory::None => (
+                None,
+                config.flows.iter().map(|_| FlowPlaces::default()).collect(),
+            ),
+        };
+        progress::starting().emit();
+        let metrics = config.cloudwatch.emit.then(|| Arc::new(Metrics::default()));
+        let counters = Arc::new(AgentCounters::new(&config, metrics.as_ref()));
+        let budget = Budget::new(BUDGET_BYTES, config.flows.len());
+        let (batches, inbox) = mpsc::unbounded_channel();
+        let watch = Watch::start()
+            .inspect_err(|error| events::no_change_events(error))
+            .ok();
+        let mut flows = Vec::new();
+        for (place, (flow, places)) in config.flows.iter().zip(places).enumerate() {
+            progress::starting_tailer(&flow.id).emit();
+            let around = Surroundings {
+                index: FlowIndex(place),
+                flow: Arc::clone(flow),
+                places,
+                budget: budget.clone(),
+                publisher: batches.clone(),
+                checkpoints: checkpoints.as_ref().map(CheckpointWriter::handle),
+                watch: watch.clone(),
+                counters: Arc::clone(&counters.flows[place].1),
+                ec2: Arc::new(|| None::<Arc<Ec2Metadata>>),
+            };
+            flows.push(
+                FlowThread::start(around).with_context(|| format!("starting flow {}", flow.id))?,
+            );
+        }
+        let listener = Arc::new(Relay {
+            inboxes: flows.iter().map(FlowThread::inbox).collect(),
+            counters: Arc::clone(&counters),
+            clients: Arc::clone(&clients),
+            config: Arc::clone(&config),
+        });
+        let machine = Publisher::new(
+            config.flows.iter().map(|flow| flow.backoff),
+            slots,
+            fastrand::u64(..),
+        );
+        let publisher = tokio::spawn(run::run(
+            machine,
+            sinks(&config, &clients),
+            inbox,
+            budget.clone(),
+            listener,
+        ));
+        progress::started(started_at.elapsed()).emit();
+        tokio::spawn(tell_addresses(Arc::clone(&clients), Arc::clone(&config)));
+        let stop_metrics = metrics.map(|metrics| publish_metrics(&config, &clients, metrics));
+        let status = tokio::spawn(report_status(
+            Arc::clone(&config),
+            Arc::clone(&counters),
+            started_at,
+        ));
+        Ok(Agent {
+            config,
+            flows,
+            publisher,
+            checkpoints,
+            counters,
+            budget,
+            started_at,
+            stop_metrics,
+            status,
+        })
+    }
+
+    /// What every flow has done so far.
+    pub fn counters(&self) -> &Arc<AgentCounters> {
+        &self.counters
+    }
+
+    /// Bytes of the byte budget that are held now.
+    pub fn held_bytes(&self) -> usize {
+        self.budget.held_bytes()
+    }
+
+    /// Stops: reading at once, sends in flight within `shutdownTimeoutMillis`, then the checkpoints.
+    pub async fn stop(mut self) {
+        progress::stopping().emit();
+        let asked_at = Instant::now();
+        self.flows.iter().for_each(FlowThread::stop);
+        let is_drained = tokio::time::timeout(self.config.shutdown_timeout, &mut self.publisher)
+            .await
+            .is_ok();
+        if !is_drained {
+            self.publisher.abort();
+        }
+        let ended = tokio::task::spawn_blocking(move || {
+            let hand_back = self.flows.into_iter().filter_map(FlowThread::end).collect();
+            let saved = self
+                .checkpoints
+                .map_or(Ok(()), |writer| writer.stop(hand_back));
+            (saved, self.counters, self.config)
+        });
+        self.status.abort();
+        let Ok((saved, counters, config)) = ended.await else {
+            return;
+        };
+        if let Err(error) = saved {
+            events::checkpoints_unwritable(&config.checkpoints.path, &error);
+        }
+        if let Some((stop, task)) = self.stop_metrics {
+            let _ = stop.send(());
+            let _ = task.await;
+        }
+        if !is_drained {
+            let total = counters.snapshot().total();
+            let unsent = total
+                .records_parsed
+                .saturating_sub(total.records_sent + total.records_skipped);
+            events::stopped_with_unsent(unsent, asked_at.elapsed());
+        }
+        events::status(&counters, self.started_at.elapsed(), metric_lines(&config));
+    }
+}
+
+fn slots_of(config: &Config) -> usize {
+    let wanted = config
+        .publish
+        .slots
+        .map_or(limits::SEND_SLOTS_MAX, usize::from);
+    wanted.min(config.publish.connections_max.max(1))
+}
+
+fn metric_lines(config: &Config) -> MetricLines {
+    MetricLines {
+        metrics: config.log.emit_metrics,
+        internal: config.log.emit_internal_metrics,
+    }
+}
+
+/// Every followed file is held open: the soft limit of 1,024 that many systems start with is too low.
+fn raise_open_files_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // A limit that can't be raised is met, if at all, by an error that names it.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+}
+
+fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces>), StartError> {
+    let Opened { mut store, rebuilt } = Store::open(&config.checkpoints, Timestamp::now())?;
+    if let Some(aside) = &rebuilt {
+        events::checkpoints_rebuilt(store.path(), aside);
+    }
+    if config.checkpoints.path == Path::new(limits::CHECKPOINT_FILE_DEFAULT) {
+        let old = Path::new(limits::REFERENCE_CHECKPOINT_FILE);
+        match store
+            .take_over(old)
+            .context("taking over the checkpoints of the AWS Kinesis Agent")?
+        {
+            TakeOver::Taken { rows } => events::checkpoints_taken_over(old, store.path(), rows),
+            TakeOver::DoneBefore | TakeOver::NothingThere => {}
+        }
+    }
+    let is_there = |path: &Path, identity: Option<FileIdentity>| {
+        OsDisk
+            .look(path)
+            .is_ok_and(|stat| identity.is_none_or(|identity| stat.identity == identity))
+    };
+    let n_deleted = store
+        .delete_old(Timestamp::now(), is_there)
+        .context("deleting old checkpoints")?;
+    progress::deleted_checkpoints(n_deleted).emit();
+    // Without the damaged file's places, what is there is read from its beginning: rather twice than never.
+    let known = |places: FlowPlaces| FlowPlaces {
+        saved_before: places.saved_before || rebuilt.is_some(),
+        ..places
+    };
+    let places = config
+        .flows
+        .iter()
+        .map(|flow| store.places(&flow.id).map(known));
+    let places = places
+        .collect::<Result<Vec<_>, _>>()
+        .context("reading the checkpoints")?;
+    let writer = CheckpointWriter::start(store).context("starting the checkpoint writer")?;
+    Ok((writer, places))
+}
+
+fn sinks(config: &Config, clients: &Arc<Clients>) -> Vec<Arc<dyn Sink>> {
+    let wire = Arc::new(WireChoice::new(config.publish.kinesis_wire));
+    let sink = |destination: &Destination| -> Arc<dyn Sink> {
+        let (clients, layout) = (Arc::clone(clients), Layout::new(destination));
+        match destination {
+            Destination::Kinesis(stream) => Arc::new(KinesisSink::new(
+                clients,
+                stream.clone(),
+                layout,
+                Arc::clone(&wire),
+            )),
+            Destination::Firehose(stream) => {
+                Arc::new(FirehoseSink::new(clients, stream.clone(), layout))
+            }
+        }
+    };
+    config
+        .flows
+        .iter()
+        .map(|flow| sink(&flow.destination))
+        .collect()
+}
+
+type StopMetrics = (tokio::sync::oneshot::Sender<()>, JoinHandle<()>);
+
+fn publish_metrics(
+    config: &Arc<Config>,
+    clients: &Arc<Clients>,
+    metrics: Arc<Metrics>,
+) -> StopMetrics {
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let (clients, config) = (Arc::clone(clients), Arc::clone(config));
+    let task = tokio::spawn(async move {
+        let instance = match config.cloudwatch.tag_instance {
+            true => Some(clients.instance_name().await),
+            false => None,
+        };
+        // CloudWatch always has a region: us-east-1, if nothing says otherwise.
+        let Ok(client) = clients.cloudwatch().await else {
+            return;
+        };
+        let settings = cloudwatch::Settings::new(&config.cloudwatch, instance);
+        let stopped = async { _ = stopped.await };
+        cloudwatch::run(client.clone(), metrics, settings, stopped).await;
+    });
+    (stop, task)
+}
+
+async fn report_status(config: Arc<Config>, counters: Arc<AgentCounters>, started_at: Instant) {
+    let Some(period) = config.log.status_period else {
+        return;
+    };
+    let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        events::status(&counters, started_at.elapsed(), metric_lines(&config));
+    }
+}
+
+/// Says where each kind of flow sends to and as whom, once that is found out.
+async fn tell_addresses(clients: Arc<Clients>, config: Arc<Config>) {
+    let has = |wanted: fn(&Destination) -> bool| {
+        config.flows.iter().any(|flow| wanted(&flow.destination))
+    };
+    if has(|destination| matches!(destination, Destination::Kinesis(_)))
+        && let Ok(address) = clients.kinesis_address().await
+    {
+        events::sending_to(
+            "Kinesis",
+            address.endpoint.as_deref(),
+            &address.region,
+            address.source,
+        );
+        if address.source == "AWS_DEFAULT_REGION" {
+            events::region_from_default_variable(&address.region);
+        }
+    }
+    if has(|destination| matches!(destination, Destination::Firehose(_)))
+        && let Ok(address) = clients.firehose_address().await
+    {
+        events::sending_to(
+            "Firehose",
+            address.endpoint.as_deref(),
+            &address.region,
+            address.source,
+        );
+        if config.aws.firehose.endpoint.is_none()
+            && config.aws.firehose.region.is_none()
+            && let Some(host) = clients.host_region_beside_default().await
+        {
+            events::region_differs("Firehose", &address.region, &host, "firehose.region");
+        }
+    }
+    if let Ok(source) = clients.describe_credentials().await {
+        events::credentials_from(&source);
+    }
+}
+
+/// Passes the publisher's news on: acknowledgements to the flows, the rest to the log and the counters.
+struct Relay {
+    inboxes: Vec<Arc<Inbox>>,
+    counters: Arc<AgentCounters>,
+    clients: Arc<Clients>,
+    config: Arc<Config>,
+}
+
+impl Listener for Relay {
+    fn advanced(&self, flow: FlowIndex, cursor: CursorId, offset: u64) {
+        self.inboxes[flow.0].advanced(cursor, offset);
+    }
+
+    fn queued(&self, flow: FlowIndex, n_batches: usize) {
+        self.inboxes[flow.0].queued(n_batches);
+    }
+
+    fn reported(&self, flow: FlowIndex, event: &Reported) {
+        let counters = &self.counters.flows[flow.0].1;
+        match event {
+            Reported::Answered {
+                n_sent,
+                n_accepted,
+                bytes_accepted,
+                n_throttled,
+                latency,
+                first_error,
+            } => {
+                let error = first_error
+                    .as_ref()
+                    .map(|error| format!("{}: {}", error.code, error.message));
+                let sent = events::BatchSent {
+                    records: *n_sent as u64,
+                    records_failed: (n_sent - n_accepted) as u64,
+                    records_throttled: *n_throttled as u64,
+                    bytes: *bytes_accepted as u64,
+                    latency: *latency,
+                    error: error.as_deref(),
+                };
+                events::batch_sent(counters, &sent);
+            }
+            Reported::Failed {
+                n_sent,
+                failure,
+                delay,
+                latency,
+            } => {
+                let destination = &self.config.flows[flow.0].destination;
+                let endpoint = self.clients.endpoint_text(destination);
+                events::call_failed(
+                    counters,
+                    *n_sent as u64,
+                    failure,
+                    &endpoint,
+                    *latency,
+                    *delay,
+                );
+            }
+            Reported::Recovered { n_failures } => events::recovered(counters, *n_failures),
+        }
+    }
+}
