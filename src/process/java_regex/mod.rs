@@ -1,0 +1,267 @@
+//! Java's regular expressions (`java.util.regex.Pattern` of Java 17), by translation.
+//!
+//! A pattern is read by Java's rules into a tree that no flag changes any more, and that is said again for the
+//! linear-time engine where it has words for it, else for a backtracking engine with a bound on its steps. In reading
+//! order: `scan` → `parse`, `group`, `class`, `escape` with `modes`, `folding`, `property`,
+//! `look_behind` → `ast` → `translate`, `assertion` → `engine`.
+//!
+//! Known to differ from Java: text is UTF-8 here and UTF-16 there, so no empty match falls inside a character beyond
+//! U+FFFF; the Unicode tables are newer than Java 17's Unicode 13; references under `(?i)` fold all letters; the value
+//! of a group that was repeated without taking anything (`()*`, `(a*?){2}`) may be empty instead of absent or the
+//! other way round; some slips of Java's in classes with a stray `&` aren't repeated. Refused here alone: `\X`,
+//! `\b{g}`, `\N{…}`, `\p{javaMirrored}`, rare blocks, a reference to the group that it stands in, and what is too big
+//! or nested too deep.
+
+mod assertion;
+mod ast;
+mod class;
+mod engine;
+mod escape;
+mod folding;
+mod group;
+mod look_behind;
+mod modes;
+mod parse;
+mod property;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod translate;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use ast::{Assertion, Node};
+use engine::Matcher;
+use translate::Use;
+
+/// A pattern with the meaning that `java.util.regex.Pattern` gives it. Cloning is cheap.
+#[derive(Clone)]
+pub struct JavaRegex {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pattern: String,
+    group_count: usize,
+    literal: Option<u8>,
+    full: Matcher,
+    prefix: Matcher,
+    search: Matcher,
+    /// Only where the pattern says `\G`.
+    search_past_empty: Option<Matcher>,
+}
+
+/// Flags that are given beside a pattern.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `Pattern.MULTILINE`: `^` and `$` match at every line.
+    pub multiline: bool,
+}
+
+/// A pattern that Java would refuse, or that no engine here can say.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub struct PatternError {
+    /// The pattern as written.
+    pub pattern: String,
+    /// The place of the fault, in characters from 0; the pattern's length for its end.
+    pub at: usize,
+    /// What is wrong there, and what to do.
+    pub what: String,
+}
+
+/// The backtracking engine gave up: the pattern has too many ways to match the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "the pattern goes back more than {} times over one text: make its repetitions possessive or more exact",
+    engine::BACKTRACKS_MAX
+)]
+pub struct StepLimit;
+
+impl JavaRegex {
+    /// Reads a pattern as `Pattern.compile(pattern)` does.
+    ///
+    /// # Errors
+    /// What Java refuses, and the little that can't be said here (see the module).
+    pub fn new(pattern: &str) -> Result<JavaRegex, PatternError> {
+        JavaRegex::with_flags(pattern, Flags::default())
+    }
+
+    /// Reads a pattern with flags, as `Pattern.compile(pattern, flags)` does.
+    ///
+    /// # Errors
+    /// As [`JavaRegex::new`].
+    pub fn with_flags(pattern: &str, flags: Flags) -> Result<JavaRegex, PatternError> {
+        let parsed = parse::parse(pattern, &flags)?;
+        let matcher = |usage| {
+            Matcher::new(&parsed, usage).map_err(|what| PatternError {
+                pattern: pattern.to_owned(),
+                at: 0,
+                what,
+            })
+        };
+        let has_previous_end = parsed
+            .node
+            .contains(&|node| *node == Node::Assertion(Assertion::PreviousEnd));
+        Ok(JavaRegex {
+            inner: Arc::new(Inner {
+                pattern: pattern.to_owned(),
+                group_count: parsed.group_count,
+                literal: literal(&parsed.node),
+                full: matcher(Use::Full)?,
+                prefix: matcher(Use::Prefix)?,
+                search: matcher(Use::Search)?,
+                search_past_empty: match has_previous_end {
+                    true => Some(matcher(Use::SearchPastEmpty)?),
+                    false => None,
+                },
+            }),
+        })
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.inner.pattern
+    }
+
+    /// Capturing groups, without the whole match.
+    pub fn group_count(&self) -> usize {
+        self.inner.group_count
+    }
+
+    /// The byte that the pattern stands for, if it is exactly one literal ASCII character: `,`, `\|`, `[,]`, `\x2c`.
+    pub fn literal_byte(&self) -> Option<u8> {
+        self.inner.literal
+    }
+
+    /// The pieces of `String.split(regex)`, as byte ranges of `text`, into `pieces`, which is cleared first.
+    ///
+    /// Trailing empty pieces are left out; a leading one is there unless the match before it is empty. Text without a
+    /// match is one piece, and so is the empty text.
+    ///
+    /// # Errors
+    /// [`StepLimit`], with what was found until then in `pieces`.
+    pub fn split(&self, text: &str, pieces: &mut Vec<Range<usize>>) -> Result<(), StepLimit> {
+        pieces.clear();
+        let mut start = 0;
+        match self.inner.literal {
+            Some(byte) => {
+                for at in memchr::memchr_iter(byte, text.as_bytes()) {
+                    pieces.push(start..at);
+                    start = at + 1;
+                }
+            }
+            None => start = self.split_by_search(text, pieces)?,
+        }
+        pieces.push(start..text.len());
+        if pieces.len() > 1 {
+            let kept = pieces.iter().rposition(|piece| !piece.is_empty());
+            pieces.truncate(kept.map_or(0, |last| last + 1));
+        }
+        Ok(())
+    }
+
+    /// All pieces but the last, whose start is returned.
+    fn split_by_search(
+        &self,
+        text: &str,
+        pieces: &mut Vec<Range<usize>>,
+    ) -> Result<usize, StepLimit> {
+        let inner = &*self.inner;
+        let mut start = 0;
+        let mut groups = Vec::new();
+        let mut found = inner.search.find_at(text, 0)?;
+        while let Some(matched) = found {
+            if !(matched.is_empty() && matched.start == 0) {
+                pieces.push(start..matched.start);
+                start = matched.end;
+            }
+            found = match (&inner.search_past_empty, matched.is_empty()) {
+                (_, false) => inner.search.find_at(text, matched.end)?,
+                (Some(past_empty), true) => {
+                    past_empty.captures_at(text, matched.end, &mut groups)?;
+                    groups.first().cloned().flatten()
+                }
+                (None, true) => match text[matched.end..].chars().next() {
+                    Some(c) => inner.search.find_at(text, matched.end + c.len_utf8())?,
+                    None => None,
+                },
+            };
+        }
+        Ok(start)
+    }
+
+    /// Whether the whole text matches (`Matcher.matches()`); if so, `groups` holds the byte ranges of groups 1 to
+    /// [`JavaRegex::group_count`], `None` for one that took no part. `groups` is cleared first.
+    ///
+    /// # Errors
+    /// [`StepLimit`]
+    pub fn matches(
+        &self,
+        text: &str,
+        groups: &mut Vec<Option<Range<usize>>>,
+    ) -> Result<bool, StepLimit> {
+        self.inner.full.captures_at(text, 0, groups)
+    }
+
+    /// Whether the whole text matches.
+    ///
+    /// # Errors
+    /// [`StepLimit`]
+    pub fn is_full_match(&self, text: &str) -> Result<bool, StepLimit> {
+        self.inner.full.is_match(text)
+    }
+
+    /// Whether the start of the text matches (`Matcher.lookingAt()`).
+    ///
+    /// # Errors
+    /// [`StepLimit`]
+    pub fn looking_at(&self, text: &str) -> Result<bool, StepLimit> {
+        self.inner.prefix.is_match(text)
+    }
+}
+
+impl fmt::Debug for JavaRegex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("JavaRegex").field(&self.as_str()).finish()
+    }
+}
+
+fn literal(node: &Node) -> Option<u8> {
+    let Node::Set(set) = node else {
+        return None;
+    };
+    match set.ranges() {
+        [one] if one.start() == one.end() && one.start().is_ascii() => {
+            u8::try_from(one.start()).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Characters of the pattern that an error shows on either side of its place.
+const EXCERPT_CHARS: usize = 30;
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let skipped = self.at.saturating_sub(EXCERPT_CHARS);
+        let shown = self.at - skipped + EXCERPT_CHARS;
+        let excerpt: String = self
+            .pattern
+            .chars()
+            .skip(skipped)
+            .take(shown)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        writeln!(
+            f,
+            "{:?} is no regular expression that can be used: {} (character {})",
+            self.pattern, self.what, self.at
+        )?;
+        writeln!(f, "    {excerpt}")?;
+        write!(f, "    {:>width$}", "^", width = self.at - skipped + 1)
+    }
+}
