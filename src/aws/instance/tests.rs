@@ -220,7 +220,8 @@ async fn where_there_is_no_instance_there_is_no_metadata() {
 
 #[test]
 fn the_environment_says_whether_and_where_to_ask() {
-    let rows: [(&[(&str, &str)], bool, Option<&str>); 5] = [
+    type Row<'r> = (&'r [(&'r str, &'r str)], bool, Option<&'r str>);
+    let rows: [Row<'_>; 5] = [
         (&[], false, None),
         (&[("AWS_EC2_METADATA_DISABLED", "TRUE")], true, None),
         (&[("AWS_EC2_METADATA_DISABLED", "false")], false, None),
