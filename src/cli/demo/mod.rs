@@ -15,7 +15,9 @@ mod screen;
 mod view;
 mod writer;
 
+use std::fs;
 use std::io::{self, Stdout};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +35,7 @@ use self::notices::Notices;
 use self::rates::Rates;
 use self::screen::Screen;
 use self::view::{Calls, Ending, Phase, Progress};
-use self::writer::{Script, Writer};
+use self::writer::{Pen, Script, Writer};
 use super::{exit, run::runtime};
 use crate::agent::{Agent, Memory};
 use crate::local::faults::{CallFacts, Effects, Faults};
@@ -56,6 +58,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Calls whose records wait to be looked at; then answers are delayed.
 const CALLS_WAITING_MAX: usize = 16;
+/// How often removing the folder is tried.
+const REMOVE_TRIES: u32 = 5;
 /// 128 + SIGINT's number, as a shell says it.
 const EXIT_INTERRUPTED: u8 = 130;
 
@@ -82,12 +86,28 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         .prefix("kinesis-agent-demo-")
         .tempdir()
         .context("can't create a temporary folder; set TMPDIR to one that can be written")?;
-    let played = runtime()?.block_on(Demo::play(&args, faults, notices, &folder));
-    let path = folder.path().to_owned();
-    folder
-        .close()
-        .with_context(|| format!("can't remove {}", path.display()))?;
+    let runtime = runtime()?;
+    let played = runtime.block_on(Demo::play(&args, faults, notices, folder.path()));
+    runtime.shutdown_background();
+    remove(folder)?;
     played
+}
+
+/// Removes the folder with all that is in it. An agent that wasn't waited for may add a file meanwhile.
+fn remove(folder: TempDir) -> anyhow::Result<()> {
+    let path = folder.keep();
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match fs::remove_dir_all(&path) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(_) if tries < REMOVE_TRIES => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("can't remove {}", path.display()));
+            }
+        }
+    }
 }
 
 /// A demo at work.
@@ -118,7 +138,7 @@ impl<'a> Demo<'a> {
         args: &'a DemoArgs,
         faults: Faults,
         notices: Notices,
-        folder: &TempDir,
+        folder: &Path,
     ) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::watch()?;
         let mut screen = Screen::stdout();
@@ -137,7 +157,7 @@ impl<'a> Demo<'a> {
         .await
         .context("can't listen on 127.0.0.1")?;
         let timeout = effects.stalls.then(|| ANSWER_TIMEOUT + effects.delay_max);
-        let configuration = Configuration::new(folder.path(), &endpoint.url(), timeout)?;
+        let configuration = Configuration::new(folder, &endpoint.url(), timeout)?;
         let span = Duration::from_secs(args.seconds);
         let look = screen.look();
         screen.say(&view::title(
@@ -150,14 +170,15 @@ impl<'a> Demo<'a> {
         let ledger = Arc::new(Mutex::new(Ledger::new(args.lines)));
         let taken_in = Arc::clone(&ledger);
         let reader = tokio::task::spawn_blocking(move || take_in(records, &taken_in));
-        let agent = Agent::start(configuration.load()?, Memory::Kept).await?;
-        let writer = Writer::start(Script {
-            folder: folder.path().to_owned(),
+        let pen = Pen::create(Script {
+            folder: folder.to_owned(),
             n_lines: args.lines,
             span,
             n_renames: n_renames(args.lines, span),
         })
-        .context("can't start the thread that writes")?;
+        .context("can't create the file to follow")?;
+        let agent = Agent::start(configuration.load()?, Memory::Kept).await?;
+        let writer = Writer::start(pen).context("can't start the thread that writes")?;
         let mut demo = Demo {
             args,
             effects,
@@ -171,8 +192,13 @@ impl<'a> Demo<'a> {
             n_first_shown: 0,
             is_stopped_early: false,
         };
-        let Some(watched) = demo.watch(&mut signals).await? else {
-            return Ok(ExitCode::from(EXIT_INTERRUPTED));
+        let watched = match demo.watch(&mut signals).await {
+            Ok(Some(watched)) => watched,
+            Ok(None) => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
+            Err(error) => {
+                demo.agent.stop().await;
+                return Err(error).context("can't write on standard output");
+            }
         };
         tokio::select! {
             code = demo.end(watched, endpoint, reader) => code,
@@ -181,7 +207,7 @@ impl<'a> Demo<'a> {
     }
 
     /// Shows how it goes until everything written has arrived; `None` at a second signal.
-    async fn watch(&mut self, signals: &mut Signals) -> anyhow::Result<Option<Watched>> {
+    async fn watch(&mut self, signals: &mut Signals) -> io::Result<Option<Watched>> {
         let patience = PATIENCE + self.effects.delay_max;
         let mut frames = tokio::time::interval(FRAME);
         frames.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -169,6 +169,16 @@ impl Look {
         }
     }
 
+    #[cfg(test)]
+    pub fn for_tests(width: Option<usize>, glyphs: Glyphs) -> Look {
+        Look {
+            width,
+            height: HEIGHT_DEFAULT,
+            has_colours: false,
+            glyphs,
+        }
+    }
+
     /// A number as it is read best: in groups on a terminal, bare where a program may read it.
     pub fn number(&self, n: u64) -> String {
         let digits = n.to_string();

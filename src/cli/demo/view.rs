@@ -8,7 +8,6 @@ use super::ledger::Verdict;
 use super::notices::Notice;
 use super::rates::Counts;
 use super::screen::{Glyphs, Ink, Line, Look};
-use super::writer::FILE_NAME;
 
 /// Every line begins so.
 const MARGIN: &str = "  ";
@@ -59,22 +58,14 @@ pub fn title(look: &Look, n_lines: u64, span: Duration, faults: Option<&str>) ->
         look.counted(n_lines, "customer"),
         look.counted(span.as_secs(), "second"),
     );
-    let mut lines = vec![
-        Line::new(),
-        Line::new()
-            .with(Ink::Plain, MARGIN)
-            .with(Ink::Strong, "kinesis-agent demo"),
-        faint(what),
-    ];
+    let mut lines = vec![Line::new(), heading("kinesis-agent demo")];
+    lines.extend(paragraph(look, Ink::Faint, &what));
     if let Some(script) = faults {
-        let line = Line::new()
-            .with(Ink::Plain, MARGIN)
-            .with(Ink::Warning, "faults  ")
-            .with(
-                Ink::Plain,
-                script.split_whitespace().collect::<Vec<_>>().join(" "),
-            );
-        lines.push(line);
+        lines.extend(paragraph(
+            look,
+            Ink::Warning,
+            &format!("with faults: {script}"),
+        ));
     }
     lines
 }
@@ -159,9 +150,9 @@ pub fn block(look: &Look, progress: &Progress) -> Vec<Line> {
         lines.push(gender_line(look, width, progress, place, gender));
     }
     lines.push(Line::new());
-    lines.push(faint(footer(look, progress)));
+    lines.extend(paragraph(look, Ink::Faint, &footer(look, progress)));
     if progress.has_faults {
-        lines.push(faint(faults_line(look, progress)));
+        lines.extend(paragraph(look, Ink::Faint, &faults_line(look, progress)));
     }
     if let Some(notice) = &progress.notice
         && progress.phase != Phase::Done
@@ -206,14 +197,20 @@ fn gender_line(
     gender: Gender,
 ) -> Line {
     let n = progress.by_gender[place];
-    // At the rate of everything in one second, what a minute brings.
-    let number_width = look.number(progress.n_planned).chars().count();
+    let columns = |n: u64| look.number(n).chars().count();
+    let number_width = columns(progress.n_planned);
+    let rate_width = progress
+        .a_minute
+        .into_iter()
+        .flatten()
+        .map(columns)
+        .fold(number_width, usize::max);
     let rate = match progress.a_minute {
         Some(rates) => look.number(rates[place]),
         None => look.glyphs.pick("·", "-").to_owned(),
     };
     let text = format!("{:<10} {:>number_width$}", gender.name(), look.number(n));
-    let rate = format!("  {rate:>number_width$} a minute  ");
+    let rate = format!("  {rate:>rate_width$} a minute  ");
     let room =
         width.saturating_sub(2 * MARGIN.len() + text.chars().count() + rate.chars().count() + 2);
     Line::new()
@@ -240,7 +237,6 @@ fn share_bar(glyphs: Glyphs, n: u64, n_planned: u64, columns: usize) -> String {
 
 fn footer(look: &Look, progress: &Progress) -> String {
     let dot = look.glyphs.pick(" · ", ", ");
-    let seconds = format!("{:.1} s", progress.elapsed.as_secs_f64());
     let on_the_way = progress.n_written.saturating_sub(progress.n_arrived);
     let waiting = match progress.phase {
         Phase::Writing => format!("{dot}{} on the way", look.number(on_the_way)),
@@ -248,19 +244,21 @@ fn footer(look: &Look, progress: &Progress) -> String {
         Phase::Done => String::new(),
     };
     format!(
-        "{seconds}{dot}{}{dot}{FILE_NAME} renamed {}{waiting}",
+        "{:.1} s{dot}{}{dot}file renamed {}{waiting}",
+        progress.elapsed.as_secs_f64(),
         look.counted(progress.calls.n_calls, "call"),
         times(look, progress.n_renames),
     )
 }
 
 fn faults_line(look: &Look, progress: &Progress) -> String {
+    let dot = look.glyphs.pick(" · ", ", ");
     let twice = match progress.n_twice {
         0 => String::new(),
-        n => format!(", {} arrived twice", look.number(n)),
+        n => format!("{dot}{} twice", look.number(n)),
     };
     format!(
-        "the faults: {} failed, {} sent again{twice}",
+        "{} failed{dot}{} sent again{twice}",
         look.counted(progress.calls.n_failed, "call"),
         look.counted(progress.calls.n_records_again, "record"),
     )
@@ -296,7 +294,7 @@ pub fn notices(look: &Look, notices: &[Notice], n_more: usize) -> Vec<Line> {
     if notices.is_empty() {
         return Vec::new();
     }
-    let mut lines = vec![Line::new(), heading("what the agent's log says")];
+    let mut lines = vec![Line::new(), heading("from the agent's log")];
     for notice in notices {
         let room = look
             .width
@@ -363,6 +361,7 @@ pub fn verdict(look: &Look, ending: &Ending<'_>) -> Vec<Line> {
         false => (Ink::Bad, look.glyphs.pick("✘ ", "")),
     };
     let headline = match (is_good, verdict.n_twice) {
+        (true, 0) if verdict.n_written == 0 => "Nothing was written, and nothing arrived.",
         (true, 0) => "Every line arrived, exactly once.",
         (true, _) => "Every line arrived.",
         (false, _) => "This must not be.",
@@ -373,8 +372,8 @@ pub fn verdict(look: &Look, ending: &Ending<'_>) -> Vec<Line> {
             .with(Ink::Plain, MARGIN)
             .with(ink, mark)
             .with(ink, headline),
-        numbers(look, verdict),
     ];
+    lines.extend(numbers(look, verdict));
     if is_good && verdict.n_twice > 0 {
         let why = "Twice is right here: these faults leave calls unanswered whose records were accepted, and rather \
                    twice than never.";
@@ -390,7 +389,11 @@ pub fn verdict(look: &Look, ending: &Ending<'_>) -> Vec<Line> {
         )));
     }
     if let Some(record) = ending.first_wrong {
-        lines.push(faint(format!("the first that is wrong: {record}")));
+        lines.extend(paragraph(
+            look,
+            Ink::Faint,
+            &format!("the first that is wrong: {record}"),
+        ));
     }
     if ending.is_stopped_early {
         lines.push(faint("stopped early, by a signal".to_owned()));
@@ -398,35 +401,27 @@ pub fn verdict(look: &Look, ending: &Ending<'_>) -> Vec<Line> {
     lines
 }
 
-/// `3 lines written, 3 records received, 0 lost, 0 twice, 0 wrong`
-fn numbers(look: &Look, verdict: Verdict) -> Line {
-    let bad = |n| if n == 0 { Ink::Plain } else { Ink::Bad };
-    let number = |n| look.number(n);
-    let twice = if verdict.n_twice == 0 {
-        Ink::Plain
-    } else {
-        Ink::Warning
-    };
+/// `3 lines written, 3 records received, 0 lost, 0 twice, 0 wrong`, in two lines where one is too narrow.
+fn numbers(look: &Look, verdict: Verdict) -> Vec<Line> {
+    let shown = |n, ink| if n == 0 { Ink::Plain } else { ink };
+    let part =
+        |n, ink, what: &str| Line::new().with(shown(n, ink), format!("{} {what}", look.number(n)));
+    let margin = || Line::new().with(Ink::Plain, MARGIN);
     let (lines, records) = (
         look.counted(verdict.n_written, "line"),
         look.counted(verdict.n_received, "record"),
     );
-    Line::new()
-        .with(
-            Ink::Plain,
-            format!("{MARGIN}{lines} written, {records} received, "),
-        )
-        .with(
-            bad(verdict.n_lost),
-            format!("{} lost", number(verdict.n_lost)),
-        )
+    let came = margin().with(Ink::Plain, format!("{lines} written, {records} received,"));
+    let missing = part(verdict.n_lost, Ink::Bad, "lost")
         .with(Ink::Plain, ", ")
-        .with(twice, format!("{} twice", number(verdict.n_twice)))
+        .and(part(verdict.n_twice, Ink::Warning, "twice"))
         .with(Ink::Plain, ", ")
-        .with(
-            bad(verdict.n_wrong),
-            format!("{} wrong", number(verdict.n_wrong)),
-        )
+        .and(part(verdict.n_wrong, Ink::Bad, "wrong"));
+    let both = came.clone().with(Ink::Plain, " ").and(missing.clone());
+    match look.width {
+        Some(width) if both.width() > width => vec![came, margin().and(missing)],
+        _ => vec![both],
+    }
 }
 
 /// What to do after a demo that went well.
@@ -449,6 +444,17 @@ fn times(look: &Look, n: u64) -> String {
     look.counted(n, "time")
 }
 
+/// A text in as many lines as it takes.
+fn paragraph(look: &Look, ink: Ink, text: &str) -> Vec<Line> {
+    let room = look
+        .width
+        .map(|width| width.saturating_sub(MARGIN.len()).max(20));
+    let pieces = folded(text, room).into_iter();
+    pieces
+        .map(|piece| Line::new().with(Ink::Plain, MARGIN).with(ink, piece))
+        .collect()
+}
+
 fn heading(text: &str) -> Line {
     Line::new().with(Ink::Plain, MARGIN).with(Ink::Strong, text)
 }
@@ -461,4 +467,229 @@ fn indented(line: Line) -> Line {
     Line::new()
         .with(Ink::Plain, format!("{MARGIN}{MARGIN}"))
         .and(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(width: Option<usize>, glyphs: Glyphs) -> Look {
+        Look::for_tests(width, glyphs)
+    }
+
+    fn progress(phase: Phase) -> Progress {
+        Progress {
+            phase,
+            elapsed: Duration::from_millis(4200),
+            n_planned: 20_000,
+            n_written: 10_000,
+            n_arrived: 8000,
+            n_twice: 3,
+            by_gender: [4000, 3800, 200],
+            a_minute: Some([57_142, 54_285, 2857]),
+            n_renames: 1,
+            calls: Calls {
+                n_calls: 40,
+                n_failed: 1,
+                n_records_again: 512,
+            },
+            has_faults: true,
+            notice: Some(Notice {
+                is_error: false,
+                text: "a call failed".to_owned(),
+            }),
+        }
+    }
+
+    fn texts(lines: &[Line]) -> Vec<String> {
+        lines
+            .iter()
+            .map(|line| line.text().trim_end().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn the_block_says_how_far_everything_is() {
+        let look = look(Some(59), Glyphs::Unicode);
+        assert_eq!(
+            texts(&block(&look, &progress(Phase::Writing))),
+            [
+                "  ━━━━━━━━━━━━━━━──────────────  40 %  8,000 of 20,000",
+                "",
+                "  Female      4,000  57,142 a minute  ████████",
+                "  Male        3,800  54,285 a minute  ███████▌",
+                "  Non-binary    200   2,857 a minute  ▍",
+                "",
+                "  4.2 s · 40 calls · file renamed 1 time · 2,000 on the way",
+                "  1 call failed · 512 records sent again · 3 twice",
+                "  ! a call failed",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_unicode_and_with_nothing_yet_it_reads_as_well() {
+        let look = look(Some(59), Glyphs::Ascii);
+        let progress = Progress {
+            n_arrived: 0,
+            by_gender: [0; 3],
+            a_minute: None,
+            has_faults: false,
+            notice: None,
+            ..progress(Phase::Waiting)
+        };
+        assert_eq!(
+            texts(&block(&look, &progress)),
+            [
+                "  ===============..............   0 %  0 of 20,000",
+                "",
+                "  Female          0       - a minute",
+                "  Male            0       - a minute",
+                "  Non-binary      0       - a minute",
+                "",
+                "  4.2 s, 40 calls, file renamed 1 time, waiting for the",
+                "  last 10,000",
+            ]
+        );
+    }
+
+    #[test]
+    fn no_width_is_too_small() {
+        for width in 1..120 {
+            for glyphs in [Glyphs::Unicode, Glyphs::Ascii] {
+                let look = look(Some(width), glyphs);
+                for phase in [Phase::Writing, Phase::Waiting, Phase::Done] {
+                    assert!(block(&look, &progress(phase)).len() >= 8);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_plain_line_bears_bare_numbers() {
+        let look = look(None, Glyphs::Unicode);
+        assert_eq!(
+            one_line(&look, &progress(Phase::Writing)).text(),
+            "    4 s   40 %  10000 written, 8000 received; a minute: Female 57142, Male 54285, Non-binary 2857; \
+             renamed 1 time"
+        );
+    }
+
+    #[test]
+    fn records_are_broken_between_members_and_lose_nothing() {
+        let record = r#"{"id":"1","first_name":"Zoë","gender":"Female"}"#;
+        assert_eq!(wrapped(record, None), [record]);
+        assert_eq!(wrapped(record, Some(100)), [record]);
+        assert_eq!(
+            wrapped(record, Some(20)),
+            [
+                r#"{"id":"1","#,
+                r#""first_name":"Zoë","#,
+                r#""gender":"Female"}"#,
+            ]
+        );
+        for width in 0..60 {
+            assert_eq!(wrapped(record, Some(width)).concat(), record);
+            assert_eq!(with_faint_punctuation(record).text(), record);
+        }
+    }
+
+    fn ending(
+        n_received: u64,
+        n_lost: u64,
+        n_twice: u64,
+        n_wrong: u64,
+        may_repeat: bool,
+    ) -> Ending<'static> {
+        Ending {
+            verdict: Verdict {
+                n_written: 3000,
+                n_received,
+                n_lost,
+                n_twice,
+                n_wrong,
+            },
+            may_repeat,
+            is_stopped_early: false,
+            waited_in_vain: None,
+            first_wrong: None,
+        }
+    }
+
+    #[test]
+    fn the_verdict_says_what_was_counted_and_what_it_means() {
+        let plain = look(None, Glyphs::Unicode);
+        let narrow = look(Some(59), Glyphs::Unicode);
+        for (look, ending, expected) in [
+            (
+                &plain,
+                ending(3000, 0, 0, 0, false),
+                &[
+                    "",
+                    "  ✔ Every line arrived, exactly once.",
+                    "  3000 lines written, 3000 records received, 0 lost, 0 twice, 0 wrong",
+                ][..],
+            ),
+            (
+                &narrow,
+                ending(3001, 0, 1, 0, false),
+                &[
+                    "",
+                    "  ✘ This must not be.",
+                    "  3,000 lines written, 3,001 records received,",
+                    "  0 lost, 1 twice, 0 wrong",
+                ],
+            ),
+            (
+                &plain,
+                ending(3001, 0, 1, 0, true),
+                &[
+                    "",
+                    "  ✔ Every line arrived.",
+                    "  3000 lines written, 3001 records received, 0 lost, 1 twice, 0 wrong",
+                    "  Twice is right here: these faults leave calls unanswered whose records were accepted, and rather \
+                     twice than never.",
+                ],
+            ),
+            (
+                &plain,
+                Ending {
+                    is_stopped_early: true,
+                    waited_in_vain: Some(Duration::from_secs(30)),
+                    first_wrong: Some("{}"),
+                    ..ending(2999, 2, 0, 1, true)
+                },
+                &[
+                    "",
+                    "  ✘ This must not be.",
+                    "  3000 lines written, 2999 records received, 2 lost, 0 twice, 1 wrong",
+                    "  nothing new came for 30 s",
+                    "  the first that is wrong: {}",
+                    "  stopped early, by a signal",
+                ],
+            ),
+        ] {
+            assert_eq!(texts(&verdict(look, &ending)), expected);
+        }
+    }
+
+    #[test]
+    fn notices_are_folded_between_words() {
+        let look = look(Some(30), Glyphs::Ascii);
+        let error = Notice {
+            is_error: true,
+            text: "the stream customers is gone; create it again".to_owned(),
+        };
+        assert_eq!(
+            texts(&notices(&look, &[error], 1200)),
+            [
+                "",
+                "  from the agent's log",
+                "  x the stream customers is",
+                "    gone; create it again",
+                "  and 1,200 more",
+            ]
+        );
+        assert!(notices(&look, &[], 0).is_empty());
+    }
 }

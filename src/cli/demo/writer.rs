@@ -40,30 +40,29 @@ pub struct Standing {
     pub is_done: AtomicBool,
 }
 
-/// The running thread.
+/// The running thread; its end is waited for when this is dropped.
 pub struct Writer {
     standing: Arc<Standing>,
     stop: mpsc::Sender<()>,
-    thread: JoinHandle<io::Result<()>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Writer {
     /// Starts writing.
-    pub fn start(script: Script) -> io::Result<Writer> {
-        let standing = Arc::new(Standing::default());
+    pub fn start(mut pen: Pen) -> io::Result<Writer> {
+        let standing = Arc::clone(&pen.standing);
         let (stop, stopped) = mpsc::channel();
-        let shared = Arc::clone(&standing);
         let thread = thread::Builder::new()
             .name("demo-writer".into())
             .spawn(move || {
-                let written = Pen::create(&script, &shared).and_then(|mut pen| pen.run(&stopped));
-                shared.is_done.store(true, Ordering::Release);
+                let written = pen.run(&stopped);
+                pen.standing.is_done.store(true, Ordering::Release);
                 written
             })?;
         Ok(Writer {
             standing,
             stop,
-            thread,
+            thread: Some(thread),
         })
     }
 
@@ -78,10 +77,22 @@ impl Writer {
     }
 
     /// Waits for the end. Errors: a file couldn't be written or renamed.
-    pub fn join(self) -> io::Result<()> {
-        self.thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the writer ended by a defect")))
+    pub fn join(mut self) -> io::Result<()> {
+        self.thread.take().map_or(Ok(()), |thread| {
+            thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the writer ended by a defect")))
+        })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+        if let Some(thread) = self.thread.take() {
+            // Whoever wants to know how it ended joins.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -96,9 +107,10 @@ fn rename_after(script: &Script, n: u64) -> u64 {
     (u128::from(script.n_lines) * u128::from(n) / u128::from(script.n_renames + 1)) as u64
 }
 
-struct Pen<'a> {
-    script: &'a Script,
-    standing: &'a Standing,
+/// The open file, and what is still to be written.
+pub struct Pen {
+    script: Script,
+    standing: Arc<Standing>,
     file: File,
     /// Lines begun.
     n_lines: u64,
@@ -107,12 +119,13 @@ struct Pen<'a> {
     buffer: Vec<u8>,
 }
 
-impl<'a> Pen<'a> {
-    fn create(script: &'a Script, standing: &'a Standing) -> io::Result<Pen<'a>> {
+impl Pen {
+    /// Creates the file, which has no line yet.
+    pub fn create(script: Script) -> io::Result<Pen> {
         Ok(Pen {
+            file: File::create_new(numbered(&script.folder, 0))?,
             script,
-            standing,
-            file: File::create_new(script.folder.join(FILE_NAME))?,
+            standing: Arc::default(),
             n_lines: 0,
             n_renames: 0,
             buffer: Vec::new(),
@@ -123,7 +136,7 @@ impl<'a> Pen<'a> {
         let started_at = Instant::now();
         let mut tick_at = started_at;
         while self.n_lines < self.script.n_lines {
-            let due = lines_due(self.script, started_at.elapsed());
+            let due = lines_due(&self.script, started_at.elapsed());
             if self.n_lines < due {
                 self.write(due.min(self.n_lines + LINES_AT_ONCE))?;
             }
@@ -145,7 +158,7 @@ impl<'a> Pen<'a> {
         let mut last_begins_at = 0;
         while self.n_lines < until {
             if self.n_renames < self.script.n_renames
-                && self.n_lines == rename_after(self.script, self.n_renames + 1)
+                && self.n_lines == rename_after(&self.script, self.n_renames + 1)
             {
                 self.flush()?;
                 self.rename()?;
@@ -242,7 +255,7 @@ mod tests {
     fn all_lines_are_there_in_order_whatever_the_renames() {
         for (n_lines, n_renames) in [(1, 0), (2, 1), (5, 4), (1000, 0), (5003, 12)] {
             let (folder, script) = script(n_lines, n_renames, Duration::from_millis(1));
-            let writer = Writer::start(script).unwrap();
+            let writer = Writer::start(Pen::create(script).unwrap()).unwrap();
             let standing = Arc::clone(&writer.standing);
             writer.join().unwrap();
             assert!(standing.is_done.load(Ordering::Acquire));
@@ -257,7 +270,7 @@ mod tests {
     #[test]
     fn stopped_early_it_completes_the_line_at_hand() {
         let (folder, script) = script(1_000_000, 0, Duration::from_secs(3600));
-        let writer = Writer::start(script).unwrap();
+        let writer = Writer::start(Pen::create(script).unwrap()).unwrap();
         while writer.standing().n_lines.load(Ordering::Acquire) == 0 {
             thread::yield_now();
         }
@@ -273,9 +286,16 @@ mod tests {
     fn a_folder_that_is_gone_is_an_error() {
         let (folder, script) = script(10, 0, Duration::from_millis(1));
         folder.close().unwrap();
-        assert_eq!(
-            Writer::start(script).unwrap().join().unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        let error = Pen::create(script).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_goes_wrong_on_the_way_is_told_in_the_end() {
+        let (folder, script) = script(10, 3, Duration::from_millis(1));
+        let pen = Pen::create(script).unwrap();
+        folder.close().unwrap();
+        let error = Writer::start(pen).unwrap().join().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }
