@@ -1,0 +1,9 @@
+//! Everything that is tested from outside the crate, in one binary: it links once.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml's exception knows test functions, not their helpers"
+)]
+
+mod golden;
+mod support;

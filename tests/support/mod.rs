@@ -1,0 +1,8 @@
+//! What the tests share.
+//!
+//! [`scene`] is a language for whole runs: a folder, an endpoint, a configuration, and the real program among them.
+
+pub mod agent;
+pub mod checkpoints;
+pub mod scene;
+pub mod wait;
