@@ -5,5 +5,7 @@
     reason = "clippy.toml's exception knows test functions, not their helpers"
 )]
 
+mod borders;
 mod golden;
+mod papers;
 mod support;

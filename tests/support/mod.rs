@@ -4,5 +4,9 @@
 
 pub mod agent;
 pub mod checkpoints;
+pub mod configuration;
+pub mod following;
+pub mod project;
 pub mod scene;
+pub mod sources;
 pub mod wait;
