@@ -307,3 +307,116 @@ fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
     }
     files
 }
+
+// ---- configurations
+
+/// Refused by the reference, taken by ours: what only ours can do.
+const TAKEN_BY_OURS: [&str; 5] = [
+    "age_low",
+    "age_float",
+    "bytes_over",
+    "bytes_10mib",
+    "meta_ts_bool",
+];
+/// Started by the reference, which then can't send anything.
+const REFUSED_BY_OURS: [&str; 2] = ["null_stream", "empty_stream"];
+/// A state of its own, as exit code 6 says: "program is not configured".
+const WITHOUT_FLOWS: [&str; 2] = ["no_flows_key", "empty_flows"];
+/// Of those that start, so many are started in earnest.
+const STARTED: [&str; 4] = ["plain", "comments", "bom", "unknown_key"];
+
+fn configurations() -> serde_json::Map<String, Value> {
+    let text = fs::read_to_string(corpus().join("configs.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_configurations_end_the_program_with_their_findings() {
+    let scene = Scene::new().await;
+    for (name, case) in configurations() {
+        let name = name.as_str();
+        let is_refused = case["accepted"] == false && !TAKEN_BY_OURS.contains(&name);
+        if !is_refused && !REFUSED_BY_OURS.contains(&name) {
+            continue;
+        }
+        scene.configure_as_written(case["config"].as_str().unwrap());
+        let ended = scene.start().ended().await;
+        let code = if WITHOUT_FLOWS.contains(&name) { 6 } else { 1 };
+        assert_eq!(ended.code, Some(code), "{name}: {}", ended.stderr);
+        let file = scene.configuration();
+        assert!(
+            ended.stderr.starts_with(&format!("{}:", file.display())),
+            "{name}: {}",
+            ended.stderr
+        );
+        assert_eq!(ended.stderr.lines().count(), 1, "{name}: {}", ended.stderr);
+        assert!(
+            !scene.log().exists(),
+            "{name}: nothing starts before the configuration is read"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accepted_configurations_start_and_stop() {
+    for name in STARTED {
+        let scene = Scene::new().await;
+        let case = &configurations()[name];
+        assert_eq!(case["accepted"], true, "{name}");
+        let database = format!("{{\"checkpointFile\": {},", json!(scene.database()));
+        let text = case["config"].as_str().unwrap().replacen('{', &database, 1);
+        scene.configure_as_written(&text);
+        let mut agent = scene.start();
+        agent.says("Agent: Startup completed in ").await;
+        let ended = agent.stop().await;
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.stderr);
+        let is_warned = ended.log.contains("unknown key");
+        assert_eq!(is_warned, name == "unknown_key", "{}", ended.log);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_findings_are_said_at_once() {
+    let scene = Scene::new().await;
+    scene.configure_as_written(
+        r#"{"maxSendingThreads": 0,
+            "flows": [
+                {"filePattern": "/tmp/x/a", "kinesisStream": "s", "maxBufferAgeMillis": 9999999},
+                {"filePattern": "/tmp/x/[a", "kinesisStream": "s"},
+                {"filePattrn": "/tmp/x/b", "kinesisStream": "s"}]}"#,
+    );
+    let ended = scene.start().ended().await;
+    assert_eq!(ended.code, Some(1));
+    let keys: Vec<_> = ended
+        .stderr
+        .lines()
+        .map(|line| line.split(": ").nth(1).unwrap_or(line))
+        .collect();
+    let expected = [
+        "maxSendingThreads",
+        "flows[0].maxBufferAgeMillis",
+        "flows[1].filePattern",
+        "flows[2].filePattern",
+        "flows[2].filePattrn",
+    ];
+    assert_eq!(keys, expected, "{}", ended.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_is_not_there_ends_the_program_with_its_usage() {
+    let scene = Scene::new().await;
+    let ended = scene.start().ended().await;
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended
+            .stderr
+            .contains("agent.json: the configuration can't be read"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stderr.contains("Usage: kinesis-agent"),
+        "{}",
+        ended.stderr
+    );
+}

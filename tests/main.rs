@@ -7,5 +7,6 @@
 
 mod borders;
 mod golden;
+mod outside;
 mod papers;
 mod support;

@@ -7,8 +7,9 @@
 //! FOLDER/agent.log      the log of all runs
 //! ```
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -119,9 +120,10 @@ impl Scene {
         self.configure_as_written(&config.to_string());
     }
 
-    /// Writes agent.json with nothing filled in.
+    /// Writes agent.json with nothing filled in. It may hold keys: nobody else may read it.
     pub fn configure_as_written(&self, config: &str) {
         fs::write(self.configuration(), config).unwrap();
+        fs::set_permissions(self.configuration(), Permissions::from_mode(0o600)).unwrap();
     }
 
     /// Where agent.json is.

@@ -25,3 +25,22 @@ pub async fn until<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
         tokio::time::sleep(PAUSE).await;
     }
 }
+
+/// The same where looking takes a while itself.
+///
+/// # Panics
+///
+/// Nothing was found within [`DEADLINE`].
+pub async fn until_done<T>(what: &str, mut find: impl AsyncFnMut() -> Option<T>) -> T {
+    let started_at = Instant::now();
+    loop {
+        if let Some(found) = find().await {
+            return found;
+        }
+        assert!(
+            started_at.elapsed() < DEADLINE,
+            "waited {DEADLINE:?} for {what}"
+        );
+        tokio::time::sleep(PAUSE).await;
+    }
+}
