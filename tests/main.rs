@@ -9,4 +9,6 @@ mod borders;
 mod golden;
 mod outside;
 mod papers;
+mod restart;
 mod support;
+mod volume;

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -36,7 +37,9 @@ impl AgentProcess {
     ///
     /// `log` is where the arguments make it write its log.
     pub fn start(folder: &Path, log: &Path, prepare: impl FnOnce(&mut Command)) -> AgentProcess {
-        let stderr = folder.join("stderr");
+        static N_STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = N_STARTED.fetch_add(1, Ordering::Relaxed);
+        let stderr = folder.join(format!("stderr.{number}"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_kinesis-agent"));
         command
             .env_clear()
@@ -44,7 +47,7 @@ impl AgentProcess {
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .current_dir(folder)
             .stdin(Stdio::null())
-            .stdout(File::create(folder.join("stdout")).unwrap())
+            .stdout(File::create(folder.join(format!("stdout.{number}"))).unwrap())
             .stderr(File::create(&stderr).unwrap());
         prepare(&mut command);
         let child = command.spawn().expect("the program starts");
