@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use kinesis_agent::local::Record;
+use kinesis_agent::local::{Keys, Record};
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
@@ -306,6 +306,57 @@ fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
         }
     }
     files
+}
+
+/// A file written for the reference runs as it is: only its paths and endpoints are others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_of_the_reference_gives_its_records() {
+    let scene = Scene::new().await;
+    let case = Case::read(&corpus().join("records/csv_seed"));
+    let url = json!(scene.endpoint.url());
+    let text = r#"{"cloudwatch.emitMetrics": true, "cloudwatch.endpoint": "", "kinesis.endpoint": "",
+        "flows": [{"filePattern": "/tmp/app1.csv", "kinesisStream": "demo_ds", "dataProcessingOptions":
+        [{"optionName": "CSVTOJSON", "customFieldNames": ["id","first_name","last_name","email","gender",
+        "ip_address"], "delimiter": ","}]}]}"#;
+    let database = json!(scene.database());
+    let text = text
+        .replacen('{', &format!("{{\"checkpointFile\": {database}, "), 1)
+        .replace(r#"endpoint": """#, &format!("endpoint\": {url}"))
+        .replace("/tmp/app1.csv", scene.path("app1.csv").to_str().unwrap());
+    scene.configure_as_written(&text);
+    let keys = Keys::test();
+    let mut agent = scene.start_with(|command| {
+        command
+            .env("AWS_ACCESS_KEY_ID", keys.access_key_id)
+            .env("AWS_SECRET_ACCESS_KEY", keys.secret_access_key)
+            .env("AWS_REGION", "us-east-1");
+    });
+    // END_OF_FILE is the default: a file that appears is read from its beginning.
+    agent.says("no file matches filePattern").await;
+    scene.write("app1.csv", &case.input);
+    agent.says("Opening ").await;
+    // A minute is the default age of a batch; the end of the run sends it at once.
+    let ended = agent.stop().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let received = scene.endpoint.received();
+    assert_eq!(case.differences(&received.records("demo_ds")), [""; 0]);
+    let progress = regex::Regex::new(
+        r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\+0000  \(Agent\.MetricsEmitter RUNNING\) com\.amazon\.kinesis\.streaming\.agent\.Agent \[INFO\] Agent: Progress: (\d+) records parsed \((\d+) bytes\), and (\d+) records sent successfully to destinations\. Uptime: \d+ms$",
+    );
+    let progress = progress.unwrap();
+    let last = progress
+        .captures_iter(&ended.log)
+        .last()
+        .expect("a progress line");
+    let numbers: Vec<usize> = (1..4).map(|place| last[place].parse().unwrap()).collect();
+    let n_records = case.expected.len();
+    assert_eq!(numbers, [n_records, case.input.len(), n_records]);
+    let names: BTreeSet<_> = received
+        .metrics()
+        .into_iter()
+        .map(|metric| metric.name)
+        .collect();
+    assert!(names.contains("RecordsSent"), "{names:?}");
 }
 
 // ---- configurations
