@@ -6,5 +6,9 @@
 )]
 
 mod borders;
+mod golden;
+mod outside;
 mod papers;
+mod restart;
 mod support;
+mod volume;
