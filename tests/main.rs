@@ -6,5 +6,6 @@
 )]
 
 mod borders;
+mod demo;
 mod papers;
 mod support;
