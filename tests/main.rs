@@ -6,6 +6,7 @@
 )]
 
 mod borders;
+mod demo;
 mod golden;
 mod outside;
 mod papers;

@@ -172,7 +172,7 @@ mod tests {
         let configuration =
             Configuration::new(Path::new("/tmp/d"), "http://127.0.0.1:1", None).unwrap();
         let shown = configuration.shown();
-        assert_eq!(shown.iter().filter(|line| line.is_none()).count(), 3);
+        assert_eq!(shown.iter().filter(|line| line.is_none()).count(), 2);
         assert!(shown.iter().flatten().all(|line| !line.contains("Secret")));
         assert!(shown.contains(&Some("    \"filePattern\": \"/tmp/d/customers.csv*\",")));
     }

@@ -150,8 +150,10 @@ mod tests {
         without_newline.pop();
         let mut altered = record(2);
         altered.insert(altered.len() - 2, b' ');
-        let cases: &[(&[Vec<u8>], [u64; 4], bool, bool)] = &[
-            // records, [received, lost, twice, wrong], good, good where calls went unanswered
+        /// Records; received, lost, twice and wrong; whether that is good, and whether it is where calls went
+        /// unanswered.
+        type Case<'a> = (&'a [Vec<u8>], [u64; 4], bool, bool);
+        let cases: &[Case<'_>] = &[
             (&[record(1), record(2), record(3)], [3, 0, 0, 0], true, true),
             (&[record(3), record(1), record(2)], [3, 0, 0, 0], true, true),
             (&[record(1), record(3)], [2, 1, 0, 0], false, false),

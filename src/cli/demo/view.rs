@@ -364,7 +364,9 @@ pub fn verdict(look: &Look, ending: &Ending<'_>) -> Vec<Line> {
         (true, 0) if verdict.n_written == 0 => "Nothing was written, and nothing arrived.",
         (true, 0) => "Every line arrived, exactly once.",
         (true, _) => "Every line arrived.",
-        (false, _) => "This must not be.",
+        (false, _) if verdict.n_lost > 0 => "Lines are missing.",
+        (false, _) if verdict.n_wrong > 0 => "Records are not what was written.",
+        (false, _) => "Records came twice, without need.",
     };
     let mut lines = vec![
         Line::new(),
@@ -514,11 +516,11 @@ mod tests {
         assert_eq!(
             texts(&block(&look, &progress(Phase::Writing))),
             [
-                "  ━━━━━━━━━━━━━━━──────────────  40 %  8,000 of 20,000",
+                "  ━━━━━━━━━━━━━━━───────────────  40 %  8,000 of 20,000",
                 "",
-                "  Female      4,000  57,142 a minute  ████████",
-                "  Male        3,800  54,285 a minute  ███████▌",
-                "  Non-binary    200   2,857 a minute  ▍",
+                "  Female      4,000  57,142 a minute  ██████▊",
+                "  Male        3,800  54,285 a minute  ██████▍",
+                "  Non-binary    200   2,857 a minute  ▎",
                 "",
                 "  4.2 s · 40 calls · file renamed 1 time · 2,000 on the way",
                 "  1 call failed · 512 records sent again · 3 twice",
@@ -541,7 +543,7 @@ mod tests {
         assert_eq!(
             texts(&block(&look, &progress)),
             [
-                "  ===============..............   0 %  0 of 20,000",
+                "  ===============...............   0 %  0 of 20,000",
                 "",
                 "  Female          0       - a minute",
                 "  Male            0       - a minute",
@@ -635,7 +637,7 @@ mod tests {
                 ending(3001, 0, 1, 0, false),
                 &[
                     "",
-                    "  ✘ This must not be.",
+                    "  ✘ Records came twice, without need.",
                     "  3,000 lines written, 3,001 records received,",
                     "  0 lost, 1 twice, 0 wrong",
                 ],
@@ -661,7 +663,7 @@ mod tests {
                 },
                 &[
                     "",
-                    "  ✘ This must not be.",
+                    "  ✘ Lines are missing.",
                     "  3000 lines written, 2999 records received, 2 lost, 0 twice, 1 wrong",
                     "  nothing new came for 30 s",
                     "  the first that is wrong: {}",
