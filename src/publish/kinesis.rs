@@ -15,6 +15,7 @@ use super::wire::{self, Layout};
 use crate::aws::Clients;
 use crate::aws::http::AnswerSlot;
 use crate::config::WirePreference;
+use crate::telemetry::events;
 
 /// What the SDK is told in place of a good answer, which is read here.
 const STAND_IN: &str = r#"{"FailedRecordCount":0,"Records":[]}"#;
@@ -115,9 +116,7 @@ impl KinesisSink {
                     )
                     .await;
                 if again.is_ok() && self.wire.decide(JSON) {
-                    tracing::info!(
-                        "the Kinesis endpoint takes no CBOR ({failure}): bodies are sent as JSON from now on"
-                    );
+                    events::wire_is_json(failure);
                 }
                 again
             }

@@ -7,6 +7,7 @@
 //! - [`cloudwatch`]: the task that publishes them
 //! - [`log`]: the reference's line format, its files and their rotation
 //! - [`repeats`]: a condition that repeats is said once and then counted
+//! - [`notices`]: warnings and errors for the demo, in place of the log
 //! - [`names`]: threads and loggers, each spelled once
 
 pub mod cloudwatch;
@@ -15,5 +16,6 @@ pub mod events;
 pub mod log;
 pub mod metrics;
 pub mod names;
+pub mod notices;
 pub mod progress;
 pub mod repeats;

@@ -291,12 +291,6 @@ pub fn certificate_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
     must_act(flow, "certificate_refused", &text);
 }
 
-/// Bodies to an endpoint are written in another form from now on. INFO.
-pub fn wire_changed(flow: &FlowCounters, endpoint: &str, from: &str, to: &str) {
-    let text = format!("{endpoint} does not take {from}; bodies to it are {to} from now on");
-    publisher_says(flow, Level::INFO, &text).emit();
-}
-
 fn must_act(flow: &FlowCounters, kind: &'static str, text: &str) {
     flow.set_last_error(text);
     say_once_a_minute(

@@ -1,4 +1,4 @@
-//! The agent's warnings and errors, kept for the demo to show where they don't disturb.
+//! The agent's warnings and errors, kept for the demo to show where they don't disturb, in place of the log.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::telemetry::names;
+use super::names;
 
 /// Notices that are kept; of further ones only the number and the newest.
 const KEPT_MAX: usize = 10;
