@@ -6,6 +6,7 @@
 //! - [`metrics`]: the metrics' names and units, statistic sets, and what waits to be published
 //! - [`cloudwatch`]: the task that publishes them
 //! - [`log`]: the reference's line format, its files and their rotation
+//! - [`notices`]: warnings and errors kept for a screen instead of written
 //! - [`repeats`]: a condition that repeats is said once and then counted
 //! - [`names`]: threads and loggers, each spelled once
 
@@ -15,5 +16,6 @@ pub mod events;
 pub mod log;
 pub mod metrics;
 pub mod names;
+pub mod notices;
 pub mod progress;
 pub mod repeats;

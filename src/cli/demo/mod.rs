@@ -9,7 +9,6 @@
 mod configuration;
 mod customers;
 mod ledger;
-mod notices;
 mod rates;
 mod screen;
 mod view;
@@ -31,7 +30,6 @@ use tokio::sync::mpsc;
 
 use self::configuration::{Configuration, STREAM};
 use self::ledger::{FIRST_SHOWN, Ledger};
-use self::notices::Notices;
 use self::rates::Rates;
 use self::screen::Screen;
 use self::view::{Calls, Ending, Phase, Progress};
@@ -40,6 +38,7 @@ use super::{exit, run::runtime};
 use crate::agent::{Agent, Memory};
 use crate::local::faults::{CallFacts, Effects, Faults};
 use crate::local::{Endpoint, Keep, Options, Record, Service};
+use crate::telemetry::notices::Notices;
 
 /// The most lines of a demo: about 800 MB of files.
 const LINES_MAX: u64 = 10_000_000;
