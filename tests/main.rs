@@ -7,5 +7,9 @@
 
 mod borders;
 mod demo;
+mod golden;
+mod outside;
 mod papers;
+mod restart;
 mod support;
+mod volume;
