@@ -9,12 +9,13 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
 use super::answer;
-use super::failure::FailureKind;
+use super::failure::{CallFailure, FailureKind};
 use super::sink::{Call, CallResult, Sink};
 use super::wire::{self, Layout};
 use crate::aws::Clients;
 use crate::aws::http::AnswerSlot;
 use crate::config::WirePreference;
+use crate::telemetry::events;
 
 /// What the SDK is told in place of a good answer, which is read here.
 const STAND_IN: &str = r#"{"FailedRecordCount":0,"Records":[]}"#;
@@ -101,12 +102,7 @@ impl KinesisSink {
                 self.wire.decide(CBOR);
                 result
             }
-            Err(failure)
-                if matches!(
-                    failure.kind,
-                    FailureKind::Service | FailureKind::Content | FailureKind::DestinationMissing
-                ) =>
-            {
+            Err(failure) if may_be_for_cbor(failure) => {
                 let again = self
                     .put_body(
                         wire::JSON,
@@ -115,9 +111,7 @@ impl KinesisSink {
                     )
                     .await;
                 if again.is_ok() && self.wire.decide(JSON) {
-                    tracing::info!(
-                        "the Kinesis endpoint takes no CBOR ({failure}): bodies are sent as JSON from now on"
-                    );
+                    events::cbor_refused(&failure.to_string());
                 }
                 again
             }
@@ -155,6 +149,15 @@ impl KinesisSink {
             .await;
         answer::read(&slot, result, n_sent)
     }
+}
+
+/// Whether a refusal may be due to the wire: anything but load, permission and what isn't a refusal at all.
+fn may_be_for_cbor(failure: &CallFailure) -> bool {
+    let by_kind = matches!(
+        failure.kind,
+        FailureKind::Service | FailureKind::Content | FailureKind::DestinationMissing
+    );
+    by_kind && !failure.may_be_accepted()
 }
 
 impl Sink for KinesisSink {
