@@ -55,7 +55,7 @@ impl Hints {
         let was_empty = pending.written.is_empty() && !pending.renamed;
         match hint {
             Hint::Written(path) if pending.written.len() < HINTS_MAX => {
-                drop(pending.written.insert(path))
+                _ = pending.written.insert(path)
             }
             Hint::Written(_) | Hint::Renamed => pending.renamed = true,
         }

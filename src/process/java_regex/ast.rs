@@ -47,6 +47,13 @@ pub(super) struct Times {
     pub max: Option<u32>,
 }
 
+impl Times {
+    /// How often an engine that doesn't count writes the part down.
+    pub(super) fn count(self) -> u32 {
+        self.max.unwrap_or(self.min).max(1)
+    }
+}
+
 /// In which order a repetition tries its counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Greed {
@@ -127,6 +134,35 @@ impl Node {
             Node::Concat(nodes) | Node::Alternate(nodes) => nodes.iter().all(Node::is_zero_width),
             Node::Capture(_, node) | Node::Atomic(node) => node.is_zero_width(),
             Node::Repeat { node, times, .. } => node.is_zero_width() || times.max == Some(0),
+        }
+    }
+
+    /// Whether it can match without taking anything wherever it stands.
+    pub(super) fn may_take_nothing(&self) -> bool {
+        match self {
+            Node::Empty => true,
+            Node::Set(_)
+            | Node::LineBreak
+            | Node::Look { .. }
+            | Node::BackReference { .. }
+            | Node::Assertion(_) => false,
+            Node::Concat(nodes) => nodes.iter().all(Node::may_take_nothing),
+            Node::Alternate(nodes) => nodes.iter().any(Node::may_take_nothing),
+            Node::Capture(_, node) | Node::Atomic(node) => node.may_take_nothing(),
+            Node::Repeat { node, times, .. } => times.min == 0 || node.may_take_nothing(),
+        }
+    }
+
+    /// How much an engine has to build that writes repetitions out: the ranges of all sets, as often as they are counted.
+    pub(super) fn weight(&self) -> u64 {
+        match self {
+            Node::Set(set) => set.ranges().len() as u64,
+            Node::Concat(nodes) | Node::Alternate(nodes) => nodes
+                .iter()
+                .fold(0, |sum, node| sum.saturating_add(node.weight())),
+            Node::Capture(_, node) | Node::Atomic(node) | Node::Look { node, .. } => node.weight(),
+            Node::Repeat { node, times, .. } => node.weight().saturating_mul(times.count().into()),
+            Node::Empty | Node::LineBreak | Node::BackReference { .. } | Node::Assertion(_) => 1,
         }
     }
 

@@ -12,8 +12,12 @@ use super::translate::{Dialect, Unsayable, Use, translate};
 /// under a second.
 pub(super) const BACKTRACKS_MAX: usize = 1_000_000;
 
-/// Memory that one compiled pattern may take, in bytes. `\w{1,1000}` in Unicode's sense takes about 5 MiB.
-const COMPILED_BYTES_MAX: usize = 32 << 20;
+/// Memory that one compiled pattern may take in the linear engine, in bytes; `.{1,5000}` comes to that.
+const COMPILED_BYTES_MAX: usize = 10 << 20;
+
+/// [`Node::weight`](super::ast::Node::weight) from which on the linear engine isn't even asked: it would refuse after a
+/// second's work.
+const LINEAR_WEIGHT_MAX: u64 = 100_000;
 
 /// Instructions that the backtracking engine may have for one pattern.
 const INSTRUCTIONS_MAX: usize = 1 << 18;
@@ -51,28 +55,29 @@ impl Matcher {
             Use::SearchPastEmpty => parsed.group_count + 1,
             Use::Full | Use::Prefix | Use::Search => parsed.group_count,
         };
-        let lazy = |dialect| -> Result<Option<Lazy>, String> {
-            match translate(parsed, usage, dialect) {
-                Ok(source) => Lazy::new(source, dialect).map(Some),
-                Err(Unsayable) => Ok(None),
+        // What the linear engine has words for may still be too big for it; the other one counts repetitions.
+        let is_light = parsed.node.weight() <= LINEAR_WEIGHT_MAX;
+        let linear = |dialect| {
+            if !is_light {
+                return None;
             }
+            let source = translate(parsed, usage, dialect).ok()?;
+            Lazy::new(source, dialect).ok()
         };
-        if let Some(any) = lazy(Dialect::Linear)? {
+        if let Some(any) = linear(Dialect::Linear) {
             return Ok(Matcher {
                 any,
                 ascii: None,
                 group_count,
             });
         }
-        let ascii = lazy(Dialect::LinearAscii)?;
-        match lazy(Dialect::Backtracking)? {
-            Some(any) => Ok(Matcher {
-                any,
-                ascii,
-                group_count,
-            }),
-            None => Err("no engine can say this".to_owned()),
-        }
+        let source = translate(parsed, usage, Dialect::Backtracking)
+            .map_err(|Unsayable| "no engine has words for it".to_owned())?;
+        Ok(Matcher {
+            any: Lazy::new(source, Dialect::Backtracking)?,
+            ascii: linear(Dialect::LinearAscii),
+            group_count,
+        })
     }
 
     /// Likewise, with the backtracking engine for everything.
@@ -174,22 +179,19 @@ fn build(source: &str, dialect: Dialect) -> Result<Engine, String> {
             .nest_limit(NEST_LIMIT)
             .build()
             .map(Engine::Linear)
-            .map_err(|error| match error {
-                regex::Error::CompiledTooBig(bytes) => too_big(bytes),
-                error => format!("the matching engine refuses it: {error}"),
-            }),
+            .map_err(|error| error.to_string()),
         Dialect::Backtracking => fancy_regex::RegexBuilder::new(source)
             .backtrack_limit(BACKTRACKS_MAX)
             .delegate_size_limit(COMPILED_BYTES_MAX)
             .max_prog_size(INSTRUCTIONS_MAX)
             .build()
             .map(|regex| Engine::Backtracking(Box::new(regex)))
-            .map_err(|error| format!("the backtracking engine refuses it: {error}")),
+            .map_err(|error| {
+                format!(
+                    "it is too big or nested too deep ({error}): lower its counts, or take it apart"
+                )
+            }),
     }
-}
-
-fn too_big(bytes: usize) -> String {
-    format!("its repetitions need more than {bytes} bytes once compiled: lower their counts")
 }
 
 /// The only thing that goes wrong at run time is that the search was too long.

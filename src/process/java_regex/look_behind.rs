@@ -1,103 +1,95 @@
 //! Which look-behinds Java accepts: those whose longest match it can tell, by its own way of telling.
 
-use super::ast::{Greed, Node, Times};
+use super::ast::{Greed, Node};
 
-const NO_MAXIMUM: &str = "a look-behind has no obvious maximum length: inside it, Java can't repeat with + or * what is \
-                          longer than a character, repeat by count what varies in length, or refer back to a group";
+const NO_MAXIMUM: &str = "a look-behind has no obvious maximum length: Java can't repeat in it without end what is longer \
+                          than a character, repeat what has several ways to match, or refer back to a group";
 
-/// Longest match that Java can count with.
-const CHARS_MAX: u64 = i32::MAX as u64;
-
-/// What is known of the matches of a part.
-#[derive(Clone, Copy)]
+/// What Java knows of the matches of a part.
+#[derive(Debug, Clone, Copy)]
 struct Extent {
-    chars_max: Chars,
+    /// Length of the longest match. Java counts it in 32 bits and goes on where they wrap, so that it takes some
+    /// patterns without a maximum and refuses others; to say the same, this wraps too.
+    chars_max: i32,
     /// Whether there is one way only to match, so that Java may repeat it without trying others.
     one_way: bool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Chars {
-    UpTo(u64),
-    /// A single character repeated without end: Java lets that pass, and looks behind up to the start of the text.
-    NoEnd,
+const NOTHING: Extent = Extent {
+    chars_max: 0,
+    one_way: true,
+};
+
+/// What becomes of a look-behind in Java.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Works,
+    /// Java takes it, but its maximum has wrapped to less than the minimum, so that it tries no place at all:
+    /// `(?<=\d+.+)`.
+    NeverMatches,
 }
 
-/// Checks a look-around; `Err` says why Java would not take it.
-pub(super) fn check(look: &Node) -> Result<(), &'static str> {
-    match look {
-        Node::Look { node, .. } => extent(node).map(drop).ok_or(NO_MAXIMUM),
-        _ => Ok(()),
-    }
-}
-
-fn extent(node: &Node) -> Option<Extent> {
-    let one_way = |chars| {
-        Some(Extent {
-            chars_max: Chars::UpTo(chars),
-            one_way: true,
-        })
-    };
-    match node {
-        Node::Empty | Node::Look { .. } | Node::Assertion(_) => one_way(0),
-        Node::Set(_) => one_way(1),
-        Node::LineBreak => one_way(2),
-        Node::BackReference { .. } => None,
-        Node::Capture(_, node) => extent(node),
-        Node::Atomic(node) => Some(Extent {
-            one_way: true,
-            ..extent(node)?
-        }),
-        Node::Concat(nodes) => nodes.iter().try_fold(one_way(0)?, |sum, node| {
-            let next = extent(node)?;
-            Some(Extent {
-                chars_max: sum.chars_max.then(next.chars_max)?,
-                one_way: sum.one_way && next.one_way,
-            })
-        }),
-        Node::Alternate(nodes) => {
-            let mut longest = Chars::UpTo(0);
-            for node in nodes {
-                longest = longest.max(extent(node)?.chars_max);
-            }
-            Some(Extent {
-                chars_max: longest,
-                one_way: false,
-            })
-        }
-        Node::Repeat { node, times, greed } => repeated(extent(node)?, *times, *greed),
-    }
-}
-
-fn repeated(once: Extent, times: Times, greed: Greed) -> Option<Extent> {
-    let is_optional = times.min == 0 && times.max == Some(1);
-    if !once.one_way && !is_optional && greed != Greed::Possessive {
-        return None;
-    }
-    let chars_max = match (once.chars_max, times.max) {
-        (Chars::UpTo(0), None) => Chars::UpTo(0),
-        (Chars::UpTo(1), None) => Chars::NoEnd,
-        (_, None) => return None,
-        (Chars::NoEnd, Some(_)) => Chars::NoEnd,
-        (Chars::UpTo(chars), Some(max)) => {
-            let chars = chars.saturating_mul(max.into());
-            Chars::UpTo(chars).then(Chars::UpTo(0))?
-        }
-    };
-    Some(Extent {
-        chars_max,
-        one_way: once.one_way && times.max == Some(times.min),
+/// Checks what stands in a look-behind; `Err` says why Java would not take it.
+pub(super) fn fate(inside: &Node) -> Result<Fate, &'static str> {
+    let chars_max = i64::from(extent(inside, NOTHING).ok_or(NO_MAXIMUM)?.chars_max);
+    let chars_min = i64::try_from(inside.chars_min()).unwrap_or(i64::MAX);
+    // A maximum close to the least number makes the place to start at wrap as well, and so all places are tried.
+    let all_places = chars_max < i64::from(i32::MIN / 2);
+    Ok(match chars_max < chars_min && !all_places {
+        true => Fate::NeverMatches,
+        false => Fate::Works,
     })
 }
 
-impl Chars {
-    fn then(self, next: Chars) -> Option<Chars> {
-        match (self, next) {
-            (Chars::UpTo(a), Chars::UpTo(b)) => {
-                let sum = a.checked_add(b).filter(|&sum| sum <= CHARS_MAX)?;
-                Some(Chars::UpTo(sum))
+/// The extent of `before` and `node` together; `None` if Java can't tell.
+fn extent(node: &Node, before: Extent) -> Option<Extent> {
+    let longer = |chars| Extent {
+        chars_max: before.chars_max.wrapping_add(chars),
+        ..before
+    };
+    Some(match node {
+        Node::Empty | Node::Look { .. } | Node::Assertion(_) => before,
+        Node::Set(_) => longer(1),
+        Node::LineBreak => longer(2),
+        Node::BackReference { .. } => return None,
+        Node::Capture(_, node) => extent(node, before)?,
+        Node::Atomic(node) => Extent {
+            one_way: before.one_way,
+            ..extent(node, before)?
+        },
+        Node::Concat(nodes) => nodes
+            .iter()
+            .try_fold(before, |before, node| extent(node, before))?,
+        Node::Alternate(nodes) => {
+            let mut chars = 0;
+            for node in nodes {
+                chars = extent(node, NOTHING)?.chars_max.max(chars);
             }
-            _ => Some(Chars::NoEnd),
+            Extent {
+                one_way: false,
+                ..longer(chars)
+            }
         }
-    }
+        Node::Repeat { node, times, greed } => {
+            let is_character = matches!(**node, Node::Set(_));
+            let once = extent(node, NOTHING)?;
+            let is_optional = times.min == 0 && times.max == Some(1);
+            if !once.one_way && !is_optional && *greed != Greed::Possessive {
+                return None;
+            }
+            let times_max = times
+                .max
+                .map_or(i32::MAX, |max| i32::try_from(max).unwrap_or(i32::MAX));
+            let extent = Extent {
+                one_way: before.one_way && once.one_way && times.max == Some(times.min),
+                ..longer(once.chars_max.wrapping_mul(times_max))
+            };
+            let is_unchecked =
+                is_optional || is_character && times.max.is_none() && *greed == Greed::Greedy;
+            if !is_unchecked && extent.chars_max < before.chars_max {
+                return None;
+            }
+            extent
+        }
+    })
 }

@@ -1,22 +1,31 @@
 //! Java's regular expressions (`java.util.regex.Pattern` of Java 17), by translation.
 //!
-//! A pattern is read by Java's rules ([`parse`], [`class`], [`escape`], [`property`]) into a tree that no flag changes any
-//! more ([`ast`]), which [`translate`] says again for the linear-time engine where that has words for it, and else for a
-//! backtracking engine with a bound on its steps ([`engine`]).
+//! A pattern is read by Java's rules into a tree that no flag changes any more, and that is said again for the
+//! linear-time engine where it has words for it, else for a backtracking engine with a bound on its steps. In reading
+//! order: `scan` → `parse`, `group`, `class`, `escape` with `modes`, `folding`, `property`,
+//! `look_behind` → `ast` → `translate`, `assertion` → `engine`.
 //!
-//! What is known to differ: text is UTF-8 here and UTF-16 there, so an empty match never falls inside a character beyond
-//! U+FFFF; the Unicode tables are newer than Java 17's; `\X`, `\b{g}`, `\N{…}`, `\p{javaMirrored}` and rare blocks are
-//! errors.
+//! Known to differ from Java: text is UTF-8 here and UTF-16 there, so no empty match falls inside a character beyond
+//! U+FFFF; the Unicode tables are newer than Java 17's Unicode 13; references under `(?i)` fold all letters; the value
+//! of a group that was repeated without taking anything (`()*`, `(a*?){2}`) may be empty instead of absent or the
+//! other way round; some slips of Java's in classes with a stray `&` aren't repeated. Refused here alone: `\X`,
+//! `\b{g}`, `\N{…}`, `\p{javaMirrored}`, rare blocks, a reference to the group that it stands in, and what is too big
+//! or nested too deep.
 
+mod assertion;
 mod ast;
 mod class;
 mod engine;
 mod escape;
 mod folding;
+mod group;
 mod look_behind;
+mod modes;
 mod parse;
 mod property;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod translate;
 
 use std::fmt;

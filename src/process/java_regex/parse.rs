@@ -1,16 +1,24 @@
-//! Reads a pattern by Java's rules: groups, repetitions, flags.
+//! Reads a pattern by Java's rules: alternatives, sequences, repetitions.
 
 use std::collections::HashMap;
 
-use super::ast::{Assertion, Folding, Greed, Lines, Node, Side, Times, Words, set_of};
+use regex_syntax::hir::ClassUnicode;
+
+use super::ast::{Assertion, Greed, Node, Times, set_of};
 use super::folding::fold_char;
-use super::look_behind;
-use super::scan::{CommentEnd, Scanner, Token};
+use super::modes::Modes;
+use super::scan::{Scanner, Token};
 use super::{Flags, PatternError};
 
 /// How deep groups and classes may nest. Java overflows its stack some thousands deep; patterns that people write
 /// stay below ten.
 pub(super) const DEPTH_MAX: usize = 100;
+
+/// Longest pattern, in characters; it keeps the tree small. Those seen in the field stay below a thousand.
+const PATTERN_CHARS_MAX: usize = 1 << 15;
+
+/// Ranges that the character sets of a pattern may have together, for the same reason: `\p{L}` has 650.
+const RANGES_MAX: usize = 1 << 17;
 
 /// Highest count of a repetition, as in Java.
 const TIMES_MAX: u64 = i32::MAX as u64;
@@ -32,9 +40,17 @@ pub(super) fn parse(pattern: &str, flags: &Flags) -> Result<Parsed, PatternError
             ..Modes::default()
         },
         group_count: 0,
+        range_count: 0,
         names: HashMap::new(),
+        open_groups: Vec::new(),
         depth: 0,
     };
+    if parser.scan.len() > PATTERN_CHARS_MAX {
+        return Err(parser.scan.error_at(
+            PATTERN_CHARS_MAX,
+            format!("a pattern may have {PATTERN_CHARS_MAX} characters at most"),
+        ));
+    }
     let node = parser.alternatives()?;
     match parser.scan.peek() {
         None => Ok(Parsed {
@@ -52,75 +68,15 @@ pub(super) struct Parser<'p> {
     pub(super) scan: Scanner<'p>,
     pub(super) modes: Modes,
     pub(super) group_count: usize,
+    range_count: usize,
     pub(super) names: HashMap<String, usize>,
+    /// The capturing groups around the place being read.
+    pub(super) open_groups: Vec<usize>,
     depth: usize,
 }
 
-/// The flags in force at a place of the pattern.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Modes {
-    /// `i`
-    case_insensitive: bool,
-    /// `u`
-    unicode_case: bool,
-    /// `d`
-    unix_lines: bool,
-    /// `m`
-    multiline: bool,
-    /// `s`
-    dot_all: bool,
-    /// `U`
-    pub unicode_classes: bool,
-    /// `x`
-    comments: bool,
-}
-
-impl Modes {
-    pub(super) fn folding(self) -> Folding {
-        match (self.case_insensitive, self.unicode_case) {
-            (false, _) => Folding::Exact,
-            (true, false) => Folding::Ascii,
-            (true, true) => Folding::Unicode,
-        }
-    }
-
-    fn lines(self) -> Lines {
-        match self.unix_lines {
-            false => Lines::Any,
-            true => Lines::Unix,
-        }
-    }
-
-    fn words(self) -> Words {
-        match self.unicode_classes {
-            false => Words::Java,
-            true => Words::Unicode,
-        }
-    }
-
-    /// Sets the flag of this letter; `false` if there is none.
-    fn set(&mut self, letter: char, on: bool) -> bool {
-        match letter {
-            'i' => self.case_insensitive = on,
-            'd' => self.unix_lines = on,
-            'm' => self.multiline = on,
-            's' => self.dot_all = on,
-            'u' => self.unicode_case = on,
-            'x' => self.comments = on,
-            'U' => {
-                self.unicode_classes = on;
-                self.unicode_case = on;
-            }
-            // CANON_EQ has no effect in Java either when it is written inside the pattern.
-            'c' => {}
-            _ => return false,
-        }
-        true
-    }
-}
-
 impl Parser<'_> {
-    fn alternatives(&mut self) -> Result<Node, PatternError> {
+    pub(super) fn alternatives(&mut self) -> Result<Node, PatternError> {
         let mut branches = vec![self.sequence()?];
         while self.scan.take('|') {
             branches.push(self.sequence()?);
@@ -138,6 +94,7 @@ impl Parser<'_> {
                 break;
             }
             if let Some(node) = self.atom(token)? {
+                self.weigh(&node)?;
                 let node = self.repeated(node)?;
                 if node != Node::Empty {
                     nodes.push(node);
@@ -149,6 +106,18 @@ impl Parser<'_> {
             1 => nodes.remove(0),
             _ => Node::Concat(nodes),
         })
+    }
+
+    fn weigh(&mut self, node: &Node) -> Result<(), PatternError> {
+        if let Node::Set(set) = node {
+            self.range_count += set.ranges().len();
+        }
+        match self.range_count <= RANGES_MAX {
+            true => Ok(()),
+            false => Err(self.scan.error(
+                "the character sets of the pattern are too many and too large together: take it apart",
+            )),
+        }
     }
 
     /// What may be repeated; `None` for flags that stand alone.
@@ -196,7 +165,7 @@ impl Parser<'_> {
         Node::Assertion(assertion)
     }
 
-    fn dot(&self) -> regex_syntax::hir::ClassUnicode {
+    fn dot(&self) -> ClassUnicode {
         let mut set = set_of(match (self.modes.dot_all, self.modes.unix_lines) {
             (true, _) => &[],
             (false, true) => &[('\n', '\n')],
@@ -321,138 +290,5 @@ impl Parser<'_> {
         let result = read(self);
         self.depth -= 1;
         result
-    }
-
-    /// Everything that starts with `(`.
-    fn group(&mut self) -> Result<Option<Node>, PatternError> {
-        let outer = self.modes;
-        let at = self.scan.at();
-        self.scan.next();
-        if !self.scan.take('?') {
-            return self.capture(None, outer).map(Some);
-        }
-        let Some(kind) = self.scan.peek_raw().filter(|token| !token.quoted) else {
-            return Err(self.unknown_group());
-        };
-        if matches!(kind.c, ':' | '=' | '!' | '>' | '<') {
-            self.scan.next_raw();
-        }
-        Ok(Some(match kind.c {
-            ':' => self.group_rest(outer)?,
-            '>' => Node::Atomic(Box::new(self.group_rest(outer)?)),
-            '=' | '!' => self.look(Side::Ahead, kind.is('!'), outer)?,
-            '<' => match self.scan.peek() {
-                Some(token) if token.is('=') || token.is('!') => {
-                    self.scan.next();
-                    let node = self.look(Side::Behind, token.is('!'), outer)?;
-                    look_behind::check(&node).map_err(|what| self.scan.error_at(at, what))?;
-                    node
-                }
-                _ => {
-                    let name = self.group_name()?;
-                    if self.names.contains_key(&name) {
-                        return Err(self
-                            .scan
-                            .error(format!("a group named <{name}> is there already")));
-                    }
-                    self.capture(Some(name), outer)?
-                }
-            },
-            _ => return self.flags(outer),
-        }))
-    }
-
-    fn capture(&mut self, name: Option<String>, outer: Modes) -> Result<Node, PatternError> {
-        self.group_count += 1;
-        let index = self.group_count;
-        if let Some(name) = name {
-            self.names.insert(name, index);
-        }
-        let node = self.group_rest(outer)?;
-        Ok(Node::Capture(index, Box::new(node)))
-    }
-
-    fn look(&mut self, side: Side, negated: bool, outer: Modes) -> Result<Node, PatternError> {
-        Ok(Node::Look {
-            side,
-            negated,
-            node: Box::new(self.group_rest(outer)?),
-        })
-    }
-
-    /// The alternatives of a group and its `)`; flags that were set inside end with it.
-    fn group_rest(&mut self, outer: Modes) -> Result<Node, PatternError> {
-        let node = self.nested(Self::alternatives)?;
-        if !self.scan.take(')') {
-            return Err(self.scan.error("a group isn't closed by ')'"));
-        }
-        self.set_modes(outer);
-        Ok(node)
-    }
-
-    /// `i-m)` or `i-m:…)`, after `(?`.
-    fn flags(&mut self, outer: Modes) -> Result<Option<Node>, PatternError> {
-        let mut on = true;
-        loop {
-            let Some(token) = self.scan.peek().filter(|token| !token.quoted) else {
-                return Err(self.unknown_group());
-            };
-            let mut modes = self.modes;
-            match token.c {
-                ')' => {
-                    self.scan.next();
-                    return Ok(None);
-                }
-                ':' => {
-                    self.scan.next();
-                    return self.group_rest(outer).map(Some);
-                }
-                '-' if on => on = false,
-                letter if modes.set(letter, on) => self.set_modes(modes),
-                _ => return Err(self.unknown_group()),
-            }
-            self.scan.next();
-        }
-    }
-
-    fn set_modes(&mut self, modes: Modes) {
-        self.modes = modes;
-        self.scan.comments = modes.comments.then_some(match modes.unix_lines {
-            false => CommentEnd::AnyLineEnd,
-            true => CommentEnd::LineFeed,
-        });
-    }
-
-    fn unknown_group(&self) -> PatternError {
-        self.scan.error(
-            "unknown kind of group: '(?' goes on with ':', '=', '!', '>', '<=', '<!', '<name>' \
-             or flags out of idmsuxU; escape '(' as \\( to mean the character",
-        )
-    }
-
-    /// `name>`, after `<`.
-    pub(super) fn group_name(&mut self) -> Result<String, PatternError> {
-        let mut name = String::new();
-        loop {
-            match self.scan.peek() {
-                Some(token) if token.is('>') && !name.is_empty() => {
-                    self.scan.next();
-                    return Ok(name);
-                }
-                Some(token) if token.c.is_ascii_alphabetic() => name.push(token.c),
-                Some(token) if token.c.is_ascii_digit() && !name.is_empty() => name.push(token.c),
-                _ if name.is_empty() => {
-                    return Err(self
-                        .scan
-                        .error("the name of a group starts with an ASCII letter"));
-                }
-                _ => {
-                    return Err(self.scan.error(
-                        "the name of a group consists of ASCII letters and digits and ends with '>'",
-                    ));
-                }
-            }
-            self.scan.next();
-        }
     }
 }

@@ -50,6 +50,11 @@ impl<'p> Scanner<'p> {
         }
     }
 
+    /// The pattern's length in characters, without what quotes.
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
     pub(super) fn peek_raw(&self) -> Option<Token> {
         self.tokens.get(self.pos).copied()
     }

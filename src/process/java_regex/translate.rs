@@ -7,8 +7,15 @@ use std::fmt::Write as _;
 
 use regex_syntax::hir::ClassUnicode;
 
-use super::ast::{Assertion, Folding, Greed, Lines, Node, Side, Times, Words};
+use super::ast::{Folding, Greed, Node, Side, Times};
 use super::parse::Parsed;
+
+/// A repetition that counts so far counts without end: no text of ours has as many characters (the longest is a read
+/// buffer of 10 MiB).
+const ENDLESS: u32 = 1 << 24;
+
+/// [`Node::weight`] of a repetition from which on the backtracking engine is made to count instead of having it built.
+const BUILT_WEIGHT_MAX: u64 = 5_000;
 
 /// What a translation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,13 +77,13 @@ pub(super) fn translate(
 
 /// What is known of where a part stands.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+pub(super) struct Place {
     /// At the start of the text.
-    at_start: bool,
+    pub at_start: bool,
     /// [`Use::Full`]: at the end of the text. [`Use::Prefix`]: at the end of the pattern.
-    at_end: bool,
+    pub at_end: bool,
     /// What comes after it takes at least one character.
-    followed: bool,
+    pub followed: bool,
 }
 
 const NOWHERE: Place = Place {
@@ -85,10 +92,11 @@ const NOWHERE: Place = Place {
     followed: false,
 };
 
-struct Writer {
-    out: String,
-    usage: Use,
-    dialect: Dialect,
+/// Writes a translation.
+pub(super) struct Writer {
+    pub out: String,
+    pub usage: Use,
+    pub dialect: Dialect,
     group_count: usize,
 }
 
@@ -140,13 +148,13 @@ impl Writer {
         Ok(())
     }
 
-    fn push(&mut self, text: std::fmt::Arguments<'_>) {
+    pub(super) fn push(&mut self, text: std::fmt::Arguments<'_>) {
         self.out
             .write_fmt(text)
             .expect("writing to a string can't fail");
     }
 
-    fn backtracking_only(&self) -> Result<(), Unsayable> {
+    pub(super) fn backtracking_only(&self) -> Result<(), Unsayable> {
         match self.dialect {
             Dialect::Backtracking => Ok(()),
             Dialect::Linear | Dialect::LinearAscii => Err(Unsayable),
@@ -212,41 +220,30 @@ impl Writer {
         let Node::Repeat { node, times, greed } = repeat else {
             return self.node(repeat, place);
         };
+        if times.min >= ENDLESS {
+            return self.never(node);
+        }
         if times.max == Some(0) {
-            // Written all the same, because its groups count.
             self.out.push_str("(?:");
-            self.set(&ClassUnicode::empty());
-            self.in_group(node, NOWHERE)?;
+            self.never(node)?;
             self.out.push_str("|)");
             return Ok(());
         }
         if node.is_zero_width() {
             return self.repeat_zero_width(node, *times, *greed, place);
         }
+        if self.ends_empty(node, *times, *greed) {
+            return self.repeat_ending_empty(node, *times);
+        }
         let inside = match times.max {
-            Some(0 | 1) => place,
+            Some(1) => place,
             _ => NOWHERE,
         };
-        // Java never goes back into a turn of a possessive repetition, so each turn is atomic too.
-        let (open, close) = match greed {
-            Greed::Possessive => {
-                self.backtracking_only()?;
-                self.out.push_str("(?>");
-                match **node {
-                    Node::Set(_) => ("", ""),
-                    _ => ("(?>", ")"),
-                }
-            }
-            Greed::Greedy | Greed::Lazy => match **node {
-                Node::Set(_) | Node::Capture(..) => ("", ""),
-                // Java doesn't go back from `\r\n` to `\r` in a repetition.
-                Node::LineBreak => {
-                    self.backtracking_only()?;
-                    ("(?>", ")")
-                }
-                _ => ("(?:", ")"),
-            },
-        };
+        if *greed == Greed::Possessive {
+            self.backtracking_only()?;
+            self.out.push_str("(?>");
+        }
+        let (open, close) = self.turn(node, *times, *greed)?;
         self.out.push_str(open);
         self.node(node, inside)?;
         self.out.push_str(close);
@@ -257,6 +254,68 @@ impl Writer {
             Greed::Possessive => ")",
         });
         Ok(())
+    }
+
+    /// What stands around the part that is repeated.
+    fn turn(
+        &self,
+        node: &Node,
+        times: Times,
+        greed: Greed,
+    ) -> Result<(&'static str, &'static str), Unsayable> {
+        const PLAIN: (&str, &str) = ("", "");
+        const GROUP: (&str, &str) = ("(?:", ")");
+        const ATOMIC: (&str, &str) = ("(?>", ")");
+        // The backtracking engine counts only what it runs itself; anything simpler it has the linear one build as often
+        // as it is to be repeated, which may be too much. A condition that always holds keeps it from that.
+        const COUNTED: (&str, &str) = ("(?:", "(?=))");
+        let is_counted = self.dialect == Dialect::Backtracking
+            && node.weight().saturating_mul(times.count().into()) > BUILT_WEIGHT_MAX;
+        Ok(match node {
+            Node::Set(_) if is_counted => ATOMIC,
+            Node::Set(_) => PLAIN,
+            // Java doesn't go back from `\r\n` to `\r` in a repetition.
+            Node::LineBreak => {
+                self.backtracking_only()?;
+                ATOMIC
+            }
+            // Nor ever into a turn of a possessive one.
+            _ if greed == Greed::Possessive => ATOMIC,
+            _ if is_counted => COUNTED,
+            Node::Capture(..) => PLAIN,
+            _ => GROUP,
+        })
+    }
+
+    /// Whether Java always ends the repetition with a turn that takes nothing, which is then what the group holds. The
+    /// engines here leave that turn out.
+    fn ends_empty(&self, node: &Node, times: Times, greed: Greed) -> bool {
+        let Node::Capture(_, inside) = node else {
+            return false;
+        };
+        times.max.is_none()
+            && greed == Greed::Greedy
+            && self.capture_start() == "("
+            && inside.may_take_nothing()
+            && !inside.contains(&|node| matches!(node, Node::Capture(..)))
+    }
+
+    fn repeat_ending_empty(&mut self, capture: &Node, times: Times) -> Result<(), Unsayable> {
+        let Node::Capture(_, inside) = capture else {
+            return self.node(capture, NOWHERE);
+        };
+        self.out.push_str("(?:(?:");
+        self.node(inside, NOWHERE)?;
+        self.out.push(')');
+        self.times(times);
+        self.out.push_str("())");
+        Ok(())
+    }
+
+    /// A part that is never reached, written all the same because its groups count.
+    fn never(&mut self, node: &Node) -> Result<(), Unsayable> {
+        self.set(&ClassUnicode::empty());
+        self.in_group(node, NOWHERE)
     }
 
     /// Turns that take nothing: one is as good as many.
@@ -279,111 +338,14 @@ impl Writer {
     }
 
     fn times(&mut self, times: Times) {
-        match (times.min, times.max) {
+        let max = times.max.filter(|&max| max < ENDLESS);
+        match (times.min, max) {
             (0, None) => self.out.push('*'),
             (1, None) => self.out.push('+'),
             (0, Some(1)) => self.out.push('?'),
             (min, None) => self.push(format_args!("{{{min},}}")),
             (min, Some(max)) if min == max => self.push(format_args!("{{{min}}}")),
             (min, Some(max)) => self.push(format_args!("{{{min},{max}}}")),
-        }
-    }
-
-    fn assertion(&mut self, assertion: Assertion, place: Place) -> Result<(), Unsayable> {
-        match assertion {
-            Assertion::TextStart => self.out.push_str(r"\A"),
-            Assertion::TextEnd => self.out.push_str(r"\z"),
-            Assertion::LastLineEnd(lines) => self.last_line_end(lines, place)?,
-            Assertion::LineStart(lines) => self.line_start(lines, place)?,
-            Assertion::LineEnd(lines) => self.line_end(lines, place)?,
-            Assertion::WordBoundary(words) => self.word_boundary(words, false)?,
-            Assertion::NoWordBoundary(words) => self.word_boundary(words, true)?,
-            Assertion::PreviousEnd => match self.usage {
-                Use::Full | Use::Prefix => self.out.push_str(r"\A"),
-                Use::Search | Use::SearchPastEmpty => {
-                    self.backtracking_only()?;
-                    self.out.push_str(r"\G");
-                }
-            },
-        }
-        Ok(())
-    }
-
-    fn last_line_end(&mut self, lines: Lines, place: Place) -> Result<(), Unsayable> {
-        let is_last = place.at_end && self.dialect != Dialect::Backtracking;
-        self.out.push_str(match (self.usage, lines) {
-            (Use::Full, _) if is_last => "(?:)",
-            (Use::Prefix, Lines::Unix) if is_last => r"(?:\n?\z)",
-            (Use::Prefix, Lines::Any) if is_last => {
-                r"(?:(?:(?mR:$)(?:\r\n|\n|\r)?|[\x{85}\x{2028}\x{2029}])\z)"
-            }
-            _ => {
-                self.backtracking_only()?;
-                match lines {
-                    Lines::Unix => r"(?=\n?\z)",
-                    Lines::Any => {
-                        r"(?:\z|(?=(?:\r\n|[\r\x{85}\x{2028}\x{2029}])\z)|(?<!\r)(?=\n\z))"
-                    }
-                }
-            }
-        });
-        Ok(())
-    }
-
-    fn line_start(&mut self, lines: Lines, place: Place) -> Result<(), Unsayable> {
-        let text = match (self.dialect, lines) {
-            (Dialect::Linear | Dialect::LinearAscii, _) if !place.followed => {
-                return Err(Unsayable);
-            }
-            (Dialect::Linear | Dialect::LinearAscii, _) if place.at_start => "(?:)",
-            (Dialect::Linear | Dialect::LinearAscii, Lines::Unix) => "(?m:^)",
-            (Dialect::LinearAscii, Lines::Any) => "(?mR:^)",
-            (Dialect::Linear, Lines::Any) => return Err(Unsayable),
-            (Dialect::Backtracking, Lines::Unix) => r"(?:(?!\z)(?:\A|(?<=\n)))",
-            (Dialect::Backtracking, Lines::Any) => {
-                r"(?:(?!\z)(?:\A|(?<=[\n\x{85}\x{2028}\x{2029}])|(?<=\r)(?!\n)))"
-            }
-        };
-        self.out.push_str(text);
-        Ok(())
-    }
-
-    fn line_end(&mut self, lines: Lines, place: Place) -> Result<(), Unsayable> {
-        let is_last = place.at_end && self.usage == Use::Full;
-        let text = match (self.dialect, lines) {
-            (Dialect::Linear | Dialect::LinearAscii, _) if is_last => "(?:)",
-            (Dialect::Linear | Dialect::LinearAscii, Lines::Unix) => "(?m:$)",
-            (Dialect::LinearAscii, Lines::Any) => "(?mR:$)",
-            (Dialect::Linear, Lines::Any) => return Err(Unsayable),
-            (Dialect::Backtracking, Lines::Unix) => r"(?:\z|(?=\n))",
-            (Dialect::Backtracking, Lines::Any) => {
-                r"(?:\z|(?=[\r\x{85}\x{2028}\x{2029}])|(?<!\r)(?=\n))"
-            }
-        };
-        self.out.push_str(text);
-        Ok(())
-    }
-
-    fn word_boundary(&mut self, words: Words, negated: bool) -> Result<(), Unsayable> {
-        match (words, self.dialect, negated) {
-            (Words::Unicode, _, false) => self.out.push_str(r"\b"),
-            (Words::Unicode, _, true) => self.out.push_str(r"\B"),
-            (Words::Java, Dialect::LinearAscii, false) => self.out.push_str(r"(?-u:\b)"),
-            (Words::Java, Dialect::LinearAscii, true) => self.out.push_str(r"(?-u:\B)"),
-            (Words::Java, Dialect::Linear, _) => return Err(Unsayable),
-            (Words::Java, Dialect::Backtracking, _) => self.java_word_boundary(negated),
-        }
-        Ok(())
-    }
-
-    /// A place between a character of a word and one that is none. A mark is of a word if a letter or digit comes before
-    /// it and its fellow marks.
-    fn java_word_boundary(&mut self, negated: bool) {
-        const LEFT: &str = r"(?:(?<=[\p{L}\p{Nd}_])|(?<=[\p{L}\p{Nd}]\p{Mn}+))";
-        const RIGHT: &str = r"(?:(?=[\p{L}\p{Nd}_])|(?=\p{Mn})(?<=[\p{L}\p{Nd}]\p{Mn}*))";
-        match negated {
-            false => self.push(format_args!("(?:{LEFT}(?!{RIGHT})|(?!{LEFT}){RIGHT})")),
-            true => self.push(format_args!("(?:{LEFT}{RIGHT}|(?!{LEFT})(?!{RIGHT}))")),
         }
     }
 
