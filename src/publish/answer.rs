@@ -12,8 +12,8 @@ use super::wire;
 use crate::aws::http::{AnswerSlot, RawAnswer};
 use crate::aws::{NoRegion, cause_of, causes, reason};
 
-/// How much is shown of an answer that isn't the service's.
-const SHOWN_CHARS: usize = 200;
+/// How much is shown of what an answer says.
+const SHOWN_CHARS: usize = 400;
 
 /// What a call of `n_sent` records came to: the answer that the slot took, or else why there is none.
 pub fn read<T, E>(
@@ -46,7 +46,7 @@ fn read_raw(answer: &RawAnswer, n_sent: usize) -> CallResult {
     );
     let (code, message) = match refusal.code.is_empty() {
         true => (format!("HTTP {}", answer.status), beginning_of(answer)),
-        false => (refusal.code, refusal.message),
+        false => (refusal.code, first_line(&refusal.message)),
     };
     Err(CallFailure {
         kind: failure::classify(&code, answer.status),
@@ -55,12 +55,16 @@ fn read_raw(answer: &RawAnswer, n_sent: usize) -> CallResult {
     })
 }
 
-/// What an answer without a code says, such as a proxy's: the first line of its text.
+/// What an answer without a code says, such as a proxy's.
 fn beginning_of(answer: &RawAnswer) -> String {
-    if !answer.content_type.starts_with("text/plain") {
-        return String::new();
+    match answer.content_type.starts_with("text/plain") {
+        true => first_line(&String::from_utf8_lossy(&answer.body)),
+        false => String::new(),
     }
-    let text = String::from_utf8_lossy(&answer.body);
+}
+
+/// What a text is about: a wrong signature is told with the whole request behind it.
+fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     line.chars().take(SHOWN_CHARS).collect()
 }
