@@ -70,6 +70,14 @@ pub fn of_host(
     })
 }
 
+/// A property of credentials: the place that had them.
+#[derive(Debug, Clone, Copy)]
+struct FoundIn(&'static str);
+
+/// A property of credentials: they are those of `assumeRoleARN`.
+#[derive(Debug, Clone, Copy)]
+struct Assumed;
+
 /// The places of a host where credentials may be, in order.
 type Places = Vec<(&'static str, SharedCredentialsProvider)>;
 
@@ -171,20 +179,19 @@ fn places(provider: &ProviderConfig) -> Places {
 async fn ask(places: &Places) -> provider::Result {
     let mut tried = Vec::new();
     for (place, provider) in places {
-        match provider.provide_credentials().await {
-            Ok(credentials) => return Ok(credentials),
-            Err(error @ CredentialsError::CredentialsNotLoaded(_)) => {
-                tried.push(format!("{place}: {}", reason(&error)));
+        let error = match provider.provide_credentials().await {
+            Ok(mut credentials) => {
+                credentials.set_property(FoundIn(place));
+                return Ok(credentials);
             }
-            Err(error) => {
-                return Err(CredentialsError::provider_error(
-                    NoCredentials::PlaceFailed {
-                        place,
-                        reason: reason(&error),
-                    },
-                ));
-            }
+            Err(error) => error,
+        };
+        let reason = error.source().map_or("not set up".to_owned(), reason);
+        if !matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+            let problem = NoCredentials::PlaceFailed { place, reason };
+            return Err(CredentialsError::provider_error(problem));
         }
+        tried.push(format!("{place}: {reason}"));
     }
     let tried = tried.join(", ");
     Err(CredentialsError::not_loaded(NoCredentials::NoneFound {
@@ -203,6 +210,7 @@ pub async fn with_role(role: &AssumeRole, config: &SdkConfig) -> SharedCredentia
     }
     SharedCredentialsProvider::new(Role {
         provider: builder.build().await,
+        base: config.credentials_provider(),
         arn: role.arn.clone(),
     })
 }
@@ -211,6 +219,8 @@ pub async fn with_role(role: &AssumeRole, config: &SdkConfig) -> SharedCredentia
 #[derive(Debug)]
 struct Role {
     provider: AssumeRoleProvider,
+    /// Those that the role is assumed with.
+    base: Option<SharedCredentialsProvider>,
     arn: String,
 }
 
@@ -223,7 +233,16 @@ impl Role {
             });
             CredentialsError::provider_error(problem)
         };
-        self.provider.provide_credentials().await.map_err(failed)
+        let mut credentials = self.provider.provide_credentials().await.map_err(failed)?;
+        credentials.set_property(Assumed);
+        // Once an hour; only the place is of interest.
+        if let Some(base) = &self.base
+            && let Ok(base) = base.provide_credentials().await
+            && let Some(place) = base.get_property::<FoundIn>()
+        {
+            credentials.set_property(*place);
+        }
+        Ok(credentials)
     }
 }
 
@@ -251,31 +270,30 @@ pub fn describe(credentials: &Credentials) -> String {
         .get_property::<Vec<Feature>>()
         .cloned()
         .unwrap_or_default();
-    let source = features.iter().find_map(|feature| match feature {
-        Feature::CredentialsEnvVars => Some("the environment"),
-        Feature::CredentialsEnvVarsStsWebIdToken | Feature::CredentialsStsAssumeRoleWebId => {
-            Some("a web identity")
+    let has = |wanted: &[Feature]| features.iter().any(|feature| wanted.contains(feature));
+    let place = credentials
+        .get_property::<FoundIn>()
+        .map_or("agent.json", |found| found.0);
+    let kind = match place {
+        "profile"
+            if has(&[
+                Feature::CredentialsProfileProcess,
+                Feature::CredentialsProcess,
+            ]) =>
+        {
+            ": its credential process"
         }
-        Feature::CredentialsHttp => Some("the container"),
-        Feature::CredentialsImds => Some("the instance metadata"),
-        Feature::CredentialsProfileProcess | Feature::CredentialsProcess => {
-            Some("a profile's credential process")
+        "profile" if has(&[Feature::CredentialsProfileSso, Feature::CredentialsSso]) => {
+            ": its SSO session"
         }
-        Feature::CredentialsProfileSso | Feature::CredentialsSso => Some("a profile's SSO session"),
-        Feature::CredentialsProfile
-        | Feature::CredentialsProfileSourceProfile
-        | Feature::CredentialsProfileNamedProvider
-        | Feature::CredentialsProfileStsWebIdToken => Some("a profile"),
-        _ => None,
-    });
-    let role = if features.contains(&Feature::CredentialsStsAssumeRole) {
-        ", through the assumed role"
-    } else {
-        ""
+        _ => "",
+    };
+    let role = match credentials.get_property::<Assumed>() {
+        Some(Assumed) => ", through the assumed role",
+        None => "",
     };
     format!(
-        "{}{role} (access key {})",
-        source.unwrap_or("agent.json"),
+        "{place}{kind}{role} (access key {})",
         credentials.access_key_id()
     )
 }
