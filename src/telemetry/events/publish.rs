@@ -298,8 +298,8 @@ pub fn connection_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
 /// A certificate isn't trusted. ERROR: somebody must act; records wait.
 pub fn certificate_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
     let text = format!(
-        "the certificate of {endpoint} is not trusted: {error}; add its authority to the host's certificates, or \
-         correct the endpoint; records wait"
+        "the certificate of {endpoint} is not trusted: {error}; add its authority to the host's certificates or name its \
+         file in AWS_CA_BUNDLE, or correct the endpoint; records wait"
     );
     must_act(flow, "certificate_refused", &text);
 }
