@@ -1,5 +1,15 @@
 //! Everything that is tested from outside the crate, in one binary: it links once.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy.toml's exception knows test functions, not their helpers"
+)]
+
+mod bad_input;
 mod borders;
+mod complaints;
+mod credentials;
+mod faults;
+mod https;
 mod papers;
 mod support;
