@@ -3,6 +3,7 @@
 
 mod credentials;
 pub mod http;
+pub mod instance;
 mod region;
 
 use std::error::Error;
@@ -43,6 +44,8 @@ pub struct Clients {
     aws: Aws,
     time_outs: TimeoutConfig,
     http: SharedHttpClient,
+    /// The same for what may ask the instance metadata.
+    metadata_http: SharedHttpClient,
     host_region: OnceCell<Found>,
     credentials: OnceCell<SharedCredentialsProvider>,
     kinesis: OnceCell<aws_sdk_kinesis::Client>,
@@ -67,7 +70,9 @@ impl Clients {
             &config.aws.user_agent,
             http::private_ca_from_env(),
         )?;
+        let fallback = instance::v1::Fallback::from_env();
         Ok(Arc::new(Clients {
+            metadata_http: instance::v1::under(http.clone(), fallback),
             http,
             time_outs: time_outs(&config.publish),
             aws: config.aws.clone(),
@@ -139,17 +144,14 @@ impl Clients {
     }
 
     /// What this host is called in metrics: its EC2 instance id, or else its host name.
-    pub async fn instance_name(&self) -> String {
-        let metadata = aws_config::imds::client::Client::builder()
-            .configure(&provider(&self.http))
-            .build();
-        if let Ok(id) = metadata.get("/latest/meta-data/instance-id").await {
-            return id.as_ref().trim().to_owned();
+    pub async fn instance_name(self: &Arc<Self>) -> String {
+        match instance::instance_id(Arc::clone(self)).await {
+            Some(id) => id,
+            None => rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
         }
-        rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned()
     }
 
     /// Where the credentials come from, or why there are none.
@@ -168,8 +170,13 @@ impl Clients {
         (host.region.as_ref() != region::REGION_OF_THE_REFERENCE).then(|| host.region.to_string())
     }
 
+    /// What regions, credentials and metadata are looked for with.
+    fn provider(&self) -> ProviderConfig {
+        provider(&self.metadata_http)
+    }
+
     async fn host_region(&self) -> Option<Found> {
-        let ask = || async { region::of_host(&provider(&self.http)).await.ok_or(()) };
+        let ask = || async { region::of_host(&self.provider()).await.ok_or(()) };
         self.host_region.get_or_try_init(ask).await.ok().cloned()
     }
 
@@ -238,7 +245,7 @@ impl Clients {
             None => self.host_region().await,
         };
         let region = found.unwrap_or_else(region::of_nameless_endpoint).region;
-        let http = self.http.clone();
+        let http = self.metadata_http.clone();
         credentials::of_host(move || provider(&http).with_region(Some(region.clone())))
     }
 

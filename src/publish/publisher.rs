@@ -43,7 +43,11 @@ pub enum Command {
         offset: u64,
     },
     /// A batch is done with: its bytes go back to the budget.
-    Release { flow: FlowIndex, bytes: usize },
+    Release {
+        flow: FlowIndex,
+        bytes: usize,
+        batch: Arc<Batch>,
+    },
     /// For the log and the metrics.
     Report { flow: FlowIndex, event: Reported },
 }
@@ -467,6 +471,7 @@ impl FlowState {
         commands.push(Command::Release {
             flow,
             bytes: pending.batch.budget_bytes,
+            batch: pending.batch,
         });
     }
 }
@@ -716,7 +721,7 @@ mod tests {
                     Step::Answer { .. } if open.is_empty() => {}
                     Step::Answer { pick, fate } => {
                         let (id, flow, chosen, offsets) = open.swap_remove(pick % open.len());
-                        let failed: Vec<bool> = chosen.iter().map(|n| fate % 4 == 1 && (u16::from(fate) >> 2) + n & 1 == 1).collect();
+                        let failed: Vec<bool> = chosen.iter().map(|n| fate % 4 == 1 && ((u16::from(fate) >> 2) + n) & 1 == 1).collect();
                         let result = match fate % 4 {
                             2 => down(),
                             1 => Ok(Answer::Partly(failed.iter().map(|failed| if *failed { error("InternalFailure") } else { None }).collect())),

@@ -216,19 +216,13 @@ impl Splitter {
         let ends_with_newline = line == buffer.len();
         match end {
             End::Quiet | End::Final if ends_with_newline => whole(at..line),
-            End::Final if begins(start, &buffer[line..]) => whole(at..line),
-            End::Final => Piece::Record {
-                data: at..buffer.len(),
-                next: buffer.len(),
-                kind: RecordKind::Unterminated,
-            },
-            // So much of the last line is there that its beginning tells.
-            _ if buffer.len() - at > self.held_bytes_max && begins(start, &buffer[line..]) => {
-                whole(at..line)
-            }
-            _ if buffer.len() - at > self.held_bytes_max => {
-                state.leaving_out = LeavingOut::Line;
-                too_long(at..at + self.held_bytes_max, buffer.len())
+            // The last line is all there, or so much of it that its beginning tells.
+            _ if end == End::Final || buffer.len() - line > self.held_bytes_max => {
+                if begins(start, &buffer[line..]) {
+                    whole(at..line)
+                } else {
+                    self.without_end(state, buffer, at, end, LeavingOut::Line)
+                }
             }
             _ => Piece::Incomplete,
         }

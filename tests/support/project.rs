@@ -1,7 +1,7 @@
 //! The files of the project's own folder.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The folder that holds Cargo.toml.
 pub fn root() -> &'static Path {
@@ -37,7 +37,7 @@ pub fn files_below(folder: &str, suffix: &str) -> Vec<String> {
     found.iter().map(|path| name_of(path)).collect()
 }
 
-fn name_of(path: &PathBuf) -> String {
+fn name_of(path: &Path) -> String {
     let name = path
         .strip_prefix(root())
         .expect("it was found below the root");

@@ -135,15 +135,15 @@ impl Source {
                     }
                     return;
                 }
-                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
-                    // The braces of `use a::{b, c};` don't end it.
-                    if !tokens
-                        .as_slice()
-                        .first()
-                        .is_some_and(|next| is_punct(next, ';'))
-                    {
-                        return;
-                    }
+                // The braces of `use a::{b, c};` don't end it.
+                TokenTree::Group(group)
+                    if group.delimiter() == Delimiter::Brace
+                        && !tokens
+                            .as_slice()
+                            .first()
+                            .is_some_and(|next| is_punct(next, ';')) =>
+                {
+                    return;
                 }
                 _ => {}
             }
