@@ -147,12 +147,12 @@ async fn credentials_of_the_instance_s_role_come_without_tokens_too() {
         let endpoint = endpoint(Some(instance), faults).await;
         let clients = clients(&Keys::test());
         let client = aws_config::imds::client::Client::builder()
-            .configure(&clients.provider)
+            .configure(&clients.provider())
             .endpoint(endpoint.url())
             .unwrap()
             .build();
         let provider = ImdsCredentialsProvider::builder()
-            .configure(&clients.provider)
+            .configure(&clients.provider())
             .imds_client(client)
             .build();
         let credentials = provider.provide_credentials().await.unwrap();
