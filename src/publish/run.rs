@@ -43,8 +43,7 @@ pub async fn run(
     let mut n_running = sinks.len();
     let mut touched = Vec::new();
     while n_running > 0 || !publisher.is_idle() {
-        let now = Instant::now();
-        let wake_at = publisher.next_wake(now).map(tokio::time::Instant::from_std);
+        let wake_at = publisher.next_wake().map(tokio::time::Instant::from_std);
         let timer = async {
             match wake_at {
                 Some(at) => tokio::time::sleep_until(at).await,
