@@ -5,10 +5,15 @@
 pub mod cursor;
 pub mod discover;
 pub mod disk;
+pub mod mark;
+#[cfg(test)]
+mod model;
 mod place;
 pub mod rotation;
 pub mod split;
 mod tailer;
+#[cfg(test)]
+mod testing;
 pub mod wake;
 
 use std::io;
