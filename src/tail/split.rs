@@ -216,12 +216,6 @@ impl Splitter {
         let ends_with_newline = line == buffer.len();
         match end {
             End::Quiet | End::Final if ends_with_newline => whole(at..line),
-            End::Final if begins(start, &buffer[line..]) => whole(at..line),
-            End::Final => Piece::Record {
-                data: at..buffer.len(),
-                next: buffer.len(),
-                kind: RecordKind::Unterminated,
-            },
             // So much of the last line is there that its beginning tells.
             _ if buffer.len() - at > self.held_bytes_max && begins(start, &buffer[line..]) => {
                 whole(at..line)
@@ -230,6 +224,12 @@ impl Splitter {
                 state.leaving_out = LeavingOut::Line;
                 too_long(at..at + self.held_bytes_max, buffer.len())
             }
+            End::Final if begins(start, &buffer[line..]) => whole(at..line),
+            End::Final => Piece::Record {
+                data: at..buffer.len(),
+                next: buffer.len(),
+                kind: RecordKind::Unterminated,
+            },
             _ => Piece::Incomplete,
         }
     }
@@ -529,6 +529,10 @@ mod tests {
                 record("S\na\n", RecordKind::TooLong),
                 record("S\nd\n", RecordKind::Whole),
             ]
+        );
+        assert_eq!(
+            split_in_pieces(&from("S"), 4, b"S\nabc", &[], End::Final),
+            [record("S\nab", RecordKind::TooLong)]
         );
     }
 
