@@ -123,7 +123,8 @@ impl Rules {
     pub fn new(flow: &Flow) -> Result<Rules, globset::Error> {
         use crate::config::Destination;
         let held_bytes_max = match (&flow.destination, flow.processing.is_empty()) {
-            (destination, true) => destination.record_bytes_max(),
+            // One byte more than the service takes: whoever makes the record sees that it must be cut.
+            (destination, true) => destination.record_bytes_max() + 1,
             (Destination::Kinesis(_), false) => PROCESSED_BYTES_MAX_KINESIS,
             (Destination::Firehose(_), false) => PROCESSED_BYTES_MAX_FIREHOSE,
         };
@@ -135,5 +136,30 @@ impl Rules {
             poll_interval_min: flow.poll_interval_min,
             rescan_interval_max: flow.rescan_interval_max,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split::{End, Piece, SplitState};
+    use super::*;
+    use crate::config::test_support::flow;
+
+    /// A piece of just the length that the service takes isn't cut, and would be sent without the terminator.
+    #[test]
+    fn a_line_that_is_too_long_is_handed_on_longer_than_the_service_takes() {
+        for destination in ["kinesisStream", "deliveryStream"] {
+            let flow = flow(&format!(r#""{destination}": "s""#));
+            let max = flow.destination.record_bytes_max();
+            let splitter = Rules::new(&flow).unwrap().splitter;
+            for n in [max, max + 1, 2 * max] {
+                let line = [vec![b'x'; n], b"\n".to_vec()].concat();
+                let piece = splitter.next(&mut SplitState::default(), &line, 0, End::Now);
+                let Piece::Record { data, next, .. } = piece else {
+                    panic!("{piece:?}");
+                };
+                assert!(data.len() > max && next == line.len(), "{destination} {n}");
+            }
+        }
     }
 }
