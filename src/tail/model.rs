@@ -16,7 +16,7 @@ use super::split::{RecordKind, Splitter};
 use super::tailer::ROTATED_GRACE;
 use super::testing::{ContentId, MemoryDisk, Node, Refusals};
 use super::{Event, Hint, Intake, Rules, Tailer};
-use crate::checkpoint::{FileIdentity, FlowPlaces, Place};
+use crate::checkpoint::{FileIdentity, FlowPlaces, Place, PlaceState};
 use crate::config::{InitialPosition, Split};
 use crate::publish::watermark::Watermark;
 use crate::record::{CursorId, Span};
@@ -575,7 +575,24 @@ impl World {
         self.sending = Sending::default();
         self.reading.clear();
         self.began.clear();
-        let reachable = self.reachable();
+        let mut reachable = self.reachable();
+        // A file that was renamed within its folder is found again by what is known of it.
+        for (path, node) in self.disk.files() {
+            let place = self
+                .saved
+                .values()
+                .find(|place| place.identity.inode == node.inode);
+            let content = node.content.get();
+            let is_known = self
+                .accounts
+                .get(&content)
+                .is_some_and(|account| account.saved > 0);
+            let is_live =
+                place.is_some_and(|place| place.offset > 0 && place.state == PlaceState::Live);
+            if path.starts_with("/logs") && is_known && is_live {
+                reachable.insert(content);
+            }
+        }
         for (content, account) in &mut self.accounts {
             account.handed.clear();
             account.is_excused |= !reachable.contains(content);
@@ -788,4 +805,19 @@ fn a_number_used_again_is_no_rename() {
 #[test]
 fn unread_bytes_written_anew_are_read_though_they_are_fewer() {
     holds(&[Append(1, 0, true), Turn(3), Truncate(1, 1)]);
+}
+
+#[test]
+fn a_file_renamed_out_of_the_pattern_while_nobody_looked_is_read_to_its_end() {
+    holds(&[
+        Append(0, 2, false),
+        Turn(9),
+        Accept(0),
+        Save,
+        Append(0, 2, false),
+        Rename(0, 4),
+        Kill,
+        Append(4, 1, true),
+        Append(0, 2, false),
+    ]);
 }

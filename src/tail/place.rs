@@ -1,10 +1,11 @@
 //! Where a file starts that is followed from now on: by its checkpoint, by the reference's, or by `initialPosition`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
 use std::path::Path;
 
 use super::Rules;
-use super::cursor::Start;
+use super::cursor::{Start, fingerprint_of};
 use super::discover::Found;
 use super::disk::Disk;
 use super::mark::{Extra, Mark};
@@ -111,11 +112,7 @@ impl Memory {
                 ..at_beginning(rules)
             };
         }
-        let extra = place
-            .extra
-            .as_deref()
-            .map(Extra::from_bytes)
-            .unwrap_or_default();
+        let extra = extra_of(&place);
         let split = SplitState::resumed(
             place.header_lines_left,
             place.state == PlaceState::FooterReached,
@@ -141,9 +138,72 @@ impl Memory {
         self.places.get(&identity).map(|place| place.path.as_path())
     }
 
+    /// Files that no pattern leads to any more but that are still in the folder they were in: renamed while nobody
+    /// followed them. Only one that holds what was read of it counts, as numbers are used again. And whether all folders
+    /// and files could be looked into.
+    pub fn strays<D: Disk>(&self, disk: &mut D) -> (Vec<Found>, bool) {
+        let mut folders: BTreeSet<&Path> = BTreeSet::new();
+        let left = self.places.values().filter(|place| is_findable(place));
+        folders.extend(left.filter_map(|place| place.path.parent()));
+        let (mut strays, mut seen, mut is_complete) = (Vec::new(), HashSet::new(), true);
+        for folder in folders {
+            let names = match disk.names(folder) {
+                Ok(names) => names,
+                Err(error) => {
+                    is_complete &= error.kind() == io::ErrorKind::NotFound;
+                    continue;
+                }
+            };
+            for path in names.into_iter().map(|name| folder.join(name)) {
+                let Ok(stat) = disk.look(&path) else { continue };
+                let place = self.places.get(&stat.identity);
+                let Some(place) = place.filter(|place| is_findable(place)) else {
+                    continue;
+                };
+                // Under its old name it is out of reach because the patterns were changed.
+                let is_rotated = path != place.path || extra_of(place).is_rotated;
+                if !is_rotated || stat.size < place.offset {
+                    continue;
+                }
+                match holds(disk, &path, place) {
+                    Ok(true) if seen.insert(stat.identity) => strays.push(Found {
+                        path: path.into(),
+                        stat,
+                    }),
+                    Ok(_) => {}
+                    Err(_) => is_complete = false,
+                }
+            }
+        }
+        (strays, is_complete)
+    }
+
     /// A file that was followed isn't any more: should it come back, it goes on there.
     pub fn remember(&mut self, place: Place) {
         self.places.insert(place.identity, place);
+    }
+}
+
+fn extra_of(place: &Place) -> Extra {
+    place
+        .extra
+        .as_deref()
+        .map(Extra::from_bytes)
+        .unwrap_or_default()
+}
+
+/// Whether more may be to be had of a file, and it can be told from others.
+fn is_findable(place: &Place) -> bool {
+    place.state == PlaceState::Live && place.offset > 0 && place.fingerprint.len > 0
+}
+
+fn holds<D: Disk>(disk: &mut D, path: &Path, place: &Place) -> io::Result<bool> {
+    let file = disk.open(path)?;
+    let fingerprint = fingerprint_of(disk, &file, place.fingerprint.len)?;
+    match extra_of(place).mark {
+        _ if fingerprint != Some(place.fingerprint) => Ok(false),
+        Some(mark) => mark.is_in(disk, &file),
+        None => Ok(true),
     }
 }
 

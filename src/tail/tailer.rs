@@ -52,6 +52,8 @@ pub struct Tailer<D: Disk> {
     next_id: u64,
     walk_at: Instant,
     walked_at: Option<Instant>,
+    /// Files that were renamed out of the patterns' reach while we were away have been looked for.
+    has_sought_strays: bool,
     /// Whether hints can be relied on to come in time.
     hints_work: bool,
     buffer: Vec<u8>,
@@ -77,6 +79,7 @@ impl<D: Disk> Tailer<D> {
             next_id: 0,
             walk_at: now,
             walked_at: None,
+            has_sought_strays: false,
             hints_work: false,
             buffer: Vec::new(),
             events: Vec::new(),
@@ -233,6 +236,7 @@ impl<D: Disk> Tailer<D> {
         for (found, placed) in new.iter().zip(placed) {
             self.follow(found, placed, now, disk);
         }
+        self.follow_strays(now, disk);
         self.tell_files(
             listing.files.len(),
             listing.is_missing_folder.then_some(listing.problems),
@@ -248,6 +252,20 @@ impl<D: Disk> Tailer<D> {
             + interval
                 .min(self.rules.rescan_interval_max)
                 .max(WALK_INTERVAL_MIN);
+    }
+
+    /// What was renamed out of the patterns' reach while we were away is read to its end.
+    fn follow_strays(&mut self, now: Instant, disk: &mut D) {
+        if self.has_sought_strays || !self.unlisted.is_empty() {
+            return;
+        }
+        let (strays, is_complete) = self.memory.strays(disk);
+        self.has_sought_strays = is_complete;
+        for found in strays {
+            let placed = self.memory.place(&self.rules, &found);
+            let id = self.follow(&found, placed, now, disk);
+            self.vanish(id, now);
+        }
     }
 
     /// A file of several names keeps the one it had in the run before.
@@ -340,7 +358,7 @@ impl<D: Disk> Tailer<D> {
         self.events.push(Event::Vanished { path, unread_bytes });
     }
 
-    fn follow(&mut self, found: &Found, placed: Placed, now: Instant, disk: &mut D) {
+    fn follow(&mut self, found: &Found, placed: Placed, now: Instant, disk: &mut D) -> CursorId {
         let id = self.new_id();
         let mut cursor = Cursor::new(
             id,
@@ -366,6 +384,7 @@ impl<D: Disk> Tailer<D> {
         self.cursors.insert(id, cursor);
         self.open(id, disk);
         self.poll_at(id, now);
+        id
     }
 
     fn new_id(&mut self) -> CursorId {
