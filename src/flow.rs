@@ -2,7 +2,7 @@
 //!
 //! The thread never waits but for its inbox: acknowledgements, hints and freed bytes of the budget come in there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
@@ -369,11 +369,10 @@ impl FlowLoop {
             return;
         };
         let Some(watch) = &self.watch else { return };
-        let all_watched = folders.iter().fold(true, |all, folder| {
-            watch.watch(folder, &self.hints).is_ok() && all
-        });
+        let is_unwatched = |folder: &&PathBuf| watch.watch(folder, &self.hints).is_err();
+        let n_unwatched = folders.iter().filter(is_unwatched).count();
         self.tailer
-            .set_hints_work(all_watched && !folders.is_empty());
+            .set_hints_work(n_unwatched == 0 && !folders.is_empty());
         // The first walk found a flow that is new: that it was there is remembered even without files.
         self.checkpoint_soon();
     }

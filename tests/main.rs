@@ -5,6 +5,16 @@
     reason = "clippy.toml's exception knows test functions, not their helpers"
 )]
 
+mod bad_input;
 mod borders;
+mod complaints;
+mod credentials;
+mod demo;
+mod faults;
+mod golden;
+mod https;
+mod outside;
 mod papers;
+mod restart;
 mod support;
+mod volume;

@@ -264,7 +264,7 @@ async fn take_answer(
     let body = Limited::new(body, ANSWER_BYTES_MAX)
         .collect()
         .await
-        .map_err(|error| ConnectorError::io(error))?
+        .map_err(ConnectorError::io)?
         .to_bytes();
     let is_good = status.is_success();
     slot.fill(RawAnswer {

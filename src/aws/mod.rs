@@ -6,6 +6,7 @@ pub mod http;
 pub mod instance;
 mod region;
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +18,12 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use tokio::sync::OnceCell;
 
 use crate::config::{Aws, Config, Destination, Publish, Service};
 use region::Found;
+
+pub use credentials::{NoCredentials, cause_of};
 
 /// How long before they end credentials are renewed.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
@@ -42,7 +44,8 @@ pub struct Clients {
     aws: Aws,
     time_outs: TimeoutConfig,
     http: SharedHttpClient,
-    provider: ProviderConfig,
+    /// The same for what may ask the instance metadata.
+    metadata_http: SharedHttpClient,
     host_region: OnceCell<Found>,
     credentials: OnceCell<SharedCredentialsProvider>,
     kinesis: OnceCell<aws_sdk_kinesis::Client>,
@@ -67,10 +70,9 @@ impl Clients {
             &config.aws.user_agent,
             http::private_ca_from_env(),
         )?;
-        let with_metadata_v1 =
-            instance::v1::under(http.clone(), instance::v1::Fallback::from_env());
+        let fallback = instance::v1::Fallback::from_env();
         Ok(Arc::new(Clients {
-            provider: ProviderConfig::without_region().with_http_client(with_metadata_v1),
+            metadata_http: instance::v1::under(http.clone(), fallback),
             http,
             time_outs: time_outs(&config.publish),
             aws: config.aws.clone(),
@@ -156,7 +158,9 @@ impl Clients {
     pub async fn describe_credentials(&self) -> Result<String, String> {
         match self.credentials().await.provide_credentials().await {
             Ok(found) => Ok(credentials::describe(&found)),
-            Err(error) => Err(DisplayErrorContext(&error).to_string()),
+            Err(error) => {
+                Err(cause_of(&error).map_or_else(|| reason(&error), |problem| problem.to_string()))
+            }
         }
     }
 
@@ -166,8 +170,13 @@ impl Clients {
         (host.region.as_ref() != region::REGION_OF_THE_REFERENCE).then(|| host.region.to_string())
     }
 
+    /// What regions, credentials and metadata are looked for with.
+    fn provider(&self) -> ProviderConfig {
+        provider(&self.metadata_http)
+    }
+
     async fn host_region(&self) -> Option<Found> {
-        let ask = || async { region::of_host(&self.provider).await.ok_or(()) };
+        let ask = || async { region::of_host(&self.provider()).await.ok_or(()) };
         self.host_region.get_or_try_init(ask).await.ok().cloned()
     }
 
@@ -202,7 +211,7 @@ impl Clients {
 
     async fn credentials(&self) -> SharedCredentialsProvider {
         let make = || async {
-            let base = credentials::base(&self.aws, &self.provider);
+            let base = self.base_credentials().await;
             let Some(role) = &self.aws.assume_role else {
                 return base;
             };
@@ -220,6 +229,24 @@ impl Clients {
             credentials::with_role(role, &config).await
         };
         self.credentials.get_or_init(make).await.clone()
+    }
+
+    async fn base_credentials(&self) -> SharedCredentialsProvider {
+        if let Some(keys) = &self.aws.static_keys {
+            return credentials::of_keys(keys);
+        }
+        // A web identity or a profile's role is exchanged at STS, which needs a region too. The instance metadata is
+        // asked for it last: where there is none that takes seconds.
+        let configured = region::of_service(&self.aws.sts)
+            .or_else(|| region::of_service(&self.aws.kinesis))
+            .or_else(|| region::of_service(&self.aws.firehose));
+        let found = match configured {
+            Some(found) => Some(found),
+            None => self.host_region().await,
+        };
+        let region = found.unwrap_or_else(region::of_nameless_endpoint).region;
+        let http = self.metadata_http.clone();
+        credentials::of_host(move || provider(&http).with_region(Some(region.clone())))
     }
 
     async fn sdk_config(
@@ -257,6 +284,27 @@ impl Clients {
         builder.set_endpoint_url(service.endpoint.clone());
         builder
     }
+}
+
+/// What the SDK looks for regions and credentials with. It reads profiles once, so each search has one of its own: what
+/// appears while the agent runs is found.
+fn provider(http: &SharedHttpClient) -> ProviderConfig {
+    ProviderConfig::without_region().with_http_client(http.clone())
+}
+
+/// An error and its causes, the innermost last.
+pub fn causes<'e>(
+    error: &'e (dyn Error + 'static),
+) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+/// What an error of the SDK comes to, for people: the innermost causes say the most, `Connection refused (os error 111)`
+/// rather than `dispatch failure`.
+pub fn reason(error: &(dyn Error + 'static)) -> String {
+    let mut texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    texts.dedup();
+    texts[texts.len().saturating_sub(2)..].join(": ")
 }
 
 /// An answer's body may stall after its head: the whole call has a limit too.

@@ -113,7 +113,9 @@ pub const FLOWS_REFERENCE: &str =
     "SELECT DISTINCT flow FROM FILE_CHECKPOINTS WHERE flow IS NOT NULL";
 pub const FLOWS_OURS: &str = "SELECT flow FROM KINESIS_AGENT_FLOWS";
 
-/// Key: there is an entry for each flow that was followed while no file matched it.
+/// Key of a flow that was followed while no file matched it; its value says when, in ms.
 pub fn meta_followed(flow: &str) -> String {
     format!("followed {flow}")
 }
+pub const FOLLOWED_DELETE: &str =
+    "DELETE FROM KINESIS_AGENT_META WHERE key LIKE 'followed %' AND value < ?1";

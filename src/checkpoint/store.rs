@@ -92,7 +92,10 @@ impl Store {
             }
             let flows: BTreeSet<&str> = changes.iter().map(|change| &*change.flow().0).collect();
             for flow in flows {
-                stand(tx, flow, last_updated_ms)?;
+                if !stand(tx, flow, last_updated_ms)? {
+                    let followed = schema::meta_followed(flow);
+                    tx.execute(schema::META_PUT, params![followed, last_updated_ms])?;
+                }
             }
             tx.execute(
                 schema::META_PUT,
@@ -140,6 +143,7 @@ impl Store {
                 stand(tx, flow, last_updated_ms)?;
             }
             tx.execute(schema::STANDS_DELETE_EMPTY, [before_ms])?;
+            tx.execute(schema::FOLLOWED_DELETE, [before_ms])?;
             tx.execute(
                 schema::META_PUT,
                 params![schema::META_LAST_UPDATED_MS, last_updated_ms],
@@ -302,22 +306,23 @@ fn delete_reference_row(
 }
 
 /// Gives the flow's newest `lastUpdated` to the file at which the reference has to resume. A flow without places keeps
-/// what it had; that it was followed is remembered.
-fn stand(tx: &Transaction<'_>, flow: &str, last_updated_ms: i64) -> rusqlite::Result<()> {
+/// what it had.
+///
+/// Answers whether it has any.
+fn stand(tx: &Transaction<'_>, flow: &str, last_updated_ms: i64) -> rusqlite::Result<bool> {
     for sql in [schema::PLACE_OWING, schema::PLACE_NEWEST] {
         let found = tx
             .prepare_cached(sql)?
             .query_row([flow], |row| identity_of(row, 0))
             .optional()?;
         if let Some(identity) = found {
-            return match reader::place(tx, flow, identity)? {
-                Some(place) => Stand::put(tx, flow, &place, last_updated_ms),
-                None => Ok(()),
-            };
+            if let Some(place) = reader::place(tx, flow, identity)? {
+                Stand::put(tx, flow, &place, last_updated_ms)?;
+            }
+            return Ok(true);
         }
     }
-    tx.execute(schema::META_PUT, params![schema::meta_followed(flow), 1])?;
-    Ok(())
+    Ok(false)
 }
 
 type Exists<'a> = &'a dyn Fn(&Path, Option<FileIdentity>) -> bool;

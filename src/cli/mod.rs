@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand; without one the agent runs.
 
+mod demo;
 pub mod endpoint;
 mod local;
 mod run;
@@ -41,6 +42,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write files, ship them to an endpoint inside this process, and say whether every line arrived.
+    Demo(demo::DemoArgs),
     /// Play an AWS on this machine, with faults if wanted, for trying things by hand.
     Endpoint(endpoint::EndpointArgs),
 }
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match line.command {
+        Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Endpoint(args)) => endpoint::run(args),
         None if line.run.local => local::run(&line.run),
         None => run::run(&line.run),

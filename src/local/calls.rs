@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::Method;
@@ -13,7 +14,7 @@ use super::entries::Base64;
 use super::faults::CallFacts;
 use super::percent::Form;
 use super::put::{self, PutCall};
-use super::received::{Call, CallOutcome, Keep, Wire};
+use super::received::{Call, CallOutcome, Keep, Signer, Wire};
 use super::sigv4::{self, Refusal, SignedRequest};
 use super::state::{HungUp, State};
 use super::{ACCOUNT_ID, Service, cloudwatch, ec2, firehose, imds, kinesis, sts};
@@ -25,6 +26,7 @@ enum Operation {
     PutRecordBatch,
     PutMetricData,
     AssumeRole(Form),
+    AssumeRoleWithWebIdentity(Form),
     DescribeTags(Form),
     Metadata,
 }
@@ -50,6 +52,20 @@ pub(super) async fn answer(state: &State, parts: &Parts, body: &Bytes) -> Result
         Ok(Operation::AssumeRole(form)) => {
             let assume = || sts::assume_role(&form, &state.roles, &state.keys, state.clock.now());
             other_call(state, parts, body, Service::Sts, Protocol::Query, assume).await
+        }
+        Ok(Operation::AssumeRoleWithWebIdentity(form)) => {
+            // The token stands in for a signature.
+            let protocol = Protocol::Query;
+            let plan = state.plan(&facts(Service::Sts));
+            match state.strike(&plan, protocol).await? {
+                Some(answer) => Ok(answer),
+                None => {
+                    let now = state.clock.now();
+                    let assumed =
+                        sts::assume_role_with_web_identity(&form, &state.roles, &state.keys, now);
+                    Ok(assumed.unwrap_or_else(|error| protocol.error(&error)))
+                }
+            }
         }
         Ok(Operation::DescribeTags(form)) => {
             let describe = || ec2::describe_tags(&form, state.instance.as_ref());
@@ -126,6 +142,7 @@ fn operation_of(parts: &Parts, body: &[u8]) -> Result<Operation, ServiceError> {
 fn form_operation(form: Form) -> Result<Operation, ServiceError> {
     match form.get("Action") {
         Some("AssumeRole") => Ok(Operation::AssumeRole(form)),
+        Some("AssumeRoleWithWebIdentity") => Ok(Operation::AssumeRoleWithWebIdentity(form)),
         Some("DescribeTags") => Ok(Operation::DescribeTags(form)),
         Some(action) => Err(ServiceError::caller(
             "InvalidAction",
@@ -157,9 +174,12 @@ async fn put_call(
     wire: Wire,
 ) -> Result<Answer, HungUp> {
     let number = state.next_call.fetch_add(1, Ordering::Relaxed) + 1;
+    let arrived_at = Instant::now();
     let protocol = wire.protocol();
+    let signer = authenticate(state, parts, body, service, protocol);
+    let known_signer = signer.clone().ok().flatten();
     let read = || {
-        authenticate(state, parts, body, service, protocol)?;
+        let signer = signer?;
         let base64 = match state.received.keep() {
             Keep::Count => Base64::Measure,
             Keep::All | Keep::Send(_) => Base64::Decode,
@@ -171,6 +191,8 @@ async fn put_call(
         check_stream(state, service, &stream)?;
         Ok::<_, ServiceError>(PutCall {
             number,
+            arrived_at,
+            signer,
             service,
             wire,
             stream,
@@ -190,6 +212,8 @@ async fn put_call(
             let outcome = CallOutcome::Refused(error.code.clone().into_owned());
             state.received.note(Call {
                 number,
+                arrived_at,
+                signer: known_signer,
                 service,
                 wire,
                 stream: None,
@@ -244,15 +268,16 @@ fn check_stream(state: &State, service: Service, stream: &str) -> Result<(), Ser
     Err(ServiceError::caller("ResourceNotFoundException", message))
 }
 
+/// Who signed a call; nobody, where signatures aren't looked at.
 fn authenticate(
     state: &State,
     parts: &Parts,
     body: &[u8],
     service: Service,
     protocol: Protocol,
-) -> Result<(), ServiceError> {
+) -> Result<Option<Signer>, ServiceError> {
     if !state.check_signatures {
-        return Ok(());
+        return Ok(None);
     }
     let headers: Vec<(&str, &[u8])> = parts
         .headers
@@ -270,7 +295,10 @@ fn authenticate(
         sigv4::verify(&request, |id| state.keys.find(id), state.clock.now()).and_then(|verified| {
             let wanted = service.signing_name();
             match verified.service == wanted {
-                true => Ok(()),
+                true => Ok(Some(Signer {
+                    access_key_id: verified.access_key_id,
+                    region: verified.region,
+                })),
                 false => Err(Refusal::Invalid(format!(
                     "Credential should be scoped to correct service: '{wanted}'."
                 ))),

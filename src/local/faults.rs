@@ -155,6 +155,17 @@ pub struct CallFacts<'a> {
     pub n_records: usize,
 }
 
+/// What a script can do to those who call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Records may be accepted without their sender learning of it; who loses nothing sends them again.
+    pub hides_acceptance: bool,
+    /// A call may go without any answer.
+    pub stalls: bool,
+    /// The longest that an answer is put off.
+    pub delay_max: Duration,
+}
+
 /// What goes wrong with one call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -174,6 +185,26 @@ impl Faults {
             rule.apply(place as u64, call, &mut plan);
         }
         plan
+    }
+
+    /// What can happen to calls like this one, whichever of them the selectors then choose.
+    pub fn effects_on(&self, call: &CallFacts<'_>) -> Effects {
+        let rules = self.rules.iter().filter(|rule| rule.scope.includes(call));
+        rules.fold(Effects::default(), |effects, rule| match rule.kind {
+            Kind::After(_) => Effects {
+                hides_acceptance: true,
+                ..effects
+            },
+            Kind::Before(Before::Stall) => Effects {
+                stalls: true,
+                ..effects
+            },
+            Kind::Delay(delay) => Effects {
+                delay_max: effects.delay_max.saturating_add(delay),
+                ..effects
+            },
+            Kind::Before(_) | Kind::Records(_) | Kind::RefuseCbor(_) => effects,
+        })
     }
 
     /// Whether there are no rules at all.
@@ -281,6 +312,33 @@ mod tests {
 
     fn script(text: &str) -> Faults {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn effects_are_those_of_the_rules_in_scope() {
+        let effects = |hides_acceptance, stalls, delay_ms| Effects {
+            hides_acceptance,
+            stalls,
+            delay_max: Duration::from_millis(delay_ms),
+        };
+        for (text, expected) in [
+            ("", effects(false, false, 0)),
+            (
+                "fail-record every=10; status=500 p=0.05; reset-before; cbor=400; error=A",
+                effects(false, false, 0),
+            ),
+            ("reset-after p=0.1", effects(true, false, 0)),
+            ("garble=cut", effects(true, false, 0)),
+            ("wrong-count", effects(true, false, 0)),
+            ("stall calls=3; delay=2s", effects(false, true, 2000)),
+            ("delay=200ms; delay=1s p=0.1", effects(false, false, 1200)),
+            (
+                "garble service=firehose; stall stream=other; delay=1s service=sts",
+                effects(false, false, 0),
+            ),
+        ] {
+            assert_eq!(script(text).effects_on(&call(1)), expected, "{text}");
+        }
     }
 
     /// The numbers of the calls, out of `n_calls`, that something strikes.

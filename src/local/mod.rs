@@ -52,7 +52,7 @@ pub use cloudwatch::{Metric, StatisticSet};
 pub use keys::Keys;
 pub use options::{Clock, Instance, Options, Role, Roles, Streams};
 pub use put::{sequence_number, shard_id};
-pub use received::{Call, CallOutcome, Counts, Keep, Received, Record, TooFew, Wire};
+pub use received::{Call, CallOutcome, Counts, Keep, Received, Record, Signer, TooFew, Wire};
 pub use service::Service;
 
 #[cfg(test)]

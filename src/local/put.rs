@@ -4,19 +4,22 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::Service;
 use super::answer::{Answer, Protocol};
 use super::faults::{After, CallFacts, Garble, Plan, RecordFault, WrongCount};
-use super::received::{Call, CallOutcome, Counts, Keep, Record, Wire};
+use super::received::{Call, CallOutcome, Counts, Keep, Record, Signer, Wire};
 use super::state::{HungUp, State};
 
 /// A call that was read and found valid.
 #[derive(Debug)]
 pub(super) struct PutCall<'a> {
     pub(super) number: u64,
+    pub(super) arrived_at: Instant,
+    pub(super) signer: Option<Signer>,
     pub(super) service: Service,
     pub(super) wire: Wire,
     pub(super) stream: Cow<'a, str>,
@@ -287,6 +290,8 @@ impl PutCall<'_> {
     fn line(&self, outcome: CallOutcome) -> Call {
         Call {
             number: self.number,
+            arrived_at: self.arrived_at,
+            signer: self.signer.clone(),
             service: self.service,
             wire: self.wire,
             stream: Some(self.stream.clone().into_owned()),

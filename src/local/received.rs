@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -107,11 +107,23 @@ pub enum Wire {
     Cbor,
 }
 
+/// Who signed a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    pub access_key_id: String,
+    /// The region that the signature is for.
+    pub region: String,
+}
+
 /// One PutRecords or PutRecordBatch call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// From 1 in the order of arrival, over all streams.
     pub number: u64,
+    /// When its body had been read.
+    pub arrived_at: Instant,
+    /// `None` if its signature doesn't hold, or wasn't looked at.
+    pub signer: Option<Signer>,
     pub service: Service,
     pub wire: Wire,
     /// `None` if the call was refused before its body was read.

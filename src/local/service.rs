@@ -11,7 +11,7 @@ pub enum Service {
     Firehose,
     /// CloudWatch: PutMetricData.
     CloudWatch,
-    /// Security Token Service: AssumeRole.
+    /// Security Token Service: AssumeRole and AssumeRoleWithWebIdentity.
     Sts,
     /// EC2: DescribeTags.
     Ec2,

@@ -1,4 +1,4 @@
-//! AssumeRole of the Security Token Service.
+//! AssumeRole and AssumeRoleWithWebIdentity of the Security Token Service.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,9 +14,41 @@ use super::percent::Form;
 const DURATION_S: std::ops::RangeInclusive<u64> = 900..=43_200;
 const DURATION_S_DEFAULT: u64 = 3600;
 
+/// Shortest token of a web identity (API reference).
+const WEB_IDENTITY_TOKEN_CHARS_MIN: usize = 4;
+
 /// Gives out temporary keys for a role, which are accepted from then on.
 pub(super) fn assume_role(
     form: &Form,
+    roles: &Roles,
+    keys: &KeyRing,
+    now: SystemTime,
+) -> Result<Answer, ServiceError> {
+    assume("AssumeRole", form, form.get("ExternalId"), roles, keys, now)
+}
+
+/// The same for whoever brings any token: nobody here could tell a good one.
+pub(super) fn assume_role_with_web_identity(
+    form: &Form,
+    roles: &Roles,
+    keys: &KeyRing,
+    now: SystemTime,
+) -> Result<Answer, ServiceError> {
+    let token = required(form, "WebIdentityToken")?;
+    if token.len() < WEB_IDENTITY_TOKEN_CHARS_MIN {
+        return Err(violation(
+            "*****",
+            "webIdentityToken",
+            "Member must have length greater than or equal to 4",
+        ));
+    }
+    assume("AssumeRoleWithWebIdentity", form, None, roles, keys, now)
+}
+
+fn assume(
+    action: &str,
+    form: &Form,
+    external_id: Option<&str>,
     roles: &Roles,
     keys: &KeyRing,
     now: SystemTime,
@@ -39,9 +71,9 @@ pub(super) fn assume_role(
                 )
             })?,
     };
-    if !roles.admit(arn, form.get("ExternalId")) {
+    if !roles.admit(arn, external_id) {
         let message = format!(
-            "User: arn:aws:iam::{ACCOUNT_ID}:user/local is not authorized to perform: sts:AssumeRole on resource: {arn}"
+            "User: arn:aws:iam::{ACCOUNT_ID}:user/local is not authorized to perform: sts:{action} on resource: {arn}"
         );
         return Err(ServiceError {
             status: 403,
@@ -53,12 +85,12 @@ pub(super) fn assume_role(
     let issued = keys.issue(now, expires_at);
     let role_name = arn.rsplit('/').next().unwrap_or_default();
     Ok(Protocol::Query.answer(format!(
-        "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult>\
+        "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><{action}Result>\
          <AssumedRoleUser><AssumedRoleId>AROALOCAL:{session}</AssumedRoleId>\
          <Arn>arn:aws:sts::{ACCOUNT_ID}:assumed-role/{role}/{session}</Arn></AssumedRoleUser>\
          <Credentials><AccessKeyId>{id}</AccessKeyId><SecretAccessKey>{secret}</SecretAccessKey>\
          <SessionToken>{token}</SessionToken><Expiration>{expiration}</Expiration></Credentials>\
-         </AssumeRoleResult><ResponseMetadata><RequestId>local</RequestId></ResponseMetadata></AssumeRoleResponse>",
+         </{action}Result><ResponseMetadata><RequestId>local</RequestId></ResponseMetadata></{action}Response>",
         session = xml_escape(session_name),
         role = xml_escape(role_name),
         id = issued.access_key_id,

@@ -5,13 +5,15 @@ use std::error::Error;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_types::error::display::DisplayErrorContext;
 
 use super::failure::{self, CallFailure, FailureKind};
 use super::sink::CallResult;
 use super::wire;
-use crate::aws::NoRegion;
 use crate::aws::http::{AnswerSlot, RawAnswer};
+use crate::aws::{NoRegion, cause_of, causes, reason};
+
+/// How much is shown of what an answer says.
+const SHOWN_CHARS: usize = 400;
 
 /// What a call of `n_sent` records came to: the answer that the slot took, or else why there is none.
 pub fn read<T, E>(
@@ -42,14 +44,9 @@ fn read_raw(answer: &RawAnswer, n_sent: usize) -> CallResult {
         answer.error_type.as_deref(),
         &answer.body,
     );
-    let code = if refusal.code.is_empty() {
-        format!("HTTP {}", answer.status)
-    } else {
-        refusal.code
-    };
-    let message = match refusal.message.is_empty() {
-        true => format!("status {} without a message", answer.status),
-        false => refusal.message,
+    let (code, message) = match refusal.code.is_empty() {
+        true => (format!("HTTP {}", answer.status), beginning_of(answer)),
+        false => (refusal.code, first_line(&refusal.message)),
     };
     Err(CallFailure {
         kind: failure::classify(&code, answer.status),
@@ -58,10 +55,24 @@ fn read_raw(answer: &RawAnswer, n_sent: usize) -> CallResult {
     })
 }
 
+/// What an answer without a code says, such as a proxy's.
+fn beginning_of(answer: &RawAnswer) -> String {
+    match answer.content_type.starts_with("text/plain") {
+        true => first_line(&String::from_utf8_lossy(&answer.body)),
+        false => String::new(),
+    }
+}
+
+/// What a text is about: a wrong signature is told with the whole request behind it.
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(SHOWN_CHARS).collect()
+}
+
 fn unusable(message: String) -> CallFailure {
     CallFailure {
         kind: FailureKind::Service,
-        code: "unusable answer".to_owned(),
+        code: failure::UNUSABLE_ANSWER.to_owned(),
         message,
     }
 }
@@ -70,54 +81,53 @@ fn without_answer<E>(error: &SdkError<E, HttpResponse>) -> CallFailure
 where
     E: Error + Send + Sync + 'static,
 {
-    let text = innermost(error);
-    let failed = |kind, code: &str, message: String| CallFailure {
+    if let Some(message) = of_credentials(error) {
+        return CallFailure {
+            kind: FailureKind::NoCredentials,
+            code: "no credentials".to_owned(),
+            message,
+        };
+    }
+    let (kind, code) = match error {
+        SdkError::TimeoutError(_) => (FailureKind::Unanswered, "timeout"),
+        SdkError::DispatchFailure(_) if is_connect_failure(error) => {
+            (FailureKind::Connection, "connect")
+        }
+        SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => {
+            (FailureKind::Unanswered, "timeout")
+        }
+        SdkError::DispatchFailure(dispatch) if dispatch.is_io() => {
+            (FailureKind::Unanswered, "connection broken")
+        }
+        SdkError::DispatchFailure(_) => (FailureKind::Connection, "connect"),
+        SdkError::ResponseError(_) => (FailureKind::Unanswered, "answer broken off"),
+        SdkError::ConstructionFailure(_) => (FailureKind::Content, "request not built"),
+        _ => (FailureKind::Service, "unknown"),
+    };
+    CallFailure {
         kind,
         code: code.to_owned(),
-        message,
+        message: reason(error),
+    }
+}
+
+/// What is wrong with the credentials, if that is why the call wasn't made.
+fn of_credentials(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(problem) = cause_of(error) {
+        return Some(problem.to_string());
+    }
+    // The SDK's own word for the end of its patience is no type of its own.
+    let is_late = |cause: &dyn Error| cause.to_string().contains("identity resolver timed out");
+    let is_about_them = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref::<CredentialsError>().is_some() || is_late(cause)
     };
-    if chain(error).any(|cause| cause.downcast_ref::<CredentialsError>().is_some())
-        || text.contains("identity")
-    {
-        return failed(
-            FailureKind::NoCredentials,
-            "no credentials",
-            DisplayErrorContext(error).to_string(),
-        );
-    }
-    match error {
-        SdkError::TimeoutError(_) => failed(FailureKind::Unanswered, "timeout", text),
-        SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => {
-            failed(FailureKind::Unanswered, "timeout", text)
-        }
-        SdkError::DispatchFailure(dispatch) if dispatch.is_io() && !is_connect_failure(error) => {
-            failed(FailureKind::Unanswered, "connection broken", text)
-        }
-        SdkError::DispatchFailure(_) => failed(FailureKind::Connection, "connect", text),
-        SdkError::ResponseError(_) => failed(FailureKind::Unanswered, "answer broken off", text),
-        SdkError::ConstructionFailure(_) => failed(FailureKind::Content, "request not built", text),
-        _ => failed(FailureKind::Service, "unknown", text),
-    }
-}
-
-fn chain<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}
-
-/// The last cause says the most: `Connection refused (os error 111)` rather than `dispatch failure`.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let texts: Vec<String> = chain(error).skip(1).map(ToString::to_string).collect();
-    let start = texts.len().saturating_sub(2);
-    match texts.is_empty() {
-        true => error.to_string(),
-        false => texts[start..].join(": "),
-    }
+    causes(error).any(is_about_them).then(|| reason(error))
 }
 
 /// Whether no connection came about, so that nothing can have been accepted.
 fn is_connect_failure(error: &(dyn Error + 'static)) -> bool {
     use std::io::ErrorKind;
-    chain(error).any(|cause| {
+    causes(error).any(|cause| {
         let by_kind = cause.downcast_ref::<std::io::Error>().is_some_and(|io| {
             matches!(
                 io.kind(),
@@ -131,6 +141,7 @@ fn is_connect_failure(error: &(dyn Error + 'static)) -> bool {
         by_kind
             || text.contains("error trying to connect")
             || text.contains("client error (Connect)")
+            || text.contains("connect timeout")
             || text.contains("dns error")
     })
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::record::FlowIndex;
 
 /// Bytes that all flows together may hold. Bounds the agent's memory: see the table in docs/performance.md.
-pub const BUDGET_BYTES: usize = 24 * 1024 * 1024;
+pub const BUDGET_BYTES: usize = 16 * 1024 * 1024;
 /// The least that each flow is sure of, however many there are: one read buffer and a small batch.
 const SHARE_BYTES_MIN: usize = 128 * 1024;
 

@@ -12,6 +12,16 @@ pub struct CallFailure {
     pub message: String,
 }
 
+/// The code of an answer that was there and can't be relied on.
+pub const UNUSABLE_ANSWER: &str = "unusable answer";
+
+impl CallFailure {
+    /// Whether its records may have been accepted all the same, so that sending them again may repeat them.
+    pub fn may_be_accepted(&self) -> bool {
+        self.kind == FailureKind::Unanswered || self.code == UNUSABLE_ANSWER
+    }
+}
+
 impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.message.is_empty() {
@@ -42,41 +52,6 @@ pub enum FailureKind {
     NoRegion,
     /// The service blames the content of the call.
     Content,
-}
-
-impl FailureKind {
-    /// What someone can do about it.
-    pub fn remedy(self) -> &'static str {
-        match self {
-            FailureKind::Throttled => {
-                "raise the stream's capacity (more shards, or on-demand mode); the agent slows down by itself"
-            }
-            FailureKind::Service => {
-                "nothing to do here unless it lasts: see the AWS Health Dashboard"
-            }
-            FailureKind::Connection => {
-                "check the endpoint and region in agent.json, DNS, proxy, firewall and certificates"
-            }
-            FailureKind::Unanswered => {
-                "check the network path and proxies; raise socketTimeoutMillis if the link is slow"
-            }
-            FailureKind::DestinationMissing => {
-                "create the stream, or correct its name, region or endpoint in agent.json"
-            }
-            FailureKind::Access => {
-                "check the credentials, the host's clock and the policy: it needs kinesis:PutRecords or firehose:PutRecordBatch on the stream"
-            }
-            FailureKind::NoCredentials => {
-                "give the host an instance profile, or set keys in the environment, a profile or agent.json"
-            }
-            FailureKind::NoRegion => {
-                "set kinesis.endpoint or kinesis.region in agent.json, or AWS_REGION"
-            }
-            FailureKind::Content => {
-                "report it with the message: records are checked before they are sent"
-            }
-        }
-    }
 }
 
 /// What an error code of a call or of a record means, with the call's HTTP status where there is one.

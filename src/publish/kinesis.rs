@@ -9,22 +9,30 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
 use super::answer;
-use super::failure::FailureKind;
+use super::failure::{CallFailure, FailureKind};
 use super::sink::{Call, CallResult, Sink};
 use super::wire::{self, Layout};
 use crate::aws::Clients;
 use crate::aws::http::AnswerSlot;
 use crate::config::WirePreference;
+use crate::telemetry::events;
 
 /// What the SDK is told in place of a good answer, which is read here.
 const STAND_IN: &str = r#"{"FailedRecordCount":0,"Records":[]}"#;
 
+/// Refusals by a service that may just be failing, each followed by a success in JSON, that speak against CBOR.
+const REFUSALS_MIN: u8 = 3;
+
 /// The wire that an endpoint takes: found out by the first calls, shared by all flows to it.
 ///
 /// Until a CBOR call has succeeded, one that is refused for a reason other than load or permission is sent again as
-/// JSON at once; the wire that succeeds stays. Some emulators answer CBOR with 400 or even 500.
+/// JSON at once; the wire that succeeds stays. Some emulators answer CBOR with 400 or even 500; since 500 is also what a
+/// service says that is just failing, that must have happened [`REFUSALS_MIN`] times.
 #[derive(Debug)]
-pub struct WireChoice(AtomicU8);
+pub struct WireChoice {
+    wire: AtomicU8,
+    n_refusals: AtomicU8,
+}
 
 const UNDECIDED: u8 = 0;
 const CBOR: u8 = 1;
@@ -32,20 +40,36 @@ const JSON: u8 = 2;
 
 impl WireChoice {
     pub fn new(preference: WirePreference) -> WireChoice {
-        WireChoice(AtomicU8::new(match preference {
+        let wire = match preference {
             WirePreference::Auto => UNDECIDED,
             WirePreference::Cbor => CBOR,
             WirePreference::Json => JSON,
-        }))
+        };
+        WireChoice {
+            wire: AtomicU8::new(wire),
+            n_refusals: AtomicU8::new(0),
+        }
     }
 
     fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.wire.load(Ordering::Relaxed)
+    }
+
+    /// A CBOR call was taken.
+    fn cbor_is_taken(&self) {
+        self.decide(CBOR);
+    }
+
+    /// A CBOR call was refused so, and taken as JSON; whether that decided it.
+    fn json_alone_is_taken(&self, refusal: &CallFailure) -> bool {
+        let n_before = self.n_refusals.fetch_add(1, Ordering::Relaxed);
+        let is_sure = refusal.kind != FailureKind::Service || n_before >= REFUSALS_MIN - 1;
+        is_sure && self.decide(JSON)
     }
 
     /// Whether this call is the one that decided it.
     fn decide(&self, wire: u8) -> bool {
-        self.0
+        self.wire
             .compare_exchange(UNDECIDED, wire, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
@@ -98,15 +122,10 @@ impl KinesisSink {
         }
         match &result {
             Ok(_) => {
-                self.wire.decide(CBOR);
+                self.wire.cbor_is_taken();
                 result
             }
-            Err(failure)
-                if matches!(
-                    failure.kind,
-                    FailureKind::Service | FailureKind::Content | FailureKind::DestinationMissing
-                ) =>
-            {
+            Err(failure) if may_be_for_cbor(failure) => {
                 let again = self
                     .put_body(
                         wire::JSON,
@@ -114,10 +133,8 @@ impl KinesisSink {
                         call.chosen.len(),
                     )
                     .await;
-                if again.is_ok() && self.wire.decide(JSON) {
-                    tracing::info!(
-                        "the Kinesis endpoint takes no CBOR ({failure}): bodies are sent as JSON from now on"
-                    );
+                if again.is_ok() && self.wire.json_alone_is_taken(failure) {
+                    events::cbor_refused(&failure.to_string());
                 }
                 again
             }
@@ -155,6 +172,15 @@ impl KinesisSink {
             .await;
         answer::read(&slot, result, n_sent)
     }
+}
+
+/// Whether a refusal may be due to the wire: anything but load, permission and what isn't a refusal at all.
+fn may_be_for_cbor(failure: &CallFailure) -> bool {
+    let by_kind = matches!(
+        failure.kind,
+        FailureKind::Service | FailureKind::Content | FailureKind::DestinationMissing
+    );
+    by_kind && !failure.may_be_accepted()
 }
 
 impl Sink for KinesisSink {

@@ -751,7 +751,7 @@ mod tests {
                     Step::Answer { .. } if open.is_empty() => {}
                     Step::Answer { pick, fate } => {
                         let (id, flow, chosen, offsets) = open.swap_remove(pick % open.len());
-                        let failed: Vec<bool> = chosen.iter().map(|n| fate % 4 == 1 && (u16::from(fate) >> 2) + n & 1 == 1).collect();
+                        let failed: Vec<bool> = chosen.iter().map(|n| fate % 4 == 1 && ((u16::from(fate) >> 2) + n) & 1 == 1).collect();
                         let result = match fate % 4 {
                             2 => down(),
                             1 => Ok(Answer::Partly(failed.iter().map(|failed| if *failed { error("InternalFailure") } else { None }).collect())),

@@ -228,11 +228,10 @@ fn visit(disk: &mut impl Disk, path: &Path, rest: &[Part], depth: usize, listing
         Ok(_) => {}
         // Gone between listing and looking, a dangling link, or not there yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if path
-                .parent()
-                .is_some_and(|folder| disk.look(folder).is_err())
+            if let Some(folder) = path.parent()
+                && disk.look(folder).is_err()
             {
-                listing.problems.push((path.to_owned(), error));
+                listing.problems.push((folder.to_owned(), error));
             }
         }
         Err(error) => listing.problems.push((path.to_owned(), error)),
@@ -396,7 +395,15 @@ mod tests {
             ("here/*.log", false),
             ("here/a.log", false),
         ] {
-            assert_eq!(walk(pattern).is_missing_folder, is_missing, "{pattern}");
+            let listing = walk(pattern);
+            assert_eq!(listing.is_missing_folder, is_missing, "{pattern}");
+            let named: Vec<_> = listing
+                .problems
+                .iter()
+                .map(|(path, _)| path.clone())
+                .collect();
+            let gone = is_missing.then(|| folder.path().join("gone"));
+            assert_eq!(named, Vec::from_iter(gone), "{pattern}");
         }
         assert_eq!(walk("here/a.log").folders, [folder.path().join("here")]);
     }

@@ -117,14 +117,16 @@ pub struct Rules {
 /// Longest record that is held in memory where it is processed before it is sent: the reference's read buffer.
 const PROCESSED_BYTES_MAX_KINESIS: usize = 5 * 1024 * 1024;
 const PROCESSED_BYTES_MAX_FIREHOSE: usize = 4 * 1024 * 1024;
+/// So much of a record is held beyond what the service takes, where it is sent as it is: it shows that the record has
+/// to be cut, and which character stands there.
+const BEYOND_RECORD_BYTES: usize = 4;
 
 impl Rules {
     /// Errors: a pattern that no glob can be made of; the configuration has refused those.
     pub fn new(flow: &Flow) -> Result<Rules, globset::Error> {
         use crate::config::Destination;
         let held_bytes_max = match (&flow.destination, flow.processing.is_empty()) {
-            // One byte more than the service takes: whoever makes the record sees that it must be cut.
-            (destination, true) => destination.record_bytes_max() + 1,
+            (destination, true) => destination.record_bytes_max() + BEYOND_RECORD_BYTES,
             (Destination::Kinesis(_), false) => PROCESSED_BYTES_MAX_KINESIS,
             (Destination::Firehose(_), false) => PROCESSED_BYTES_MAX_FIREHOSE,
         };

@@ -216,20 +216,14 @@ impl Splitter {
         let ends_with_newline = line == buffer.len();
         match end {
             End::Quiet | End::Final if ends_with_newline => whole(at..line),
-            // So much of the last line is there that its beginning tells.
-            _ if buffer.len() - at > self.held_bytes_max && begins(start, &buffer[line..]) => {
-                whole(at..line)
+            // The last line is all there, or so much of it that its beginning tells.
+            _ if end == End::Final || buffer.len() - line > self.held_bytes_max => {
+                if begins(start, &buffer[line..]) {
+                    whole(at..line)
+                } else {
+                    self.without_end(state, buffer, at, end, LeavingOut::Line)
+                }
             }
-            _ if buffer.len() - at > self.held_bytes_max => {
-                state.leaving_out = LeavingOut::Line;
-                too_long(at..at + self.held_bytes_max, buffer.len())
-            }
-            End::Final if begins(start, &buffer[line..]) => whole(at..line),
-            End::Final => Piece::Record {
-                data: at..buffer.len(),
-                next: buffer.len(),
-                kind: RecordKind::Unterminated,
-            },
             _ => Piece::Incomplete,
         }
     }
@@ -529,10 +523,6 @@ mod tests {
                 record("S\na\n", RecordKind::TooLong),
                 record("S\nd\n", RecordKind::Whole),
             ]
-        );
-        assert_eq!(
-            split_in_pieces(&from("S"), 4, b"S\nabc", &[], End::Final),
-            [record("S\nab", RecordKind::TooLong)]
         );
     }
 

@@ -1,6 +1,14 @@
 //! What the tests share.
+//!
+//! [`scene`] is a language for whole runs: a folder, an endpoint, a configuration, and the real program among them.
 
+pub mod agent;
+pub mod aws;
+pub mod checkpoints;
 pub mod configuration;
 pub mod following;
+pub mod host;
 pub mod project;
+pub mod scene;
 pub mod sources;
+pub mod wait;

@@ -146,7 +146,7 @@ impl Sources {
         }
         let endpoint = settings.metadata_endpoint.as_deref();
         Ok(Some(Sources {
-            metadata: Metadata::new(&clients.provider, endpoint)?,
+            metadata: Metadata::new(&clients.provider(), endpoint)?,
             clients,
             ec2_endpoint: settings.ec2_endpoint,
             page_size,

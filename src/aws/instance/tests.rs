@@ -147,12 +147,12 @@ async fn credentials_of_the_instance_s_role_come_without_tokens_too() {
         let endpoint = endpoint(Some(instance), faults).await;
         let clients = clients(&Keys::test());
         let client = aws_config::imds::client::Client::builder()
-            .configure(&clients.provider)
+            .configure(&clients.provider())
             .endpoint(endpoint.url())
             .unwrap()
             .build();
         let provider = ImdsCredentialsProvider::builder()
-            .configure(&clients.provider)
+            .configure(&clients.provider())
             .imds_client(client)
             .build();
         let credentials = provider.provide_credentials().await.unwrap();
@@ -220,7 +220,8 @@ async fn where_there_is_no_instance_there_is_no_metadata() {
 
 #[test]
 fn the_environment_says_whether_and_where_to_ask() {
-    let rows: [(&[(&str, &str)], bool, Option<&str>); 5] = [
+    type Row<'r> = (&'r [(&'r str, &'r str)], bool, Option<&'r str>);
+    let rows: [Row<'_>; 5] = [
         (&[], false, None),
         (&[("AWS_EC2_METADATA_DISABLED", "TRUE")], true, None),
         (&[("AWS_EC2_METADATA_DISABLED", "false")], false, None),

@@ -113,7 +113,7 @@ async fn token(
     };
     let answer = connector.call(request).await.map(bounded);
     let may_know_no_tokens = match &answer {
-        Ok(answer) => matches!(answer.status().as_u16(), 403 | 404 | 405),
+        Ok(answer) => matches!(answer.status().as_u16(), 403..=405),
         // Connected, and nothing came back: the hop limit. What can't be reached at all fails in another way, but for
         // a connection that times out; the probe then times out as well.
         Err(error) => error.is_timeout(),

@@ -38,6 +38,8 @@ pub struct BatchFailed<'a> {
     pub throttled: bool,
     /// When the flow tries again.
     pub next_try_in: Duration,
+    /// The records may have been accepted all the same.
+    pub may_repeat: bool,
     /// The cause is said by one of [`destination_missing`] and those beside it: here it is counted alone.
     pub has_known_cause: bool,
 }
@@ -123,12 +125,17 @@ pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
         return;
     }
     let text = format!(
-        "a call with {} to {} failed: {}; it took {} ms, the next one is in {} ms; nothing is lost",
+        "a call with {} to {} failed: {}; it took {} ms, the next one is in {} ms; nothing is lost{}",
         counted(failed.records, "record"),
         flow.destination(),
         failed.error,
         failed.latency.as_millis(),
-        failed.next_try_in.as_millis()
+        failed.next_try_in.as_millis(),
+        if failed.may_repeat {
+            ", but these records may arrive twice"
+        } else {
+            ""
+        }
     );
     flow.set_last_error(&text);
     say_once_a_minute(
@@ -161,6 +168,7 @@ pub fn call_failed(
         error: &text,
         throttled: failure.kind == FailureKind::Throttled,
         next_try_in,
+        may_repeat: failure.may_be_accepted(),
         has_known_cause: is_own_cause,
     };
     batch_failed(flow, &failed);
@@ -196,7 +204,7 @@ fn is_about_keys(code: &str) -> bool {
     PARTS.iter().any(|part| code.contains(part))
 }
 
-/// Calls get through again. INFO.
+/// Calls get through again. INFO, once a minute: of a service that fails now and then nobody wants a line a call.
 pub fn recovered(flow: &FlowCounters, n_failures: u32) {
     flow.clear_last_error();
     let text = format!(
@@ -204,14 +212,17 @@ pub fn recovered(flow: &FlowCounters, n_failures: u32) {
         flow.destination(),
         counted(u64::from(n_failures), "call")
     );
-    publisher_says(flow, Level::INFO, &text).emit();
+    say_once_a_minute(
+        &flow.flow().0,
+        "recovered",
+        publisher_says(flow, Level::INFO, &text),
+    );
 }
 
 /// No region is found for the flow's service. ERROR: somebody must act; records wait.
 pub fn region_missing(flow: &FlowCounters, error: &str) {
     let text = format!(
-        "{error}; set kinesis.region or kinesis.endpoint in agent.json (firehose.… for Firehose), or AWS_REGION for the \
-         service; records wait"
+        "{error}; set kinesis.region or kinesis.endpoint in agent.json, or AWS_REGION for the service; records wait"
     );
     must_act(flow, "region_missing", &text);
 }
@@ -255,11 +266,13 @@ pub fn access_denied(flow: &FlowCounters, error: &str) {
     must_act(flow, "access_denied", &text);
 }
 
-/// No credentials can be found. ERROR: somebody must act; records wait.
+/// No credentials can be had. ERROR: somebody must act; records wait.
+///
+/// `error` says what to do too: it depends on where they were looked for.
 pub fn no_credentials(flow: &FlowCounters, error: &str) {
     let text = format!(
-        "no AWS credentials: {error}; give the instance or container a role, or set AWS_ACCESS_KEY_ID and \
-         AWS_SECRET_ACCESS_KEY for the service, or awsAccessKeyId and awsSecretAccessKey in agent.json; records wait"
+        "no AWS credentials to send to {} with: {error}; records wait",
+        flow.destination()
     );
     must_act(flow, "no_credentials", &text);
 }
@@ -285,16 +298,10 @@ pub fn connection_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
 /// A certificate isn't trusted. ERROR: somebody must act; records wait.
 pub fn certificate_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
     let text = format!(
-        "the certificate of {endpoint} is not trusted: {error}; add its authority to the host's certificates, or \
-         correct the endpoint; records wait"
+        "the certificate of {endpoint} is not trusted: {error}; add its authority to the host's certificates or name its \
+         file in AWS_CA_BUNDLE, or correct the endpoint; records wait"
     );
     must_act(flow, "certificate_refused", &text);
-}
-
-/// Bodies to an endpoint are written in another form from now on. INFO.
-pub fn wire_changed(flow: &FlowCounters, endpoint: &str, from: &str, to: &str) {
-    let text = format!("{endpoint} does not take {from}; bodies to it are {to} from now on");
-    publisher_says(flow, Level::INFO, &text).emit();
 }
 
 fn must_act(flow: &FlowCounters, kind: &'static str, text: &str) {

@@ -257,6 +257,8 @@ pub fn bytes_lost(flow: &FlowCounters, path: &Path, start: u64, end: Option<u64>
 }
 
 /// A record was longer than the service takes and was cut. WARN, as in the reference.
+///
+/// `record_bytes` is what was read of it so far: nobody waits for its end.
 pub fn record_truncated(
     flow: &FlowCounters,
     path: &Path,
@@ -266,8 +268,8 @@ pub fn record_truncated(
 ) {
     flow.records_truncated.add(1);
     let text = format!(
-        "the record at offset {offset} of {} has {record_bytes} bytes, more than {} takes; its first {sent_bytes} \
-         bytes are sent, truncatedRecordTerminator at their end, and the rest is dropped",
+        "the record at offset {offset} of {} has at least {record_bytes} bytes, more than {} takes; it is cut to \
+         {sent_bytes} bytes (any partition key included), truncatedRecordTerminator at its end, and the rest is dropped",
         path.display(),
         flow.destination()
     );
