@@ -192,7 +192,7 @@ impl Agent {
             return;
         };
         if let Err(error) = saved {
-            events::checkpoints_unwritable(&config.checkpoints.path, &error);
+            events::checkpoints_unwritable(&error);
         }
         if let Some((stop, task)) = self.stop_metrics {
             let _ = stop.send(());
@@ -391,7 +391,7 @@ async fn tell_addresses(clients: Arc<Clients>, config: Arc<Config>) {
             && config.aws.firehose.region.is_none()
             && let Some(host) = clients.host_region_beside_default().await
         {
-            events::region_differs("Firehose", &address.region, &host, "firehose.region");
+            events::region_differs("Firehose", &address.region, &host);
         }
     }
     if let Ok(source) = clients.describe_credentials().await {

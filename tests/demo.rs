@@ -42,7 +42,8 @@ fn every_line_arrives_once_and_no_file_stays() {
     assert_eq!(output.status.code(), Some(0), "{text}{}", error_of(&output));
     let verdict = "3000 lines written, 3000 records received, 0 lost, 0 twice, 0 wrong\n";
     assert!(text.contains(verdict), "{text}");
-    assert!(text.contains("{\"id\":\"1\",\"first_name\":\""), "{text}");
+    // Which ones come first is chance: calls overtake each other.
+    assert_eq!(text.matches("    {\"id\":\"").count(), 3, "{text}");
     assert_eq!(error_of(&output), "");
 }
 

@@ -283,10 +283,14 @@ fn the_copy_of_the_corpus_is_that_of_its_makers() {
         eprintln!("skipped: there is no {} to compare with", makers.display());
         return;
     }
-    let (theirs, ours) = (files_below(&makers), files_below(&corpus()));
-    for name in theirs.difference(&ours) {
-        panic!("tests/golden lacks {}", name.display());
-    }
+    let mut ours = files_below(&corpus());
+    // What was recorded elsewhere: signatures by AWS, patterns by Java.
+    ours.retain(|name| !name.starts_with("sigv4") && name != Path::new("java_regex.jsonl"));
+    let theirs = files_below(&makers);
+    let missing: Vec<_> = theirs.difference(&ours).collect();
+    assert!(missing.is_empty(), "tests/golden lacks {missing:?}");
+    let unknown: Vec<_> = ours.difference(&theirs).collect();
+    assert!(unknown.is_empty(), "tests/golden alone has {unknown:?}");
     for name in &theirs {
         let same = fs::read(makers.join(name)).unwrap() == fs::read(corpus().join(name)).unwrap();
         assert!(same, "tests/golden has another {}", name.display());

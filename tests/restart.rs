@@ -468,7 +468,9 @@ async fn a_second_agent_on_one_database_refuses_to_start() {
     );
     assert_eq!(second.stderr, format!("kinesis-agent: {expected}\n"));
     assert!(
-        second.log.contains(&format!("[ERROR] {expected}\n")),
+        second
+            .log
+            .contains(&format!("[ERROR] Agent: can't start: {expected}\n")),
         "{}",
         second.log
     );

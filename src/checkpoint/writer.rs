@@ -11,6 +11,7 @@ use super::error::Error;
 use super::pending::{Due, Pending};
 use super::place::Change;
 use super::store::{HandBack, Store};
+use crate::telemetry::events;
 
 /// Owns the store and its thread.
 ///
@@ -99,7 +100,7 @@ impl CheckpointWriter {
 impl Drop for CheckpointWriter {
     fn drop(&mut self) {
         if let Err(error) = self.end(Vec::new()) {
-            tracing::error!(%error, "the last checkpoints are not saved");
+            events::checkpoints_unwritable(&error);
         }
     }
 }
@@ -191,11 +192,9 @@ impl Shared {
         drop(inbox);
         self.done.notify_all();
         match &saved {
-            Ok(()) if n_failures > 0 => tracing::info!(n_failures, "checkpoints are saved again"),
-            Err(error) if n_failures == 1 => {
-                tracing::warn!(%error, "checkpoints are not saved, trying on; a crash would send again");
-            }
-            _ => {}
+            Ok(()) if n_failures > 0 => events::checkpoints_writable_again(store.path()),
+            Ok(()) => {}
+            Err(error) => events::checkpoints_unwritable(error),
         }
         saved
     }

@@ -13,7 +13,7 @@ use super::{CommandLine, RunArgs, exit};
 use crate::agent::{Agent, Memory};
 use crate::config::{self, Environment, Loaded, LogLevel, Refused, Severity};
 use crate::telemetry::log::{self, Destination, LogOptions};
-use crate::telemetry::progress;
+use crate::telemetry::{events, progress};
 
 /// Runs until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
@@ -31,7 +31,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::watch()?;
         let agent = Agent::start(loaded.config, Memory::Kept)
             .await
-            .inspect_err(|error| tracing::error!("{error}"))?;
+            .inspect_err(|error| events::not_started(error))?;
         signals.first().await;
         signals.end_at_second();
         agent.stop().await;
@@ -97,7 +97,7 @@ pub fn tell_configuration(file: &Path, loaded: &Loaded) {
     progress::reading_configuration(file).emit();
     progress::found_flows(loaded.n_flows()).emit();
     for finding in loaded.report.of(Severity::Warning) {
-        tracing::warn!("{finding}");
+        events::odd_configuration(finding);
     }
 }
 

@@ -134,7 +134,7 @@ impl KinesisSink {
                     )
                     .await;
                 if again.is_ok() && self.wire.json_alone_is_taken(failure) {
-                    events::cbor_refused(&failure.to_string());
+                    events::wire_is_json(failure);
                 }
                 again
             }

@@ -6,7 +6,9 @@
 //! - [`metrics`]: the metrics' names and units, statistic sets, and what waits to be published
 //! - [`cloudwatch`]: the task that publishes them
 //! - [`log`]: the reference's line format, its files and their rotation
+//! - [`notices`]: warnings and errors kept for a screen instead of written
 //! - [`repeats`]: a condition that repeats is said once and then counted
+//! - [`notices`]: warnings and errors for the demo, in place of the log
 //! - [`names`]: threads and loggers, each spelled once
 
 pub mod cloudwatch;
@@ -15,5 +17,6 @@ pub mod events;
 pub mod log;
 pub mod metrics;
 pub mod names;
+pub mod notices;
 pub mod progress;
 pub mod repeats;

@@ -9,7 +9,6 @@
 mod configuration;
 mod customers;
 mod ledger;
-mod notices;
 mod rates;
 mod screen;
 mod view;
@@ -31,7 +30,6 @@ use tokio::sync::mpsc;
 
 use self::configuration::{Configuration, STREAM};
 use self::ledger::{FIRST_SHOWN, Ledger};
-use self::notices::Notices;
 use self::rates::Rates;
 use self::screen::Screen;
 use self::view::{Calls, Ending, Phase, Progress};
@@ -40,6 +38,7 @@ use super::{exit, run::runtime};
 use crate::agent::{Agent, Memory};
 use crate::local::faults::{CallFacts, Effects, Faults};
 use crate::local::{Endpoint, Keep, Options, Record, Service};
+use crate::telemetry::notices::Notices;
 
 /// The most lines of a demo: about 800 MB of files.
 const LINES_MAX: u64 = 10_000_000;
@@ -60,6 +59,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 const CALLS_WAITING_MAX: usize = 16;
 /// How often removing the folder is tried.
 const REMOVE_TRIES: u32 = 5;
+/// Nobody sees the demo any more.
+const UNWRITABLE: &str = "can't write on standard output";
 /// 128 + SIGINT's number, as a shell says it.
 const EXIT_INTERRUPTED: u8 = 130;
 
@@ -160,13 +161,9 @@ impl<'a> Demo<'a> {
         let configuration = Configuration::new(folder, &endpoint.url(), timeout)?;
         let span = Duration::from_secs(args.seconds);
         let look = screen.look();
-        screen.say(&view::title(
-            &look,
-            args.lines,
-            span,
-            args.faults.as_deref(),
-        ))?;
-        screen.say(&view::configuration(&look, &configuration))?;
+        let mut opening = view::title(&look, args.lines, span, args.faults.as_deref());
+        opening.extend(view::configuration(&look, &configuration));
+        screen.say(&opening).context(UNWRITABLE)?;
         let ledger = Arc::new(Mutex::new(Ledger::new(args.lines)));
         let taken_in = Arc::clone(&ledger);
         let reader = tokio::task::spawn_blocking(move || take_in(records, &taken_in));
@@ -197,7 +194,7 @@ impl<'a> Demo<'a> {
             Ok(None) => return Ok(ExitCode::from(EXIT_INTERRUPTED)),
             Err(error) => {
                 demo.agent.stop().await;
-                return Err(error).context("can't write on standard output");
+                return Err(error).context(UNWRITABLE);
             }
         };
         tokio::select! {
@@ -229,7 +226,8 @@ impl<'a> Demo<'a> {
                 let look = self.screen.look();
                 self.screen.draw(&view::block(&look, &progress))?;
             } else if progress.elapsed >= line_at {
-                line_at += LINE;
+                // On a busy machine lines are left out, not caught up with.
+                line_at = Duration::from_secs(progress.elapsed.as_secs()) + LINE;
                 let look = self.screen.look();
                 self.screen.say(&[view::one_line(&look, &progress)])?;
             }
@@ -327,15 +325,18 @@ impl<'a> Demo<'a> {
         let (notices, n_more) = self.notices.first();
         // The block stays where it is: it is part of what was shown now.
         self.screen.keep();
-        self.screen.say(&view::notices(&look, &notices, n_more))?;
-        self.screen.say(&view::verdict(&look, &ending))?;
-        written.context("can't write customers")?;
-        if !ending.verdict.is_good(ending.may_repeat) {
-            return Ok(ExitCode::from(exit::REFUSED));
+        let mut closing = view::notices(&look, &notices, n_more);
+        closing.extend(view::verdict(&look, &ending));
+        let is_good = ending.verdict.is_good(ending.may_repeat) && written.is_ok();
+        if is_good {
+            closing.extend(view::next_steps(self.args.faults.is_some()));
         }
-        self.screen
-            .say(&view::next_steps(self.args.faults.is_some()))?;
-        Ok(ExitCode::SUCCESS)
+        self.screen.say(&closing).context(UNWRITABLE)?;
+        written.context("can't write customers")?;
+        Ok(match is_good {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(exit::REFUSED),
+        })
     }
 }
 

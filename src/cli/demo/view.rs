@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::configuration::{Configuration, STREAM};
 use super::customers::Gender;
 use super::ledger::Verdict;
-use super::notices::Notice;
 use super::rates::Counts;
 use super::screen::{Glyphs, Ink, Line, Look};
+use crate::telemetry::notices::Notice;
 
 /// Every line begins so.
 const MARGIN: &str = "  ";

@@ -64,29 +64,21 @@ pub fn region_from_default_variable(region: &str) {
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AWS, message).emit();
 }
 
-/// The endpoint of Kinesis takes no CBOR. INFO: bodies are written in another form from now on.
-pub fn cbor_refused(error: &str) {
-    let message = format!(
-        "the Kinesis endpoint takes no CBOR ({error}); records are sent to it as JSON from now on"
-    );
-    Entry::new(Level::INFO, names::THREAD_MAIN, names::AWS, message).emit();
-}
-
 /// A service is called in another region than the host's, as the reference does it. WARN: it may not be meant.
-pub fn region_differs(service: &str, region: &str, host_region: &str, key: &str) {
+pub fn region_differs(service: &str, region: &str, host_region: &str) {
     let message = format!(
-        "{service} is called in {region}, as no endpoint is set, while this host is in {host_region}; set {key} to \
-         say which is meant"
+        "{service} is called in {region}, as no endpoint is set, while this host is in {host_region}; set {}.region to \
+         say which is meant",
+        service.to_ascii_lowercase()
     );
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AWS, message).emit();
 }
 
 /// Checkpoints can't be written. ERROR: a restart would send again what was sent since.
-pub fn checkpoints_unwritable(path: &Path, error: &dyn std::fmt::Display) {
+pub fn checkpoints_unwritable(error: &dyn std::fmt::Display) {
     let message = format!(
-        "can't write the checkpoints {}: {error}; let the agent's user write there, or make room; records go on being \
-         sent, and are sent again if the agent restarts before this is mended",
-        path.display()
+        "{error}; let the agent's user write there, or make room; records go on being sent, and are sent again if the \
+         agent restarts before this is mended"
     );
     let entry = Entry::new(
         Level::ERROR,
@@ -94,7 +86,7 @@ pub fn checkpoints_unwritable(path: &Path, error: &dyn std::fmt::Display) {
         names::CHECKPOINTS,
         message,
     );
-    say_once_a_minute(&path.to_string_lossy(), "checkpoints_unwritable", entry);
+    say_once_a_minute(&error.to_string(), "checkpoints_unwritable", entry);
 }
 
 /// Checkpoints can be written again. INFO.
@@ -202,5 +194,25 @@ pub fn sending_to(service: &str, endpoint: Option<&str>, region: &str, source: &
 /// As whom calls are made. INFO.
 pub fn credentials_from(source: &str) {
     let message = format!("credentials come from {source}");
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::AWS, message).emit();
+}
+
+/// Something in the configuration is odd, in the words of its finding. WARN.
+pub fn odd_configuration(finding: &dyn std::fmt::Display) {
+    let message = finding.to_string();
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// The agent can't start. ERROR.
+pub fn not_started(error: &dyn std::fmt::Display) {
+    let message = format!("Agent: can't start: {error}");
+    Entry::new(Level::ERROR, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// The Kinesis endpoint takes no CBOR. INFO: bodies are JSON from now on.
+pub fn wire_is_json(failure: &dyn std::fmt::Display) {
+    let message = format!(
+        "the Kinesis endpoint takes no CBOR ({failure}): bodies are sent as JSON from now on"
+    );
     Entry::new(Level::INFO, names::THREAD_MAIN, names::AWS, message).emit();
 }

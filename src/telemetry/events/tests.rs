@@ -396,8 +396,8 @@ fn events_of_the_agent_say_what_where_why_and_what_to_do() {
     type Act = fn();
     let table: [(Act, &str); 12] = [
         (
-            || cbor_refused("HTTP 400: no"),
-            "(main) [INFO] the Kinesis endpoint takes no CBOR (HTTP 400: no); records are sent to it as JSON from now on",
+            || wire_is_json(&"HTTP 400: no"),
+            "(main) [INFO] the Kinesis endpoint takes no CBOR (HTTP 400: no): bodies are sent as JSON from now on",
         ),
         (
             || stopped_with_unsent(1, Duration::from_secs(10)),
@@ -416,13 +416,13 @@ fn events_of_the_agent_say_what_where_why_and_what_to_do() {
              AWS_REGION or kinesis.region",
         ),
         (
-            || region_differs("Firehose", "us-east-1", "eu-west-1", "firehose.region"),
+            || region_differs("Firehose", "us-east-1", "eu-west-1"),
             "(main) [WARN] Firehose is called in us-east-1, as no endpoint is set, while this host is in eu-west-1; \
              set firehose.region to say which is meant",
         ),
         (
-            || checkpoints_unwritable(Path::new("/c"), &"disk full"),
-            "(main) [ERROR] can't write the checkpoints /c: disk full; let the agent's user write there, or make \
+            || checkpoints_unwritable(&"cannot save checkpoints in /c: disk full"),
+            "(main) [ERROR] cannot save checkpoints in /c: disk full; let the agent's user write there, or make \
              room; records go on being sent, and are sent again if the agent restarts before this is mended",
         ),
         (

@@ -1,4 +1,4 @@
-//! The agent's warnings and errors, kept for the demo to show where they don't disturb.
+//! Warnings and errors kept instead of written: for a program whose screen a log line would garble, such as the demo.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use crate::telemetry::names;
+use super::log::AlreadyInstalled;
+use super::names;
 
 /// Notices that are kept; of further ones only the number and the newest.
 const KEPT_MAX: usize = 10;
@@ -32,10 +33,10 @@ struct Kept {
 
 impl Notices {
     /// Takes the place of the program's log.
-    pub fn install() -> anyhow::Result<Notices> {
+    pub fn install() -> Result<Notices, AlreadyInstalled> {
         let notices = Notices::default();
         let subscriber = tracing_subscriber::registry().with(notices.clone());
-        tracing::subscriber::set_global_default(subscriber)?;
+        tracing::subscriber::set_global_default(subscriber).map_err(|_| AlreadyInstalled)?;
         Ok(notices)
     }
 
@@ -78,7 +79,7 @@ impl<S: Subscriber> Layer<S> for Notices {
     }
 }
 
-/// One line, without the name of the only flow.
+/// One line, without what speaks: `Publisher[FLOW]: `.
 fn shortened(message: &str) -> String {
     let told = match message.split_once("]: ") {
         Some((before, told)) if before.contains('[') => told,
