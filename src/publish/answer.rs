@@ -96,10 +96,8 @@ where
         SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => {
             (FailureKind::Unanswered, "timeout")
         }
-        SdkError::DispatchFailure(dispatch) if dispatch.is_io() => {
-            (FailureKind::Unanswered, "connection broken")
-        }
-        SdkError::DispatchFailure(_) => (FailureKind::Connection, "connect"),
+        // Whatever else became of it, there was a connection: the request may have arrived.
+        SdkError::DispatchFailure(_) => (FailureKind::Unanswered, "connection broken"),
         SdkError::ResponseError(_) => (FailureKind::Unanswered, "answer broken off"),
         SdkError::ConstructionFailure(_) => (FailureKind::Content, "request not built"),
         _ => (FailureKind::Service, "unknown"),
@@ -235,6 +233,11 @@ mod tests {
                 true,
             ),
             (system(ErrorKind::BrokenPipe), FailureKind::Unanswered, true),
+            (
+                ConnectorError::other("connection closed before message completed".into(), None),
+                FailureKind::Unanswered,
+                true,
+            ),
             (
                 ConnectorError::timeout("HTTP connect timeout occurred after 10s".into()),
                 FailureKind::Connection,
