@@ -550,6 +550,20 @@ impl Intake for FlowIntake<'_> {
     fn nothing(&mut self, span: Span) {
         self.open.cover(span, self.now);
     }
+
+    fn skipped(&mut self, span: Span, line: &[u8], path: &Path) {
+        self.done.records_parsed += 1;
+        self.done.bytes_parsed += line.len() as u64;
+        self.done.records_skipped += 1;
+        tally(&mut self.skipped, SkipReason::SkippedLine, || {
+            shown(path, span.start, line)
+        });
+        self.nothing(span);
+    }
+
+    fn header(&mut self, line: &[u8]) {
+        self.chain.set_header(line);
+    }
 }
 
 impl FlowIntake<'_> {
@@ -600,6 +614,7 @@ impl FlowIntake<'_> {
                 process::RawReason::CsvStepLimit | process::RawReason::LogStepLimit => {
                     RawReason::PatternTooCostly
                 }
+                process::RawReason::CsvNotOneRecord => RawReason::NotConvertible,
                 process::RawReason::Ec2NotAnObject => RawReason::NotAnObject,
             };
             events::records_raw(

@@ -15,7 +15,8 @@ use super::pattern::{self, DirectoryPart, FilePatternError};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
-    Backoff, BatchLimits, Destination, Flow, FlowId, InitialPosition, PartitionKey, Split,
+    Backoff, BatchLimits, CsvDelimiter, Destination, Flow, FlowId, InitialPosition, PartitionKey,
+    ProcessingOption, Split,
 };
 
 /// Reads a flow, whose section is taken for a Kinesis one until its destination is known; `None` if it has no
@@ -37,8 +38,9 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
     };
     flow.number("waitOnFullPublishQueueMillis");
     flow.number("waitOnEmptyPublishQueueMillis");
-    let split = split(flow);
-    let processing = options::read(flow);
+    let options = options::read(flow);
+    let split = split(flow, &options);
+    let processing = options.processing;
     let partition_key = partition_key(flow);
     let initial_position = match flow.choice("initialPosition") {
         Some("START_OF_FILE") => InitialPosition::StartOfFile,
@@ -251,11 +253,41 @@ fn backoff(flow: &mut Section) -> Backoff {
     }
 }
 
-fn split(flow: &mut Section) -> Split {
+fn split(flow: &mut Section, options: &options::Options) -> Split {
     let multi_line_start = java_regex(flow, "multiLineStartPattern", Flags::default());
     let aggregate_bytes_max = aggregate_bytes_max(flow, multi_line_start.is_some());
+    let skip_lines = java_regex(flow, "skipLinesMatching", Flags::default());
+    if skip_lines.is_some() && multi_line_start.is_some() {
+        flow.error(
+            "skipLinesMatching",
+            "leaves lines out, but records of this flow are made of several",
+            "remove it or multiLineStartPattern",
+        );
+    }
+    let first = match options.processing.first() {
+        Some(ProcessingOption::CsvToJson(csv)) => Some(csv),
+        _ => None,
+    };
+    let quoted_csv = match first.map(|csv| &csv.delimiter) {
+        Some(CsvDelimiter::Quoted(delimiter)) => Some(*delimiter),
+        _ => None,
+    };
+    for (key, is_given) in [
+        ("multiLineStartPattern", multi_line_start.is_some()),
+        ("aggregatedRecordSizeBytes", aggregate_bytes_max.is_some()),
+    ] {
+        if quoted_csv.is_some() && is_given {
+            let problem =
+                "says where records end, but RFC 4180 quoting of CSVTOJSON says so already";
+            flow.error(key, problem, "remove it, or the quoting");
+        }
+    }
+    let skip_header_lines = u32::try_from(flow.count("skipHeaderLines")).unwrap_or(u32::MAX);
     Split {
-        skip_header_lines: u32::try_from(flow.count("skipHeaderLines")).unwrap_or(u32::MAX),
+        skip_header_lines: skip_header_lines.saturating_add(u32::from(options.has_header)),
+        is_header_needed: options.has_header && first.is_some_and(|csv| csv.field_names.is_none()),
+        skip_lines,
+        quoted_csv,
         multi_line_start,
         multi_line_idle: flow.duration("multiLineIdleMillis"),
         footer: java_regex(flow, "fileFooterPattern", Flags { multiline: true }),
@@ -514,6 +546,58 @@ mod tests {
         let members = "\"deliveryStream\": \"d\", \"partitionKeyOption\": \"DETERMINISTIC\"";
         assert_eq!(flow(members).partition_key, PartitionKey::Random);
         assert_eq!(warnings(&file_with("", members)).len(), 1);
+    }
+
+    #[test]
+    fn csv_beyond_the_reference_says_where_records_begin_and_end() {
+        let csv = |flow: &str, csv: &str| {
+            format!(r#""dataProcessingOptions": [{{"optionName": "CSVTOJSON", {csv}}}], {S}{flow}"#)
+        };
+        let names = r#""customFieldNames": ["a"]"#;
+        for (flow_members, csv_members, n_lines, is_needed, delimiter) in [
+            ("", names.to_owned(), 0, false, None),
+            ("", r#""header": true"#.to_owned(), 1, true, None),
+            (
+                ", \"skipHeaderLines\": 2",
+                r#""header": true"#.to_owned(),
+                3,
+                true,
+                None,
+            ),
+            ("", format!(r#""header": true, {names}"#), 1, false, None),
+            (
+                "",
+                format!(r#""quoting": "RFC4180", "delimiter": "\t", {names}"#),
+                0,
+                false,
+                Some(b'\t'),
+            ),
+        ] {
+            let split = flow(&csv(flow_members, &csv_members)).split;
+            assert_eq!(
+                (
+                    split.skip_header_lines,
+                    split.is_header_needed,
+                    split.quoted_csv
+                ),
+                (n_lines, is_needed, delimiter),
+                "{flow_members} {csv_members}"
+            );
+        }
+        let quoted = format!(r#""quoting": "RFC4180", {names}"#);
+        let both = csv(", \"multiLineStartPattern\": \"x\"", &quoted);
+        assert!(refused(&file_with("", &both)).has_errors());
+        let members = format!("{S}, \"skipLinesMatching\": \"#.*\"");
+        assert_eq!(
+            flow(&members)
+                .split
+                .skip_lines
+                .as_ref()
+                .map(JavaRegex::as_str),
+            Some("#.*")
+        );
+        let both = format!("{members}, \"multiLineStartPattern\": \"x\"");
+        assert!(refused(&file_with("", &both)).has_errors());
     }
 
     #[test]

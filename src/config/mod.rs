@@ -157,8 +157,14 @@ pub struct BatchLimits {
 /// How bytes become records.
 #[derive(Debug, Clone)]
 pub struct Split {
-    /// Lines left out at the start of each file (`skipHeaderLines`).
+    /// Lines left out at the start of each file: `skipHeaderLines`, and one more with `header` of `CSVTOJSON`.
     pub skip_header_lines: u32,
+    /// The last of these lines names the file's columns: whoever converts its records needs it.
+    pub is_header_needed: bool,
+    /// A line that matches wholly is no record (`skipLinesMatching`).
+    pub skip_lines: Option<JavaRegex>,
+    /// A record goes on over newlines while a quote is open, as RFC 4180 has it; columns are delimited by this byte.
+    pub quoted_csv: Option<u8>,
     /// A record starts at a line whose beginning matches (`multiLineStartPattern`).
     pub multi_line_start: Option<JavaRegex>,
     /// How long a file must be quiet before its last multi-line record is closed (`multiLineIdleMillis`).
@@ -206,13 +212,65 @@ pub enum JsonFormat {
 }
 
 /// Options of `CSVTOJSON`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct CsvToJson {
-    /// Column names, in order; a name given twice keeps its first place and its last value.
-    pub field_names: Vec<String>,
-    /// A Java regex for `String.split`; `None` stands for a delimiter that is no regex: every record is sent raw.
-    pub delimiter: Option<JavaRegex>,
+    /// Column names, in order; a name given twice keeps its first place and its last value. `None`: those of the file's
+    /// header.
+    pub field_names: Option<Vec<String>>,
+    pub delimiter: CsvDelimiter,
+    pub types: CsvTypes,
     pub format: JsonFormat,
+}
+
+/// What stands between columns.
+#[derive(Debug, Clone, Default)]
+pub enum CsvDelimiter {
+    /// A Java regex for `String.split`.
+    Pattern(JavaRegex),
+    /// `"quoting": "RFC4180"`: this byte, outside double quotes.
+    Quoted(u8),
+    /// A text that is no regex: every record is sent raw.
+    #[default]
+    Invalid,
+}
+
+/// Which columns are more than strings (`types`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum CsvTypes {
+    /// None, as in the reference.
+    #[default]
+    AllText,
+    /// `"auto"`: what looks like a number, a boolean or null is one.
+    Auto,
+    /// The named columns; all others are strings.
+    ByName(Vec<(String, ColumnType)>),
+}
+
+/// What the values of a column are. A value that isn't of its column's type stays a string; an empty one, and the word
+/// null, are null in all but [`ColumnType::Text`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `string`
+    Text,
+    /// `number`
+    Number,
+    /// `boolean`
+    Boolean,
+    /// `auto`
+    Auto,
+}
+
+impl ColumnType {
+    /// The type whose name in agent.json is written so.
+    pub fn from_text(text: &str) -> Option<ColumnType> {
+        Some(match text {
+            "string" => ColumnType::Text,
+            "number" => ColumnType::Number,
+            "boolean" => ColumnType::Boolean,
+            "auto" => ColumnType::Auto,
+            _ => return None,
+        })
+    }
 }
 
 /// Options of `LOGTOJSON`.

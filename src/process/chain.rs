@@ -49,6 +49,8 @@ pub enum Verdict {
 /// Why a record isn't sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SkipReason {
+    /// `skipLinesMatching`, before any option sees it.
+    SkippedLine,
     /// `LOGTOJSON`: the record doesn't match; users filter with this.
     LogNoMatch,
     /// `LOGTOJSON`: the pattern hasn't as many groups as there are field names.
@@ -62,6 +64,8 @@ pub enum RawReason {
     CsvDelimiter,
     /// `CSVTOJSON`: the delimiter's pattern took too many steps.
     CsvStepLimit,
+    /// `CSVTOJSON` with quoting: a quote isn't closed, or there are lines behind the record.
+    CsvNotOneRecord,
     /// `LOGTOJSON`: the pattern took too many steps.
     LogStepLimit,
     /// `ADDEC2METADATA`: the record is no JSON object.
@@ -71,6 +75,7 @@ pub enum RawReason {
 impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            SkipReason::SkippedLine => "skipLinesMatching: the line matches",
             SkipReason::LogNoMatch => "LOGTOJSON: the record does not match",
             SkipReason::LogGroupCount => {
                 "LOGTOJSON: matchPattern and customFieldNames differ in number"
@@ -84,6 +89,7 @@ impl fmt::Display for RawReason {
         f.write_str(match self {
             RawReason::CsvDelimiter => "CSVTOJSON: the delimiter is no regular expression",
             RawReason::CsvStepLimit => "CSVTOJSON: the delimiter took too many steps",
+            RawReason::CsvNotOneRecord => "CSVTOJSON: a double quote is not closed",
             RawReason::LogStepLimit => "LOGTOJSON: matchPattern took too many steps",
             RawReason::Ec2NotAnObject => "ADDEC2METADATA: the record is no JSON object",
         })
@@ -101,6 +107,13 @@ impl Chain {
     /// Whether there is nothing to do: records are sent as they are, and the caller copies them itself.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// The records that follow are of a file with this header line.
+    pub fn set_header(&mut self, line: &[u8]) {
+        if let Some(Step::CsvToJson(step)) = self.steps.first_mut() {
+            step.set_header(line);
+        }
     }
 
     /// Appends the converted record to `out`, which may hold other bytes before; if the record is skipped or to be
@@ -204,7 +217,8 @@ impl Step {
 mod tests {
     use super::*;
     use crate::config::{
-        AddEc2Metadata, AddMetadata, CsvToJson, JsonFormat, LogFormat, LogToJson, SingleLine,
+        AddEc2Metadata, AddMetadata, CsvDelimiter, CsvToJson, CsvTypes, JsonFormat, LogFormat,
+        LogToJson, SingleLine,
     };
     use crate::process::java_regex::JavaRegex;
     use proptest::prelude::*;
@@ -213,9 +227,11 @@ mod tests {
 
     fn csv(delimiter: Option<&str>) -> ProcessingOption {
         ProcessingOption::CsvToJson(CsvToJson {
-            field_names: vec!["a".to_owned(), "b".to_owned()],
-            delimiter: delimiter.map(|pattern| JavaRegex::new(pattern).unwrap()),
-            format: FORMAT,
+            field_names: Some(vec!["a".to_owned(), "b".to_owned()]),
+            delimiter: delimiter.map_or(CsvDelimiter::Invalid, |pattern| {
+                CsvDelimiter::Pattern(JavaRegex::new(pattern).unwrap())
+            }),
+            ..CsvToJson::default()
         })
     }
 
@@ -366,6 +382,12 @@ mod tests {
             single_line(),
             csv(Some(",")),
             csv(Some(r"\s+")),
+            ProcessingOption::CsvToJson(CsvToJson {
+                delimiter: CsvDelimiter::Quoted(b','),
+                types: CsvTypes::Auto,
+                field_names: Some(vec!["a".to_owned(), "b".to_owned()]),
+                ..CsvToJson::default()
+            }),
             log(r"(\S*).*"),
             metadata(),
             ec2(),

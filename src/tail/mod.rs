@@ -31,6 +31,12 @@ pub trait Intake {
     fn record(&mut self, span: Span, data: &[u8], kind: RecordKind, path: &Path);
     /// Bytes of a file that give no record.
     fn nothing(&mut self, span: Span);
+    /// A line that is left out since it matches `skipLinesMatching`.
+    fn skipped(&mut self, span: Span, _line: &[u8], _path: &Path) {
+        self.nothing(span);
+    }
+    /// The records that follow are of a file whose columns this line names; said only where that matters.
+    fn header(&mut self, _line: &[u8]) {}
 }
 
 /// What a turn came to.

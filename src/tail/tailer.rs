@@ -15,15 +15,18 @@ use super::discover::Found;
 use super::disk::{Disk, FileStat};
 use super::place::{Memory, Placed};
 use super::rotation::{self, Known, Move};
-use super::split::{End, Piece, RecordKind, SplitState};
+use super::split::{End, Piece, RecordKind, SplitState, header_line};
 use super::{Event, Hint, Intake, Rules, Turn};
 use crate::checkpoint::{FileIdentity, FlowPlaces, Place};
+use crate::config::Split;
 use crate::record::{CursorId, Span};
 
 /// The most that is read of one file before the others have their turn.
 pub const TURN_BYTES: usize = 1024 * 1024;
 /// One read. Large enough that system calls don't show, small enough for a hundred flows.
 const READ_BYTES: usize = 64 * 1024;
+/// A file's header, and what stands before it, is looked for in so much of the file's beginning.
+const HEADER_BYTES_MAX: usize = 1024 * 1024;
 /// The longest time between two looks at a quiet file.
 const POLL_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// The same where no hints come, for few files; many share [`LOOKS_PER_SECOND`].
@@ -728,6 +731,9 @@ fn read_pieces<D: Disk>(
 ) -> io::Result<Reading> {
     let started_at = cursor.read;
     let mut filled = 0;
+    if let Some(header) = &cursor.header {
+        intake.header(header);
+    }
     // A piece that isn't all there stays at the buffer's start while more is read behind it.
     cursor.split.forget_search();
     loop {
@@ -746,6 +752,16 @@ fn read_pieces<D: Disk>(
                 .next(&mut cursor.split, &buffer[..filled], at, end);
             let next = match &piece {
                 Piece::Record { data, next, kind } => {
+                    if rules.split.is_header_needed && cursor.header.is_none() {
+                        match read_header(disk, file, &rules.split) {
+                            Ok(header) => intake.header(cursor.header.insert(header)),
+                            Err(error) => {
+                                cursor.read += at as u64;
+                                cursor.split = before;
+                                return Err(error);
+                            }
+                        }
+                    }
                     if !intake.has_room(data.len()) {
                         cursor.read += at as u64;
                         cursor.split = before;
@@ -765,6 +781,11 @@ fn read_pieces<D: Disk>(
                 Piece::Nothing { next } => {
                     note_left_out(cursor, at, *next);
                     intake.nothing(span_of(cursor, at, *next));
+                    *next
+                }
+                Piece::Skipped { line, next } => {
+                    let span = span_of(cursor, at, *next);
+                    intake.skipped(span, &buffer[line.clone()], &cursor.path);
                     *next
                 }
                 Piece::Over { next } => {
@@ -794,6 +815,31 @@ fn read_pieces<D: Disk>(
     }
 }
 
+/// The line that names the file's columns, from the file's beginning.
+///
+/// # Errors
+///
+/// It can't be read now, or the file isn't what it was any more: the next look tells.
+fn read_header<D: Disk>(disk: &mut D, file: &D::File, split: &Split) -> io::Result<Box<[u8]>> {
+    let mut beginning = Vec::new();
+    loop {
+        let filled = beginning.len();
+        beginning.resize(filled + READ_BYTES, 0);
+        let n = disk.read_at(file, filled as u64, &mut beginning[filled..])?;
+        beginning.truncate(filled + n);
+        if let Some(line) = header_line(&beginning, split.skip_header_lines) {
+            return Ok(line.into());
+        }
+        if n == 0 || beginning.len() > HEADER_BYTES_MAX {
+            let problem = format!(
+                "its header isn't within its first {} bytes",
+                beginning.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+    }
+}
+
 fn span_of<F>(cursor: &Cursor<F>, start: usize, end: usize) -> Span {
     Span {
         cursor: cursor.id,
@@ -816,5 +862,96 @@ fn note_left_out<F>(cursor: &mut Cursor<F>, start: usize, end: usize) {
             }
         }
         None => cursor.header_ends.push_back(span.end),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::InitialPosition;
+    use crate::tail::discover::Patterns;
+    use crate::tail::disk::OsDisk;
+    use crate::tail::split::Splitter;
+
+    /// What reaches the intake, in words.
+    #[derive(Default)]
+    struct Heard(Vec<String>);
+
+    impl Intake for Heard {
+        fn has_room(&mut self, _data_bytes: usize) -> bool {
+            true
+        }
+
+        fn record(&mut self, _span: Span, data: &[u8], _kind: RecordKind, _path: &Path) {
+            self.hear("record", data);
+        }
+
+        fn nothing(&mut self, _span: Span) {}
+
+        fn skipped(&mut self, _span: Span, line: &[u8], _path: &Path) {
+            self.hear("skipped", line);
+        }
+
+        fn header(&mut self, line: &[u8]) {
+            self.hear("header", line);
+        }
+    }
+
+    impl Heard {
+        fn hear(&mut self, what: &str, data: &[u8]) {
+            let text = String::from_utf8_lossy(data);
+            self.0.push(format!("{what} {}", text.trim_end()));
+        }
+    }
+
+    fn rules(folder: &Path) -> Rules {
+        let split = Split {
+            skip_header_lines: 2,
+            is_header_needed: true,
+            skip_lines: Some(crate::process::java_regex::JavaRegex::new("#.*").unwrap()),
+            quoted_csv: None,
+            multi_line_start: None,
+            multi_line_idle: Duration::from_secs(1),
+            footer: None,
+            truncated_terminator: Vec::new(),
+            aggregate_bytes_max: None,
+        };
+        let pattern = folder.join("*.csv");
+        Rules {
+            patterns: Patterns::new([pattern.to_str().unwrap()]).unwrap(),
+            splitter: Splitter::new(&split, 1 << 20),
+            split,
+            initial_position: InitialPosition::StartOfFile,
+            poll_interval_min: Duration::from_millis(1),
+            rescan_interval_max: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn records_come_after_their_files_header_even_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "comment\nid,name\n1,a\n#noise\n").unwrap();
+        let now = Instant::now();
+        let mut tailer = Tailer::new(rules(folder.path()), FlowPlaces::default(), now);
+        let mut heard = Heard::default();
+        tailer.turn(now, &mut OsDisk, &mut heard);
+        let expected = ["header id,name", "record 1,a", "skipped #noise"];
+        assert_eq!(heard.0, expected);
+
+        for cursor in tailer.cursors.values_mut() {
+            cursor.acknowledge(cursor.read);
+        }
+        let (places, _) = tailer.take_changes();
+        std::fs::write(&path, "comment\nid,name\n1,a\n#noise\n2,b\n").unwrap();
+        let places = FlowPlaces {
+            ours: places,
+            saved_before: true,
+            ..FlowPlaces::default()
+        };
+        let mut tailer = Tailer::new(rules(folder.path()), places, now);
+        let mut heard = Heard::default();
+        tailer.turn(now, &mut OsDisk, &mut heard);
+        assert_eq!(heard.0, ["header id,name", "record 2,b"]);
     }
 }
