@@ -7,7 +7,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -15,10 +15,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::aws::Clients;
+use crate::aws::instance::Instance;
 use crate::checkpoint::{
     CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
 };
-use crate::config::{Config, Destination, limits};
+use crate::config::{Config, Destination, ProcessingOption, limits};
 use crate::flow::{FlowThread, Inbox, Surroundings};
 use crate::process::Ec2Metadata;
 use crate::publish::budget::{BUDGET_BYTES, Budget};
@@ -35,6 +36,9 @@ use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::progress::{self, MetricLines};
 use crate::telemetry::{cloudwatch, events};
+
+/// How long the start waits for the instance metadata, where `ADDEC2METADATA` asks for it.
+const FIRST_METADATA_WAIT: Duration = Duration::from_secs(1);
 
 /// Whether progress outlives the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +97,7 @@ impl Agent {
         let metrics = config.cloudwatch.emit.then(|| Arc::new(Metrics::default()));
         let counters = Arc::new(AgentCounters::new(&config, metrics.as_ref()));
         let budget = Budget::new(BUDGET_BYTES, config.flows.len());
+        let ec2 = instance_metadata(&config, &clients).await;
         let (batches, inbox) = mpsc::unbounded_channel();
         let watch = Watch::start()
             .inspect_err(|error| events::no_change_events(error))
@@ -109,7 +114,7 @@ impl Agent {
                 checkpoints: checkpoints.as_ref().map(CheckpointWriter::handle),
                 watch: watch.clone(),
                 counters: Arc::clone(&counters.flows[place].1),
-                ec2: Arc::new(|| None::<Arc<Ec2Metadata>>),
+                ec2: Arc::clone(&ec2),
             };
             flows.push(
                 FlowThread::start(around).with_context(|| format!("starting flow {}", flow.id))?,
@@ -294,6 +299,28 @@ fn sinks(config: &Config, clients: &Arc<Clients>) -> Vec<Arc<dyn Sink>> {
         .iter()
         .map(|flow| sink(&flow.destination))
         .collect()
+}
+
+type CurrentMetadata = Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>;
+
+/// What `ADDEC2METADATA` adds, kept fresh beside the data's way. The first answer is waited for a moment, so that the
+/// first records have it where it is to be had; a slow metadata service never stops reading.
+async fn instance_metadata(config: &Config, clients: &Arc<Clients>) -> CurrentMetadata {
+    let ttl = |option: &ProcessingOption| match option {
+        ProcessingOption::AddEc2Metadata(options) => Some(options.ttl),
+        _ => None,
+    };
+    let ttls = config
+        .flows
+        .iter()
+        .flat_map(|flow| flow.processing.iter().filter_map(ttl));
+    let Some(ttl) = ttls.min() else {
+        return Arc::new(|| None);
+    };
+    let instance = Instance::new();
+    tokio::spawn(instance.clone().keep_fresh(ttl, Arc::clone(clients)));
+    instance.first_answer(FIRST_METADATA_WAIT).await;
+    Arc::new(move || instance.current())
 }
 
 type StopMetrics = (tokio::sync::oneshot::Sender<()>, JoinHandle<()>);

@@ -3,6 +3,7 @@
 
 mod credentials;
 pub mod http;
+pub mod instance;
 mod region;
 
 use std::sync::Arc;
@@ -66,8 +67,10 @@ impl Clients {
             &config.aws.user_agent,
             http::private_ca_from_env(),
         )?;
+        let with_metadata_v1 =
+            instance::v1::under(http.clone(), instance::v1::Fallback::from_env());
         Ok(Arc::new(Clients {
-            provider: ProviderConfig::without_region().with_http_client(http.clone()),
+            provider: ProviderConfig::without_region().with_http_client(with_metadata_v1),
             http,
             time_outs: time_outs(&config.publish),
             aws: config.aws.clone(),
@@ -139,17 +142,14 @@ impl Clients {
     }
 
     /// What this host is called in metrics: its EC2 instance id, or else its host name.
-    pub async fn instance_name(&self) -> String {
-        let metadata = aws_config::imds::client::Client::builder()
-            .configure(&self.provider)
-            .build();
-        if let Ok(id) = metadata.get("/latest/meta-data/instance-id").await {
-            return id.as_ref().trim().to_owned();
+    pub async fn instance_name(self: &Arc<Self>) -> String {
+        match instance::instance_id(Arc::clone(self)).await {
+            Some(id) => id,
+            None => rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
         }
-        rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned()
     }
 
     /// Where the credentials come from, or why there are none.

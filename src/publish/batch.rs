@@ -100,8 +100,12 @@ impl OpenBatch {
             return false;
         }
         self.budget_bytes += step;
-        let room = self.budget_bytes - self.body.len();
+        if self.body.capacity() == 0 {
+            self.body = self.budget.spare_body(self.budget_bytes);
+        }
+        let room = self.budget_bytes.max(self.body.capacity()) - self.body.len();
         self.body.reserve_exact(room);
+        self.account_growth();
         true
     }
 

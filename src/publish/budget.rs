@@ -15,6 +15,11 @@ pub const BUDGET_BYTES: usize = 24 * 1024 * 1024;
 /// The least that each flow is sure of, however many there are: one read buffer and a small batch.
 const SHARE_BYTES_MIN: usize = 128 * 1024;
 
+/// Bodies that are kept for the next batches.
+const SPARE_BODIES_MAX: usize = 16;
+/// The largest of them: more than 500 records of common length take.
+const SPARE_BODY_BYTES_MAX: usize = 256 * 1024;
+
 /// How a flow's thread is woken. Called with the budget unlocked; must not block.
 pub trait Wake: Send + Sync {
     /// Bytes were released: a refused flow may try again.
@@ -33,6 +38,8 @@ struct Shared {
 }
 
 struct State {
+    /// Bodies of batches that are done with, to be filled again: no page is asked of the system twice.
+    spare: Vec<Vec<u8>>,
     flows: Vec<Holder>,
     /// Bytes held beyond the flows' own shares.
     common_bytes: usize,
@@ -54,6 +61,7 @@ impl Budget {
         Budget(Arc::new(Shared {
             total_bytes,
             state: Mutex::new(State {
+                spare: Vec::new(),
                 flows,
                 common_bytes: 0,
             }),
@@ -136,6 +144,32 @@ impl Budget {
             .collect();
         drop(state);
         woken.iter().for_each(|wake| wake.released());
+    }
+
+    /// Takes back the body of a batch that is done with.
+    ///
+    /// Kept are at most [`SPARE_BODIES_MAX`] while flows hold something, and none once the agent is at rest.
+    pub fn give_back_body(&self, body: Vec<u8>) {
+        let mut state = self.lock();
+        if state.flows.iter().all(|holder| holder.held_bytes == 0) {
+            state.spare = Vec::new();
+        } else if state.spare.len() < SPARE_BODIES_MAX && body.capacity() <= SPARE_BODY_BYTES_MAX {
+            state.spare.push(body);
+        }
+    }
+
+    /// An empty body with room for about `bytes`, used before if there is one.
+    pub fn spare_body(&self, bytes: usize) -> Vec<u8> {
+        let fits = |body: &Vec<u8>| (bytes..=bytes.saturating_mul(2)).contains(&body.capacity());
+        let mut state = self.lock();
+        match state.spare.iter().rposition(fits) {
+            Some(place) => {
+                let mut body = state.spare.swap_remove(place);
+                body.clear();
+                body
+            }
+            None => Vec::new(),
+        }
     }
 
     /// Notes since when `flow` has an open batch, if it has one.

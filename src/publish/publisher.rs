@@ -43,7 +43,11 @@ pub enum Command {
         offset: u64,
     },
     /// A batch is done with: its bytes go back to the budget.
-    Release { flow: FlowIndex, bytes: usize },
+    Release {
+        flow: FlowIndex,
+        bytes: usize,
+        batch: Arc<Batch>,
+    },
     /// For the log and the metrics.
     Report { flow: FlowIndex, event: Reported },
 }
@@ -467,6 +471,7 @@ impl FlowState {
         commands.push(Command::Release {
             flow,
             bytes: pending.batch.budget_bytes,
+            batch: pending.batch,
         });
     }
 }

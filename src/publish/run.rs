@@ -79,7 +79,15 @@ pub async fn run(
                     cursor,
                     offset,
                 } => listener.advanced(flow, cursor, offset),
-                Command::Release { flow, bytes } => budget.release(flow, bytes),
+                Command::Release { flow, bytes, batch } => {
+                    budget.release(flow, bytes);
+                    // Nobody else holds it any more, but for a connection that hasn't let go of its last write.
+                    if let Some(Ok(body)) =
+                        Arc::into_inner(batch).map(|batch| batch.body.try_into_mut())
+                    {
+                        budget.give_back_body(body.into());
+                    }
+                }
                 Command::Report { flow, event } => listener.reported(flow, &event),
             }
         }

@@ -6,6 +6,7 @@
 //! sent as they are.
 
 mod agent;
+mod instance;
 mod publish;
 mod tail;
 
@@ -15,6 +16,7 @@ use std::time::Instant;
 use tracing::Level;
 
 pub use self::agent::*;
+pub use self::instance::*;
 pub use self::publish::*;
 pub use self::tail::*;
 use crate::telemetry::counters::FlowCounters;

@@ -1,0 +1,32 @@
+# `make check` is what CI runs. Everything else is a part of it, or a tool by hand.
+
+.PHONY: check test lint doc deny advisories build install clean
+
+check: ## everything that a change has to pass
+	.ci/run --no-install
+
+test: ## the tests alone
+	cargo test
+
+lint: ## layout and lints
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+doc: ## the documentation, private items too
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items
+
+deny: ## licences, banned crates and sources of the dependencies; needs cargo-deny
+	PATH="$(CURDIR)/target/ci-tools/bin:$$PATH" cargo deny check licenses bans sources
+
+advisories: ## known vulnerabilities of the dependencies; needs cargo-deny and the network
+	PATH="$(CURDIR)/target/ci-tools/bin:$$PATH" cargo deny check advisories
+
+build: ## the program, as it is installed
+	cargo build --release --locked
+
+PREFIX ?= /usr/local
+install: build ## into $(DESTDIR)$(PREFIX)/bin
+	install -D -m 0755 target/release/kinesis-agent "$(DESTDIR)$(PREFIX)/bin/kinesis-agent"
+
+clean:
+	cargo clean

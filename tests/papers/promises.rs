@@ -1,0 +1,625 @@
+//! The promises of SEMANTICS.md, each quoted above the test that holds it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kinesis_agent::checkpoint::{
+    Change, FileIdentity, Fingerprint, OpenError, Place, PlaceState, Store,
+};
+use kinesis_agent::config::{Backoff, Checkpoints, Flow, Refused, Severity, limits};
+use kinesis_agent::process::{Chain, Context, Verdict};
+use kinesis_agent::publish::batch::OpenBatch;
+use kinesis_agent::publish::budget::Budget;
+use kinesis_agent::publish::failure::{CallFailure, FailureKind};
+use kinesis_agent::publish::publisher::{CallId, Command, Publisher};
+use kinesis_agent::publish::sink::Call;
+use kinesis_agent::publish::wire::{Answer, RecordError, data_of, key_of};
+use kinesis_agent::record::{Batch, CursorId, FlowIndex, Span};
+use kinesis_agent::tail::split::RecordKind;
+use proptest::prelude::*;
+
+use crate::support::configuration::{flow, load};
+use crate::support::following::{A_LOOK, A_WHILE, Following};
+
+const FLOW: FlowIndex = FlowIndex(0);
+const BACKOFF: Backoff = Backoff {
+    initial: Duration::from_millis(100),
+    max: Duration::from_secs(10),
+};
+/// Beyond every back-off.
+const LATER: Duration = Duration::from_secs(60);
+const FROM_START: &str = r#", "initialPosition": "START_OF_FILE""#;
+
+fn span(start: u64, end: u64) -> Span {
+    Span {
+        cursor: CursorId(1),
+        start,
+        end,
+    }
+}
+
+fn open_batch(flow: &Flow) -> OpenBatch {
+    OpenBatch::new(FLOW, flow, Budget::new(64 << 20, 1), 1)
+}
+
+/// A batch of so many records of ten bytes, the `place`th of its file.
+fn batch(place: u64, n_records: u64) -> Batch {
+    let mut open = open_batch(&flow("/l/x", ""));
+    let start = place * n_records * 10;
+    for n in 0..n_records {
+        let span = span(start + n * 10, start + n * 10 + 10);
+        open.add(span, Instant::now(), |body| {
+            (true, body.extend_from_slice(b"0123456789"))
+        });
+    }
+    open.close().expect("it has records")
+}
+
+/// The publisher with what it wants done.
+struct Sending {
+    publisher: Publisher,
+    now: Instant,
+    in_flight: Vec<(CallId, Call)>,
+    /// The highest offset that a checkpoint may say.
+    watermark: u64,
+}
+
+impl Sending {
+    fn new(n_slots: usize) -> Sending {
+        let publisher = Publisher::new([BACKOFF], n_slots, 1);
+        Sending {
+            publisher,
+            now: Instant::now(),
+            in_flight: Vec::new(),
+            watermark: 0,
+        }
+    }
+
+    fn obey(&mut self, commands: Vec<Command>) {
+        for command in commands {
+            match command {
+                Command::Send { id, call, .. } => self.in_flight.push((id, call)),
+                Command::Advance { offset, .. } => self.watermark = self.watermark.max(offset),
+                Command::Release { .. } | Command::Report { .. } => {}
+            }
+        }
+    }
+
+    fn batch(&mut self, batch: Batch) {
+        let mut commands = Vec::new();
+        self.publisher.batch(FLOW, batch, self.now, &mut commands);
+        self.obey(commands);
+    }
+
+    fn answer(&mut self, id: CallId, answer: Result<Answer, CallFailure>) {
+        let mut commands = Vec::new();
+        self.in_flight.retain(|(in_flight, _)| *in_flight != id);
+        self.publisher.answered(id, answer, self.now, &mut commands);
+        self.obey(commands);
+    }
+
+    fn wait(&mut self) {
+        let mut commands = Vec::new();
+        self.now += LATER;
+        self.publisher.wake(self.now, &mut commands);
+        self.obey(commands);
+    }
+
+    /// The one call that is in flight.
+    fn only_call(&self) -> (CallId, Call) {
+        assert_eq!(self.in_flight.len(), 1);
+        self.in_flight[0].clone()
+    }
+}
+
+fn failure(kind: FailureKind) -> CallFailure {
+    CallFailure {
+        kind,
+        code: "Code".to_owned(),
+        message: String::new(),
+    }
+}
+
+proptest! {
+    /// P-WATERMARK: A checkpoint never passes a byte whose record isn't acknowledged.
+    #[test]
+    fn the_watermark_stands_at_the_first_batch_without_a_good_answer(
+        answers in proptest::collection::vec((0_usize..8, any::<bool>()), 1..60),
+    ) {
+        let mut sending = Sending::new(8);
+        let mut is_accepted = [false; 8];
+        (0..8).for_each(|place| sending.batch(batch(place, 5)));
+        for (which, is_good) in answers {
+            if sending.in_flight.is_empty() {
+                sending.wait();
+            }
+            if sending.in_flight.is_empty() {
+                break;
+            }
+            let (id, call) = sending.in_flight[which % sending.in_flight.len()].clone();
+            if is_good {
+                is_accepted[(call.batch.spans[0].start / 50) as usize] = true;
+                sending.answer(id, Ok(Answer::AllAccepted));
+            } else {
+                sending.answer(id, Err(failure(FailureKind::Service)));
+            }
+            let n_below = is_accepted.iter().take_while(|is_accepted| **is_accepted).count() as u64;
+            prop_assert_eq!(sending.watermark, n_below * 50);
+        }
+    }
+
+    /// P-LIMITS: No call has more than `maxBufferSizeRecords` records or, with more than one record, more than
+    /// `maxBufferSizeBytes` of data and keys.
+    #[test]
+    fn a_batch_is_closed_before_it_is_beyond_a_limit(sizes in proptest::collection::vec(0_usize..1500, 1..60)) {
+        let flow = flow("/l/x", r#", "maxBufferSizeRecords": 7, "maxBufferSizeBytes": 2000"#);
+        let mut open = open_batch(&flow);
+        let mut batches = Vec::new();
+        for size in &sizes {
+            let added = open.add(span(0, 0), Instant::now(), |body| (true, body.resize(body.len() + size, b'x')));
+            batches.extend(added.closed);
+        }
+        batches.extend(open.close());
+        for batch in &batches {
+            let bytes: usize = batch.records.iter().map(|record| record.data_len() + usize::from(record.key_len)).sum();
+            prop_assert!(batch.records.len() <= 7);
+            prop_assert!(bytes <= 2000 || batch.records.len() == 1, "{} bytes", bytes);
+        }
+        prop_assert_eq!(batches.iter().map(|batch| batch.records.len()).sum::<usize>(), sizes.len());
+    }
+}
+
+/// P-RETRY: Of a call only the records that failed are sent again, and of a call that failed as a whole all of them.
+#[test]
+fn what_failed_is_sent_again_and_nothing_else() {
+    let mut sending = Sending::new(1);
+    sending.batch(batch(0, 4));
+    let (id, call) = sending.only_call();
+    assert_eq!(call.chosen, [0, 1, 2, 3]);
+    sending.answer(id, Err(failure(FailureKind::Unanswered)));
+    sending.wait();
+    let (id, call) = sending.only_call();
+    assert_eq!(call.chosen, [0, 1, 2, 3]);
+    let error = || {
+        Some(RecordError {
+            code: "InternalFailure".to_owned(),
+            message: String::new(),
+        })
+    };
+    sending.answer(id, Ok(Answer::Partly(vec![None, error(), None, error()])));
+    sending.wait();
+    let (id, call) = sending.only_call();
+    assert_eq!(call.chosen, [1, 3]);
+    sending.answer(id, Ok(Answer::AllAccepted));
+    assert!(sending.publisher.is_idle());
+}
+
+/// P-PATIENT: No failure of a service makes the agent give up a record: it is sent again until it is accepted.
+#[test]
+fn a_record_outlasts_every_kind_of_failure() {
+    for kind in [
+        FailureKind::Throttled,
+        FailureKind::Service,
+        FailureKind::Connection,
+        FailureKind::Unanswered,
+        FailureKind::DestinationMissing,
+        FailureKind::Access,
+        FailureKind::NoCredentials,
+        FailureKind::NoRegion,
+        FailureKind::Content,
+    ] {
+        let mut sending = Sending::new(4);
+        sending.batch(batch(0, 2));
+        for _ in 0..1000 {
+            let (id, _) = sending.only_call();
+            sending.answer(id, Err(failure(kind)));
+            sending.wait();
+        }
+        let (id, call) = sending.only_call();
+        assert_eq!(call.chosen, [0, 1], "{kind:?}");
+        sending.answer(id, Ok(Answer::AllAccepted));
+        assert_eq!(sending.watermark, 20, "{kind:?}");
+    }
+}
+
+/// P-PROBE: While all calls of a flow fail, one at a time is tried.
+#[test]
+fn a_dead_stream_holds_one_slot() {
+    let mut sending = Sending::new(8);
+    (0..6).for_each(|place| sending.batch(batch(place, 1)));
+    assert_eq!(sending.in_flight.len(), 6);
+    for (id, _) in sending.in_flight.clone() {
+        sending.answer(id, Err(failure(FailureKind::Connection)));
+    }
+    for _ in 0..20 {
+        sending.wait();
+        let (id, _) = sending.only_call();
+        sending.answer(id, Err(failure(FailureKind::Connection)));
+    }
+}
+
+/// P-AGE: A batch is due when its oldest record is `maxBufferAgeMillis` old.
+#[test]
+fn a_batch_is_due_by_its_first_record() {
+    let mut open = open_batch(&flow("/l/x", r#", "maxBufferAgeMillis": 2500"#));
+    assert_eq!(open.deadline(), None);
+    let first = Instant::now();
+    for seconds in 0..3 {
+        open.add(span(0, 1), first + Duration::from_secs(seconds), |body| {
+            (true, body.push(b'\n'))
+        });
+        assert_eq!(open.deadline(), Some(first + Duration::from_millis(2500)));
+    }
+}
+
+/// P-EVERY: Every file that matches `filePattern` is followed, whichever is the newest.
+#[test]
+fn files_written_at_once_are_all_read() {
+    let mut following = Following::start(
+        FROM_START,
+        &[
+            ("app.log", "a1\n"),
+            ("app.log.b", "b1\n"),
+            ("other.log", "o\n"),
+        ],
+    );
+    let mut read = following.after(A_LOOK);
+    for n in 2..5 {
+        following.append("app.log", &format!("a{n}\n"));
+        following.append("app.log.b", &format!("b{n}\n"));
+        read.extend(following.after(A_LOOK));
+    }
+    read.sort();
+    assert_eq!(
+        read,
+        [
+            "a1\n", "a2\n", "a3\n", "a4\n", "b1\n", "b2\n", "b3\n", "b4\n"
+        ]
+    );
+}
+
+/// P-END: With `END_OF_FILE` a file that is there at a flow's first start is read from behind its last complete line.
+#[test]
+fn end_of_file_is_behind_the_last_complete_line() {
+    let mut following = Following::start("", &[("app.log", "old\nbegun ")]);
+    assert!(following.after(A_LOOK).is_empty());
+    following.append("app.log", "and ended\n");
+    assert_eq!(following.after(A_LOOK), ["begun and ended\n"]);
+}
+
+/// P-START: With `START_OF_FILE` it is read from its beginning.
+#[test]
+fn start_of_file_is_the_first_byte() {
+    let mut following = Following::start(FROM_START, &[("app.log", "1\n2\n")]);
+    assert_eq!(following.after(A_LOOK), ["1\n", "2\n"]);
+}
+
+/// P-LATER: A file that appears later is read from its beginning, whatever `initialPosition` says.
+#[test]
+fn files_that_appear_later_are_read_whole() {
+    let mut following = Following::start("", &[("app.log", "old\n")]);
+    following.after(A_LOOK);
+    following.append("app.log.1", "1\n2\n");
+    assert_eq!(following.after(A_LOOK), ["1\n", "2\n"]);
+    following.acknowledge_all();
+    following.restart();
+    following.append("app.log.2", "3\n");
+    assert_eq!(following.after(A_LOOK), ["3\n"]);
+}
+
+/// P-RESUME: After a restart each file is read from its checkpoint on, whatever its name is by then.
+#[test]
+fn a_restart_goes_on_where_files_were_left() {
+    let mut following =
+        Following::start(FROM_START, &[("app.log", "1\n2\n"), ("app.log.b", "x\n")]);
+    following.after(A_LOOK);
+    following.acknowledge_all();
+    following.append("app.log", "3\n");
+    following.after(A_LOOK);
+    following.restart();
+    following.rename("app.log", "app.log.1");
+    following.append("app.log", "new\n");
+    let mut read = following.after(A_LOOK);
+    read.sort();
+    assert_eq!(read, ["3\n", "new\n"], "3 was read and never accepted");
+}
+
+/// P-RENAME: A file that was renamed or deleted is read on to its end, with what is written to it afterwards.
+#[test]
+fn files_are_read_on_under_other_names_and_without_one() {
+    for leave in [
+        |following: &Following| following.rename("app.log", "app.log.1"),
+        |following: &Following| following.rename("app.log", "gone.log"),
+        |following: &Following| fs::remove_file(following.path("app.log")).unwrap(),
+    ] {
+        let mut following = Following::start(FROM_START, &[("app.log", "1\n")]);
+        assert_eq!(following.after(A_LOOK), ["1\n"]);
+        let mut writer = fs::OpenOptions::new()
+            .append(true)
+            .open(following.path("app.log"))
+            .unwrap();
+        following.append("app.log", "2\n");
+        leave(&following);
+        following.append("app.log", "new\n");
+        let mut read = following.after(A_LOOK);
+        std::io::Write::write_all(&mut writer, b"3\n").unwrap();
+        read.extend(following.after(A_LOOK));
+        read.sort();
+        assert_eq!(read, ["2\n", "3\n", "new\n"]);
+    }
+}
+
+/// P-TRUNCATE: A file that became shorter than what was read of it is read from its beginning.
+#[test]
+fn a_truncated_file_is_read_anew() {
+    let mut following = Following::start(FROM_START, &[("app.log", "1\n2\n3\n")]);
+    following.after(A_LOOK);
+    following.overwrite("app.log", "4\n");
+    assert_eq!(following.after(A_LOOK), ["4\n"]);
+}
+
+/// P-REUSE: A new file under an old inode number isn't taken for the old file.
+#[test]
+fn an_inode_with_another_beginning_is_another_file() {
+    let mut following = Following::start(FROM_START, &[("app.log", "old 1\nold 2\n")]);
+    following.after(A_LOOK);
+    following.acknowledge_all();
+    following.overwrite("app.log", "new 1\nnew 2\nnew 3\n");
+    following.restart();
+    assert_eq!(following.after(A_LOOK), ["new 1\n", "new 2\n", "new 3\n"]);
+}
+
+/// P-RAW: Without `dataProcessingOptions` a record is a line of the file byte for byte, its newline included.
+#[test]
+fn a_line_is_a_record_as_it_is() {
+    let mut following = Following::start(FROM_START, &[]);
+    let lines: [&[u8]; 5] = [
+        b"\xff\x00\xfe\n",
+        b"\n",
+        b" \r\n",
+        b"\tx \n",
+        "ü\n".as_bytes(),
+    ];
+    fs::write(following.path("app.log"), lines.concat()).unwrap();
+    let flow = flow("/l/x", "");
+    assert!(Chain::new(&flow.processing).is_empty());
+    let mut open = open_batch(&flow);
+    following.read(A_LOOK);
+    for (data, kind) in following.records.take() {
+        assert_eq!(kind, RecordKind::Whole);
+        open.add(span(0, 1), Instant::now(), |body| {
+            (true, body.extend_from_slice(&data))
+        });
+    }
+    let batch = open.close().unwrap();
+    let sent: Vec<_> = batch
+        .records
+        .iter()
+        .map(|record| data_of(&batch, record))
+        .collect();
+    assert_eq!(sent, lines);
+}
+
+/// P-PARTIAL: A last line without its newline waits for it, however long that takes.
+#[test]
+fn a_line_waits_for_its_newline() {
+    let mut following = Following::start(FROM_START, &[("app.log", "1\nhalf")]);
+    assert_eq!(following.after(A_LOOK), ["1\n"]);
+    for _ in 0..100 {
+        assert!(following.after(A_WHILE).is_empty());
+    }
+    following.append("app.log", " and half\n");
+    assert_eq!(following.after(A_LOOK), ["half and half\n"]);
+}
+
+/// P-LAST: The last line of a file that was rotated away is sent although it has no newline.
+#[test]
+fn the_last_line_of_a_rotated_file_is_sent() {
+    for name in ["app.log.1", "gone.log"] {
+        let mut following = Following::start(FROM_START, &[("app.log", "1\nlast")]);
+        following.after(A_LOOK);
+        following.rename("app.log", name);
+        assert!(
+            following.after(A_LOOK).is_empty(),
+            "its writer may still be at work"
+        );
+        assert_eq!(
+            (0..3)
+                .flat_map(|_| following.after(A_WHILE))
+                .collect::<Vec<_>>(),
+            ["last"]
+        );
+    }
+}
+
+/// P-QUIET: With `multiLineStartPattern` a record ends where the next one starts, or when its file was quiet for
+/// `multiLineIdleMillis`.
+#[test]
+fn a_multi_line_record_waits_for_more() {
+    let keys =
+        format!(r#"{FROM_START}, "multiLineStartPattern": "E", "multiLineIdleMillis": 50000"#);
+    let mut following = Following::start(&keys, &[("app.log", "E1\n a\nE2\n a\n")]);
+    assert_eq!(following.after(A_LOOK), ["E1\n a\n"]);
+    following.append("app.log", " b\n");
+    assert!(following.after(A_LOOK).is_empty());
+    assert_eq!(following.after(A_WHILE), ["E2\n a\n b\n"]);
+}
+
+/// P-CUT: A record longer than the service takes is cut between characters, ends with `truncatedRecordTerminator`, and
+/// is sent.
+#[test]
+fn a_record_that_is_too_long_is_cut_to_fit() {
+    for (keys, limit) in [
+        ("", limits::KINESIS_RECORD_BYTES_MAX),
+        (
+            r#", "deliveryStream": "d""#,
+            limits::FIREHOSE_RECORD_BYTES_MAX,
+        ),
+    ] {
+        let flow = flow(
+            "/l/x",
+            &format!(r#"{keys}, "truncatedRecordTerminator": "|CUT|\n""#),
+        );
+        let mut open = open_batch(&flow);
+        let text = "€".repeat(500_000) + "\n";
+        let added = open.add(span(0, 1_500_001), Instant::now(), |body| {
+            (true, body.extend_from_slice(text.as_bytes()))
+        });
+        assert!(added.cut);
+        let batch = added.closed.into_iter().chain(open.close()).next().unwrap();
+        let record = &batch.records[0];
+        let data = std::str::from_utf8(data_of(&batch, record)).expect("no character is cut");
+        let bytes = data.len() + key_of(&batch, record).len();
+        assert!((limit - 3..=limit).contains(&bytes), "{bytes} of {limit}");
+        assert_eq!(
+            data.strip_suffix("|CUT|\n")
+                .map(|data| data.replace('€', ""))
+                .as_deref(),
+            Some("")
+        );
+    }
+}
+
+/// P-CONVERT: A record that an option can't make sense of is sent as it is.
+#[test]
+fn what_cannot_be_converted_is_for_sending_as_it_is() {
+    let options = [
+        r#"{"optionName": "CSVTOJSON", "customFieldNames": ["a"], "delimiter": "("}"#,
+        r#"{"optionName": "ADDEC2METADATA", "logFormat": "SYSLOG"}"#,
+    ];
+    let ec2 = Default::default();
+    let context = Context {
+        now: Timestamp::UNIX_EPOCH,
+        ec2: Some(&ec2),
+    };
+    for option in options {
+        let flow = flow("/l/x", &format!(r#", "dataProcessingOptions": [{option}]"#));
+        let mut out = b"before".to_vec();
+        let verdict = Chain::new(&flow.processing).run(b"no object\n", &context, &mut out);
+        assert!(matches!(verdict, Verdict::Raw(_)), "{option}: {verdict:?}");
+        assert_eq!(out, b"before", "the caller sends what it has");
+    }
+}
+
+/// P-KEY: With `DETERMINISTIC` equal data has equal partition keys.
+#[test]
+fn deterministic_keys_follow_from_the_data() {
+    let flow = flow("/l/x", r#", "partitionKeyOption": "DETERMINISTIC""#);
+    let keys = ["a\n", "b\n", "a\n"].map(|data| {
+        let mut open = open_batch(&flow);
+        open.add(span(0, 2), Instant::now(), |body| {
+            (true, body.extend_from_slice(b"x\n"))
+        });
+        open.add(span(0, 2), Instant::now(), |body| {
+            (true, body.extend_from_slice(data.as_bytes()))
+        });
+        let batch = open.close().unwrap();
+        key_of(&batch, &batch.records[1]).to_vec()
+    });
+    assert_eq!(keys[0], keys[2]);
+    assert_ne!(keys[0], keys[1]);
+}
+
+fn checkpoints(folder: &tempfile::TempDir) -> Checkpoints {
+    let loaded = load(r#"{"flows": [{"filePattern": "/l/x", "kinesisStream": "s"}]}"#).unwrap();
+    Checkpoints {
+        path: folder.path().join("checkpoints"),
+        ..loaded.config.checkpoints
+    }
+}
+
+/// P-ONE: One agent at a time uses a checkpoint database.
+#[test]
+fn a_second_agent_is_kept_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = checkpoints(&folder);
+    let first = Store::open(&options, Timestamp::UNIX_EPOCH).unwrap();
+    assert!(matches!(
+        Store::open(&options, Timestamp::UNIX_EPOCH),
+        Err(OpenError::Locked { .. })
+    ));
+    drop(first);
+    Store::open(&options, Timestamp::UNIX_EPOCH).unwrap();
+}
+
+/// P-BACK: The AWS Kinesis Agent finds its own table in the database, and in it as newest the row of the oldest file
+/// that isn't wholly sent.
+#[test]
+fn the_newest_row_is_where_the_other_agent_has_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = checkpoints(&folder);
+    let mut store = Store::open(&options, Timestamp::UNIX_EPOCH).unwrap().store;
+    let flow = flow("/l/x", "").id.clone();
+    // Path, age, and what is sent of ten bytes; saved in another order than that of their age.
+    for (path, modified_ms, offset) in [
+        ("/l/x", 4, 7),
+        ("/l/x.2", 2, 4),
+        ("/l/x.1", 3, 10),
+        ("/l/x.3", 1, 10),
+    ] {
+        let place = Place {
+            path: path.into(),
+            identity: FileIdentity {
+                device: 1,
+                inode: modified_ms as u64,
+            },
+            fingerprint: Fingerprint::default(),
+            offset,
+            size: 10,
+            modified_ms,
+            header_lines_left: 0,
+            state: PlaceState::Live,
+            extra: None,
+        };
+        let flow = flow.clone();
+        store
+            .save(&[Change::Upsert { flow, place }], Timestamp::now())
+            .unwrap();
+    }
+    drop(store);
+    let database = rusqlite::Connection::open(&options.path).unwrap();
+    let newest = "SELECT path, offset FROM FILE_CHECKPOINTS ORDER BY lastUpdated DESC LIMIT 1";
+    let row: (String, i64) = database
+        .query_row(newest, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert_eq!(row, ("/l/x.2".to_owned(), 4));
+}
+
+/// P-FINDINGS: A configuration that is refused is refused with every mistake in it at once.
+#[test]
+fn all_mistakes_are_named() {
+    let text = r#"{
+        "maxSendingThreads": 0,
+        "kinesis.wire": "XML",
+        "flows": [
+            {"filePattern": "/l/x"},
+            {"filePattern": "x", "kinesisStream": "s", "initialPosition": "MIDDLE"}
+        ]
+    }"#;
+    let Err(Refused::Invalid(report)) = load(text) else {
+        panic!("it isn't refused")
+    };
+    let mut keys: Vec<_> = report
+        .of(Severity::Error)
+        .map(|finding| finding.key.as_str())
+        .collect();
+    keys.sort_unstable();
+    let expected = [
+        "flows[0].kinesisStream",
+        "flows[1].filePattern",
+        "flows[1].initialPosition",
+        "kinesis.wire",
+        "maxSendingThreads",
+    ];
+    assert_eq!(keys, expected);
+}
+
+/// P-NOFLOW: A configuration without a flow is a state of its own, not a mistake.
+#[test]
+fn no_flow_is_not_configured() {
+    for text in ["{}", r#"{"flows": []}"#, r#"{"flows": null}"#] {
+        assert!(matches!(load(text), Err(Refused::NoFlows { .. })), "{text}");
+    }
+    assert!(matches!(load(r#"{"flows": 1}"#), Err(Refused::Invalid(_))));
+}

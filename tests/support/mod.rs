@@ -1,0 +1,6 @@
+//! What the tests share.
+
+pub mod configuration;
+pub mod following;
+pub mod project;
+pub mod sources;
