@@ -3,20 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::process::java_regex::{Flags, JavaRegex, PatternError};
+use crate::process::java_regex::{Flags, GroupFinder, JavaRegex, PatternError};
 
 use super::json::Value;
 use super::keys::Place;
 use super::limits::{
     FIREHOSE_STREAM_NAME_CHARS_MAX, KINESIS_STREAM_NAME_CHARS_MAX, PARTITION_KEY_BYTES_MAX,
+    PARTITION_KEY_CHARS_MAX,
 };
 use super::options;
 use super::pattern::{self, DirectoryPart, FilePatternError};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
-    Backoff, BatchLimits, CsvDelimiter, Destination, Flow, FlowId, InitialPosition, PartitionKey,
-    ProcessingOption, Split,
+    Backoff, BatchLimits, CsvDelimiter, Destination, Flow, FlowId, InitialPosition, JsonPointer,
+    PartitionKey, ProcessingOption, Split,
 };
 
 /// Reads a flow, whose section is taken for a Kinesis one until its destination is known; `None` if it has no
@@ -218,14 +219,80 @@ fn file_pattern(flow: &mut Section, cwd: &Path) -> Option<(String, String)> {
 }
 
 fn partition_key(flow: &mut Section) -> PartitionKey {
-    // For a Firehose flow the key has no effect, which `check_names` has said.
+    const KEYS: [&str; 4] = [
+        "partitionKeyOption",
+        "partitionKeyField",
+        "partitionKeyPattern",
+        "partitionKeyConstant",
+    ];
+    // For a Firehose flow these have no effect, which `check_names` has said.
     if flow.place != Place::KinesisFlow {
         return PartitionKey::Random;
     }
-    match flow.choice("partitionKeyOption") {
+    let by_option = match flow.choice(KEYS[0]) {
         Some("DETERMINISTIC") => PartitionKey::Deterministic,
         _ => PartitionKey::Random,
+    };
+    let field = partition_key_field(flow);
+    let pattern = partition_key_pattern(flow);
+    let constant = partition_key_constant(flow);
+    let given: Vec<&str> = KEYS
+        .into_iter()
+        .filter(|key| flow.node(key).is_some())
+        .collect();
+    if let [first, second, ..] = given[..] {
+        flow.error(
+            second,
+            format!("{first} says already how partition keys are made"),
+            "keep one of the two",
+        );
     }
+    field.or(pattern).or(constant).unwrap_or(by_option)
+}
+
+fn partition_key_field(flow: &mut Section) -> Option<PartitionKey> {
+    const KEY: &str = "partitionKeyField";
+    let text = flow.text(KEY)?;
+    let pointer = JsonPointer::from_text(&text);
+    if pointer.is_none() {
+        let problem = "not a JSON pointer (RFC 6901)";
+        let remedy =
+            "write a slash before each name, such as /data/order_id; ~ in a name is ~0, a slash ~1";
+        flow.error(KEY, problem, remedy);
+    }
+    pointer.map(PartitionKey::Field)
+}
+
+fn partition_key_pattern(flow: &mut Section) -> Option<PartitionKey> {
+    const KEY: &str = "partitionKeyPattern";
+    let text = flow.text(KEY)?;
+    if text.is_empty() {
+        let remedy = "write a Java regular expression with a group, or remove it";
+        flow.error(KEY, "empty, so it finds no key", remedy);
+        return None;
+    }
+    GroupFinder::new(&text)
+        .map_err(|error| refuse_regex(flow, KEY, &error))
+        .map(PartitionKey::Pattern)
+        .ok()
+}
+
+fn partition_key_constant(flow: &mut Section) -> Option<PartitionKey> {
+    const KEY: &str = "partitionKeyConstant";
+    let text = flow.text(KEY)?;
+    let n_chars = text.encode_utf16().count();
+    if !(1..=PARTITION_KEY_CHARS_MAX).contains(&n_chars) {
+        let legal = format!("1 to {PARTITION_KEY_CHARS_MAX} characters");
+        flow.finding(
+            Severity::Error,
+            KEY,
+            "not a partition key that Kinesis takes",
+            Some(legal),
+            "write a shorter text, or remove the key",
+        );
+        return None;
+    }
+    Some(PartitionKey::Constant(text))
 }
 
 fn backoff(flow: &mut Section) -> Backoff {
@@ -404,10 +471,8 @@ mod tests {
         assert_eq!(flow.id.to_string(), "kinesis:s:/logs/app.log*");
         assert_eq!(flow.patterns, ["/logs/app.log*"]);
         assert_eq!(flow.destination, Destination::Kinesis("s".into()));
-        assert_eq!(
-            (flow.partition_key, flow.initial_position),
-            (PartitionKey::Random, InitialPosition::EndOfFile)
-        );
+        assert!(matches!(flow.partition_key, PartitionKey::Random));
+        assert_eq!(flow.initial_position, InitialPosition::EndOfFile);
         let batch = BatchLimits {
             age_max: Duration::from_secs(60),
             records_max: 500,
@@ -542,10 +607,53 @@ mod tests {
     #[test]
     fn partition_keys_are_for_kinesis() {
         let members = "\"kinesisStream\": \"s\", \"partitionKeyOption\": \"DETERMINISTIC\"";
-        assert_eq!(flow(members).partition_key, PartitionKey::Deterministic);
-        let members = "\"deliveryStream\": \"d\", \"partitionKeyOption\": \"DETERMINISTIC\"";
-        assert_eq!(flow(members).partition_key, PartitionKey::Random);
-        assert_eq!(warnings(&file_with("", members)).len(), 1);
+        assert!(matches!(
+            flow(members).partition_key,
+            PartitionKey::Deterministic
+        ));
+        for key in [
+            r#""partitionKeyOption": "DETERMINISTIC""#,
+            r#""partitionKeyField": "/a""#,
+            r#""partitionKeyPattern": "a""#,
+            r#""partitionKeyConstant": "a""#,
+        ] {
+            let members = format!("{D}, {key}");
+            assert!(matches!(flow(&members).partition_key, PartitionKey::Random));
+            assert_eq!(warnings(&file_with("", &members)).len(), 1);
+        }
+    }
+
+    #[test]
+    fn partition_keys_come_from_one_place() {
+        let key = |members: &str| flow(&format!("{S}, {members}")).partition_key;
+        let PartitionKey::Field(pointer) = key(r#""partitionKeyField": "/a~1b/m~0n//0""#) else {
+            panic!("a field")
+        };
+        assert_eq!(pointer.tokens(), ["a/b", "m~n", "", "0"]);
+        assert!(matches!(
+            key(r#""partitionKeyPattern": "id=(\\d+)""#),
+            PartitionKey::Pattern(pattern) if pattern.as_str() == r"id=(\d+)"
+        ));
+        let PartitionKey::Constant(constant) = key(r#""partitionKeyConstant": "one""#) else {
+            panic!("a constant")
+        };
+        assert_eq!(constant, "one");
+        let long = format!("\"partitionKeyConstant\": \"{}\"", "é".repeat(257));
+        for members in [
+            r#""partitionKeyField": "a""#,
+            r#""partitionKeyField": """#,
+            r#""partitionKeyField": "/a~2""#,
+            r#""partitionKeyField": "/a~""#,
+            r#""partitionKeyPattern": "(""#,
+            r#""partitionKeyPattern": """#,
+            r#""partitionKeyConstant": """#,
+            &long,
+            r#""partitionKeyConstant": "a", "partitionKeyField": "/a""#,
+            r#""partitionKeyOption": "RANDOM", "partitionKeyPattern": "a""#,
+        ] {
+            let report = refused(&file_with("", &format!("{S}, {members}")));
+            assert_eq!(report.findings().len(), 1, "{members}: {report}");
+        }
     }
 
     #[test]
@@ -648,7 +756,7 @@ mod tests {
                 ),
             )
         };
-        for (stream, record_bytes_max, key_bytes) in [(S, 1_048_576, 32), (D, 1_024_000, 0)] {
+        for (stream, record_bytes_max, key_bytes) in [(S, 1_048_576, 768), (D, 1_024_000, 0)] {
             assert!(warnings(&with(stream, record_bytes_max - key_bytes - 1)).is_empty());
             assert!(refused(&with(stream, record_bytes_max)).has_errors());
         }

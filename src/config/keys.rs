@@ -371,6 +371,9 @@ pub static KEYS: &[Key] = &[
     key(Flow, "deliveryStream", Text, Sets("destination"), "the Firehose delivery stream that receives the records"),
     key(KinesisFlow, "partitionKeyOption", choice(&["RANDOM", "DETERMINISTIC"], Some("RANDOM")),
         Sets("partition_key"), "how partition keys are made"),
+    key(KinesisFlow, "partitionKeyField", Text, Sets("partition_key"), "the partition key's place in the JSON sent, such as /data/order_id"),
+    key(KinesisFlow, "partitionKeyPattern", Text, Sets("partition_key"), "a Java regex; its first group in the record read is the partition key"),
+    key(KinesisFlow, "partitionKeyConstant", Text, Sets("partition_key"), "one partition key for all records"),
     key(Flow, "initialPosition", choice(&["START_OF_FILE", "END_OF_FILE"], Some("END_OF_FILE")),
         Sets("initial_position"), "where files start that were there before the agent's first start"),
 

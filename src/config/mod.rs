@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::process::java_regex::JavaRegex;
+use crate::process::java_regex::{GroupFinder, JavaRegex};
 
 pub use endpoint::region_of_host;
 pub use environment::Environment;
@@ -127,13 +127,48 @@ impl fmt::Display for Destination {
     }
 }
 
-/// How a record's partition key is made (`partitionKeyOption`); Firehose has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a record's partition key is made; Firehose has none.
+///
+/// A key that comes from the record is cut to the longest that the service takes. A record that gives none has a random
+/// one, and is counted.
+#[derive(Debug, Clone)]
 pub enum PartitionKey {
-    /// A decimal fraction drawn from [0, 1000000).
+    /// A decimal fraction drawn from [0, 1000000) (`partitionKeyOption` `RANDOM`).
     Random,
-    /// Lower-case hex MD5 of the record's data as sent.
+    /// Lower-case hex MD5 of the record's data as sent (`partitionKeyOption` `DETERMINISTIC`).
     Deterministic,
+    /// The string, number or boolean there in the record as sent (`partitionKeyField`).
+    Field(JsonPointer),
+    /// The pattern's first group in the record as read, or the whole match where it has none (`partitionKeyPattern`).
+    Pattern(GroupFinder),
+    /// One key for all (`partitionKeyConstant`).
+    Constant(String),
+}
+
+/// A place in a JSON document (RFC 6901).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonPointer {
+    tokens: Vec<String>,
+}
+
+impl JsonPointer {
+    /// Reads `/data/order_id` and the like; `None` if it doesn't begin with a slash or has a `~` without 0 or 1.
+    pub fn from_text(text: &str) -> Option<JsonPointer> {
+        let token = |written: &str| {
+            let is_escaped = |rest: &str| rest.starts_with('0') || rest.starts_with('1');
+            let is_legal = written.split('~').skip(1).all(is_escaped);
+            is_legal.then(|| written.replace("~1", "/").replace("~0", "~"))
+        };
+        let tokens = text.strip_prefix('/')?.split('/').map(token);
+        Some(JsonPointer {
+            tokens: tokens.collect::<Option<_>>()?,
+        })
+    }
+
+    /// The names and places on the way, from the outermost; never empty.
+    pub fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
 }
 
 /// Where a file starts that was there before the agent's first start (`initialPosition`).

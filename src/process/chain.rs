@@ -49,8 +49,6 @@ pub enum Verdict {
 /// Why a record isn't sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SkipReason {
-    /// `skipLinesMatching`, before any option sees it.
-    SkippedLine,
     /// `LOGTOJSON`: the record doesn't match; users filter with this.
     LogNoMatch,
     /// `LOGTOJSON`: the pattern hasn't as many groups as there are field names.
@@ -75,7 +73,6 @@ pub enum RawReason {
 impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            SkipReason::SkippedLine => "skipLinesMatching: the line matches",
             SkipReason::LogNoMatch => "LOGTOJSON: the record does not match",
             SkipReason::LogGroupCount => {
                 "LOGTOJSON: matchPattern and customFieldNames differ in number"

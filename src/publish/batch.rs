@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use md5::{Digest, Md5};
-
 use super::budget::Budget;
+use super::key::{Key, KeyMaker};
 use super::wire::{self, Layout};
-use crate::config::{BatchLimits, Flow, PartitionKey};
+use crate::config::{BatchLimits, Flow};
 use crate::record::{Batch, FlowIndex, RecordRef, Span};
 
 /// What an open batch grows by, and the least that one starts with.
@@ -18,10 +17,9 @@ pub struct OpenBatch {
     budget: Budget,
     layout: Layout,
     limits: BatchLimits,
-    partition_key: PartitionKey,
+    keys: KeyMaker,
     truncated_terminator: Vec<u8>,
     record_bytes_max: usize,
-    random: fastrand::Rng,
 
     body: Vec<u8>,
     records: Vec<RecordRef>,
@@ -41,6 +39,8 @@ pub struct Added<T> {
     pub closed: Vec<Batch>,
     /// The record was longer than the service takes and lost its end.
     pub cut: bool,
+    /// The record gave no partition key: it has a random one.
+    pub keyless: bool,
     /// What the writer said.
     pub told: T,
 }
@@ -53,10 +53,9 @@ impl OpenBatch {
             budget,
             layout: Layout::new(&flow.destination),
             limits: flow.batch,
-            partition_key: flow.partition_key,
+            keys: KeyMaker::new(&flow.partition_key, seed),
             truncated_terminator: flow.split.truncated_terminator.clone(),
             record_bytes_max: flow.destination.record_bytes_max(),
-            random: fastrand::Rng::with_seed(seed),
             body: Vec::new(),
             records: Vec::new(),
             spans: Vec::new(),
@@ -109,12 +108,13 @@ impl OpenBatch {
         true
     }
 
-    /// Adds one record, whose data `write` appends; it covers the file up to `span.end`.
+    /// Adds one record, whose data `write` appends; it was read as `raw` and covers the file up to `span.end`.
     ///
     /// `write` answers `false` if there is nothing to send for these bytes after all; they are covered all the same.
     pub fn add<T>(
         &mut self,
         span: Span,
+        raw: &[u8],
         now: Instant,
         write: impl FnOnce(&mut Vec<u8>) -> (bool, T),
     ) -> Added<T> {
@@ -131,16 +131,24 @@ impl OpenBatch {
             return Added {
                 closed: Vec::new(),
                 cut: false,
+                keyless: false,
                 told,
             };
         }
-        let mut key = [0; wire::KEY_BYTES_MAX];
-        let mut key_len = self.make_key(&mut key, data_start);
-        let cut = self.cut_to_limit(data_start, key_len);
-        if cut && self.partition_key == PartitionKey::Deterministic {
-            key_len = self.make_key(&mut key, data_start);
+        let (mut key_len, mut keyless) = (0, false);
+        if self.layout.is_keyed() {
+            keyless = self.keys.make(raw, &self.body[data_start..]) == Key::RandomInstead;
+            key_len = self.keys.key().len();
         }
-        let record = wire::end_entry(&self.layout, &mut self.body, entry_start, &key[..key_len]);
+        let cut = self.cut_to_limit(data_start, key_len);
+        if cut && self.layout.is_keyed() {
+            self.keys.make_again_cut(&self.body[data_start..]);
+        }
+        let key = match self.layout.is_keyed() {
+            true => self.keys.key(),
+            false => &[],
+        };
+        let record = wire::end_entry(&self.layout, &mut self.body, entry_start, key);
         self.account_growth();
         let mut closed = Vec::new();
         if !self.records.is_empty()
@@ -157,7 +165,12 @@ impl OpenBatch {
         {
             closed.extend(self.close());
         }
-        Added { closed, cut, told }
+        Added {
+            closed,
+            cut,
+            keyless,
+            told,
+        }
     }
 
     /// Notes that bytes were read which give nothing to send.
@@ -229,23 +242,6 @@ impl OpenBatch {
         }
     }
 
-    /// Writes this record's partition key into `key`; its length.
-    fn make_key(&mut self, key: &mut [u8; wire::KEY_BYTES_MAX], data_start: usize) -> usize {
-        if !self.layout.is_keyed() {
-            return 0;
-        }
-        match self.partition_key {
-            PartitionKey::Random => random_key(&mut self.random, key),
-            PartitionKey::Deterministic => {
-                let digest = Md5::digest(&self.body[data_start..]);
-                for (place, byte) in digest.iter().enumerate() {
-                    key[2 * place..2 * place + 2].copy_from_slice(&HEX[usize::from(*byte)]);
-                }
-                2 * digest.len()
-            }
-        }
-    }
-
     /// Cuts the data that starts at `data_start` if it is longer than the service takes, so that it ends with the
     /// terminator and fits exactly; UTF-8 is cut between characters.
     fn cut_to_limit(&mut self, data_start: usize, key_len: usize) -> bool {
@@ -287,42 +283,12 @@ pub fn character_boundary(data: &[u8], at: usize) -> usize {
     if end > at { start } else { at }
 }
 
-/// Digits of a random partition key: a decimal fraction from [0, 1000000), as the reference writes one.
-const KEY_INTEGER_DIGITS: usize = 6;
-const KEY_FRACTION_DIGITS: usize = 10;
-
-fn random_key(random: &mut fastrand::Rng, key: &mut [u8; wire::KEY_BYTES_MAX]) -> usize {
-    let length = KEY_INTEGER_DIGITS + 1 + KEY_FRACTION_DIGITS;
-    let mut rest = random.u64(..);
-    for place in (0..length).rev() {
-        if place == KEY_INTEGER_DIGITS {
-            key[place] = b'.';
-        } else {
-            key[place] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-    }
-    length
-}
-
-/// Lower-case hexadecimal, two digits a byte.
-const HEX: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut table = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = [digits[byte >> 4], digits[byte & 15]];
-        byte += 1;
-    }
-    table
-};
-
 #[cfg(test)]
 pub mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Destination;
+    use crate::config::{Destination, PartitionKey};
     use crate::record::CursorId;
 
     /// A batch of the given data with the keys `0`, `1`, … covering one byte a record of cursor 0.
@@ -362,10 +328,9 @@ pub mod tests {
             budget: Budget::new(64 * 1024 * 1024, 1),
             layout: Layout::new(&destination),
             limits,
-            partition_key: key,
+            keys: KeyMaker::new(&key, 7),
             truncated_terminator: b"\n".to_vec(),
             record_bytes_max: destination.record_bytes_max(),
-            random: fastrand::Rng::with_seed(7),
             body: Vec::new(),
             records: Vec::new(),
             spans: Vec::new(),
@@ -404,6 +369,7 @@ pub mod tests {
                 start: end - 1,
                 end,
             },
+            data,
             now,
             write,
         )
@@ -485,7 +451,7 @@ pub mod tests {
         );
         let now = Instant::now();
         assert!(open.has_room(10));
-        open.add(span(10), now, |_| (false, ()));
+        open.add(span(10), b"x", now, |_| (false, ()));
         let batch = open.close().unwrap();
         assert_eq!(
             (batch.records.len(), batch.body.len(), batch.spans),
@@ -519,6 +485,29 @@ pub mod tests {
             wire::key_of(&batch, &batch.records[0]),
             b"5d41402abc4b2a76b9719d911017c592"
         );
+    }
+
+    #[test]
+    fn a_key_as_long_as_the_service_takes_arrives_whole() {
+        let now = Instant::now();
+        for constant in ["é".repeat(256), "k".repeat(255), "k".repeat(256)] {
+            let mut open = open(
+                limits(500, 5 << 20),
+                Destination::Kinesis("s".into()),
+                PartitionKey::Constant(constant.clone()),
+            );
+            add(&mut open, &vec![b'x'; 1_048_576], 1, now);
+            add(&mut open, b"y", 2, now);
+            let batch = open.close().unwrap();
+            let body: ciborium::Value = ciborium::from_reader(&batch.body[..]).unwrap();
+            let records = body.as_map().unwrap()[1].1.as_array().unwrap();
+            for record in records {
+                let members = record.as_map().unwrap();
+                assert_eq!(members[1].1.as_text(), Some(constant.as_str()));
+            }
+            assert_eq!(data(&batch)[0].len() + constant.len(), 1_048_576);
+            assert_eq!(wire::key_of(&batch, &batch.records[1]), constant.as_bytes());
+        }
     }
 
     #[test]
