@@ -17,7 +17,7 @@ use super::raw::Section;
 use super::report::Severity;
 use super::{
     Backoff, BatchLimits, CsvDelimiter, Destination, Flow, FlowId, InitialPosition, JsonPointer,
-    PartitionKey, ProcessingOption, Split,
+    Ordering, PartitionKey, ProcessingOption, Split,
 };
 
 /// Reads a flow, whose section is taken for a Kinesis one until its destination is known; `None` if it has no
@@ -43,6 +43,7 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
     let split = split(flow, &options);
     let processing = options.processing;
     let partition_key = partition_key(flow);
+    let ordering = ordering(flow, &partition_key);
     let initial_position = match flow.choice("initialPosition") {
         Some("START_OF_FILE") => InitialPosition::StartOfFile,
         _ => InitialPosition::EndOfFile,
@@ -58,6 +59,7 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
         patterns: vec![absolute],
         destination,
         partition_key,
+        ordering,
         initial_position,
         batch,
         split,
@@ -293,6 +295,27 @@ fn partition_key_constant(flow: &mut Section) -> Option<PartitionKey> {
         return None;
     }
     Some(PartitionKey::Constant(text))
+}
+
+fn ordering(flow: &mut Section, partition_key: &PartitionKey) -> Ordering {
+    const KEY: &str = "ordering";
+    match flow.choice(KEY) {
+        Some("PER_FILE") => Ordering::PerFile,
+        Some("PER_KEY") if flow.place != Place::KinesisFlow => {
+            let remedy = "write PER_FILE, or send to a kinesisStream";
+            flow.error(KEY, "records of Firehose have no partition key", remedy);
+            Ordering::None
+        }
+        Some("PER_KEY") => {
+            if matches!(partition_key, PartitionKey::Random) {
+                let problem = "partition keys are random, so no two records share one";
+                let remedy = "say where keys come from, with partitionKeyField, or write PER_FILE";
+                flow.error(KEY, problem, remedy);
+            }
+            Ordering::PerKey
+        }
+        _ => Ordering::None,
+    }
 }
 
 fn backoff(flow: &mut Section) -> Backoff {
@@ -620,6 +643,32 @@ mod tests {
             let members = format!("{D}, {key}");
             assert!(matches!(flow(&members).partition_key, PartitionKey::Random));
             assert_eq!(warnings(&file_with("", &members)).len(), 1);
+        }
+    }
+
+    #[test]
+    fn an_order_needs_something_that_records_share() {
+        let keyed = r#""partitionKeyField": "/id""#;
+        for (members, expected) in [
+            (S.to_owned(), Ordering::None),
+            (
+                format!("{S}, {keyed}, \"ordering\": \"PER_KEY\""),
+                Ordering::PerKey,
+            ),
+            (
+                format!("{S}, \"ordering\": \"PER_FILE\""),
+                Ordering::PerFile,
+            ),
+            (
+                format!("{D}, \"ordering\": \"PER_FILE\""),
+                Ordering::PerFile,
+            ),
+        ] {
+            assert_eq!(flow(&members).ordering, expected, "{members}");
+        }
+        for members in [S, D] {
+            let members = format!("{members}, \"ordering\": \"PER_KEY\"");
+            assert!(refused(&file_with("", &members)).has_errors(), "{members}");
         }
     }
 

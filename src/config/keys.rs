@@ -374,6 +374,8 @@ pub static KEYS: &[Key] = &[
     key(KinesisFlow, "partitionKeyField", Text, Sets("partition_key"), "the partition key's place in the JSON sent, such as /data/order_id"),
     key(KinesisFlow, "partitionKeyPattern", Text, Sets("partition_key"), "a Java regex; its first group in the record read is the partition key"),
     key(KinesisFlow, "partitionKeyConstant", Text, Sets("partition_key"), "one partition key for all records"),
+    key(Flow, "ordering", choice(&["NONE", "PER_KEY", "PER_FILE"], Some("NONE")),
+        Sets("ordering"), "which records are accepted in order: one at a time of each partition key, or of each file"),
     key(Flow, "initialPosition", choice(&["START_OF_FILE", "END_OF_FILE"], Some("END_OF_FILE")),
         Sets("initial_position"), "where files start that were there before the agent's first start"),
 

@@ -76,6 +76,7 @@ pub struct Flow {
     pub patterns: Vec<String>,
     pub destination: Destination,
     pub partition_key: PartitionKey,
+    pub ordering: Ordering,
     pub initial_position: InitialPosition,
     pub batch: BatchLimits,
     pub split: Split,
@@ -143,6 +144,18 @@ pub enum PartitionKey {
     Pattern(GroupFinder),
     /// One key for all (`partitionKeyConstant`).
     Constant(String),
+}
+
+/// Which records are accepted in the order in which they were read (`ordering`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ordering {
+    /// None: calls are in flight side by side, and records that fail come later.
+    #[default]
+    None,
+    /// Those of one partition key: never two of them in one call or in flight together.
+    PerKey,
+    /// Those of one file: never two of them in one call or in flight together.
+    PerFile,
 }
 
 /// A place in a JSON document (RFC 6901).

@@ -1,12 +1,13 @@
 //! Open batches: one call's worth of records, written in wire form as they come.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::time::Instant;
 
 use super::budget::Budget;
 use super::key::{Key, KeyMaker};
 use super::wire::{self, Layout};
-use crate::config::{BatchLimits, Flow};
-use crate::record::{Batch, FlowIndex, RecordRef, Span};
+use crate::config::{BatchLimits, Flow, Ordering};
+use crate::record::{Batch, FlowIndex, Lane, RecordRef, Span};
 
 /// What an open batch grows by, and the least that one starts with.
 const GROWTH_BYTES: usize = 32 * 1024;
@@ -18,11 +19,13 @@ pub struct OpenBatch {
     layout: Layout,
     limits: BatchLimits,
     keys: KeyMaker,
+    ordering: Ordering,
     truncated_terminator: Vec<u8>,
     record_bytes_max: usize,
 
     body: Vec<u8>,
     records: Vec<RecordRef>,
+    lanes: Vec<Lane>,
     spans: Vec<Span>,
     /// Data and partition keys: what the limit of a call counts.
     counted_bytes: usize,
@@ -54,10 +57,12 @@ impl OpenBatch {
             layout: Layout::new(&flow.destination),
             limits: flow.batch,
             keys: KeyMaker::new(&flow.partition_key, seed),
+            ordering: flow.ordering,
             truncated_terminator: flow.split.truncated_terminator.clone(),
             record_bytes_max: flow.destination.record_bytes_max(),
             body: Vec::new(),
             records: Vec::new(),
+            lanes: Vec::new(),
             spans: Vec::new(),
             counted_bytes: 0,
             opened_at: None,
@@ -160,6 +165,11 @@ impl OpenBatch {
             self.counted_bytes += counted_bytes(&record);
             self.cover(span, now);
         }
+        match self.ordering {
+            Ordering::None => {}
+            Ordering::PerKey => self.lanes.push(lane_of(self.keys.key())),
+            Ordering::PerFile => self.lanes.push(Lane(span.cursor.0)),
+        }
         if self.records.len() >= self.limits.records_max
             || self.counted_bytes >= self.limits.bytes_max
         {
@@ -205,6 +215,7 @@ impl OpenBatch {
         Some(Batch {
             body: body.into(),
             records: std::mem::take(&mut self.records),
+            lanes: std::mem::take(&mut self.lanes),
             spans: std::mem::take(&mut self.spans),
             opened_at,
             budget_bytes: std::mem::take(&mut self.budget_bytes),
@@ -262,6 +273,13 @@ fn counted_bytes(record: &RecordRef) -> usize {
     record.data_len() + usize::from(record.key_len)
 }
 
+/// A partition key's lane.
+fn lane_of(key: &[u8]) -> Lane {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    Lane(hasher.finish())
+}
+
 /// Bytes in a UTF-8 character at most.
 const UTF8_BYTES_MAX: usize = 4;
 
@@ -316,6 +334,7 @@ pub mod tests {
         Batch {
             body: body.into(),
             records,
+            lanes: Vec::new(),
             spans,
             opened_at: Instant::now(),
             budget_bytes: 0,
@@ -329,10 +348,12 @@ pub mod tests {
             layout: Layout::new(&destination),
             limits,
             keys: KeyMaker::new(&key, 7),
+            ordering: Ordering::None,
             truncated_terminator: b"\n".to_vec(),
             record_bytes_max: destination.record_bytes_max(),
             body: Vec::new(),
             records: Vec::new(),
+            lanes: Vec::new(),
             spans: Vec::new(),
             counted_bytes: 0,
             opened_at: None,
@@ -485,6 +506,33 @@ pub mod tests {
             wire::key_of(&batch, &batch.records[0]),
             b"5d41402abc4b2a76b9719d911017c592"
         );
+    }
+
+    #[test]
+    fn an_orders_lanes_are_keys_or_files() {
+        let now = Instant::now();
+        let pattern = crate::process::java_regex::GroupFinder::new("^.").unwrap();
+        for (ordering, expected) in [
+            (Ordering::None, None),
+            (Ordering::PerKey, Some([true, false])),
+            (Ordering::PerFile, Some([true, true])),
+        ] {
+            let mut open = open(
+                limits(3, 1000),
+                Destination::Kinesis("s".into()),
+                PartitionKey::Pattern(pattern.clone()),
+            );
+            open.ordering = ordering;
+            add(&mut open, b"a1", 1, now);
+            add(&mut open, b"a2", 2, now);
+            let batch = add(&mut open, b"b1", 3, now).closed.pop().unwrap();
+            let same_as_first = |place: usize| batch.lanes[0] == batch.lanes[place];
+            match expected {
+                None => assert!(batch.lanes.is_empty()),
+                Some(expected) => assert_eq!([1, 2].map(same_as_first), expected),
+            }
+            assert!(open.lanes.is_empty());
+        }
     }
 
     #[test]

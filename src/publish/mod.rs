@@ -10,6 +10,7 @@ pub mod failure;
 pub mod firehose;
 pub mod key;
 pub mod kinesis;
+pub mod ordering;
 pub mod publisher;
 pub mod run;
 pub mod sink;
