@@ -521,18 +521,9 @@ impl Intake for FlowIntake<'_> {
     fn record(&mut self, span: Span, data: &[u8], kind: RecordKind, path: &Path) {
         self.done.records_parsed += 1;
         self.done.bytes_parsed += data.len() as u64;
-        if kind == RecordKind::Whole || (kind == RecordKind::TooLong && self.chain.is_empty()) {
-            return self.add(span, data, path);
-        }
         let mut mended = std::mem::take(self.scratch);
-        mended.clear();
-        match kind {
-            RecordKind::TooLong => {
-                let terminator = &self.flow.split.truncated_terminator;
-                let end = (self.flow.destination.record_bytes_max() - terminator.len())
-                    .min(data.len() - 1);
-                mended.extend_from_slice(&data[..batch::character_boundary(data, end)]);
-                mended.extend_from_slice(terminator);
+        if mend(self.flow, data, kind, &mut mended) {
+            if kind == RecordKind::TooLong {
                 events::record_truncated(
                     self.counters,
                     path,
@@ -542,12 +533,10 @@ impl Intake for FlowIntake<'_> {
                     &beginning(data),
                 );
             }
-            RecordKind::Unterminated | RecordKind::Whole => {
-                mended.extend_from_slice(data);
-                mended.push(b'\n');
-            }
+            self.add(span, &mended, path);
+        } else {
+            self.add(span, data, path);
         }
-        self.add(span, &mended, path);
         *self.scratch = mended;
     }
 
@@ -568,6 +557,28 @@ impl Intake for FlowIntake<'_> {
     fn header(&mut self, line: &[u8]) {
         self.chain.set_header(line);
     }
+}
+
+/// Makes a whole record of one that isn't, into `mended`: one that is too long to be converted is cut before it is, and
+/// an unterminated one gets its newline. `false`: it is taken as it is.
+pub fn mend(flow: &Flow, data: &[u8], kind: RecordKind, mended: &mut Vec<u8>) -> bool {
+    mended.clear();
+    match kind {
+        RecordKind::Whole => return false,
+        // The batch cuts it, so that data and key fit exactly.
+        RecordKind::TooLong if flow.processing.is_empty() => return false,
+        RecordKind::TooLong => {
+            let terminator = &flow.split.truncated_terminator;
+            let end = (flow.destination.record_bytes_max() - terminator.len()).min(data.len() - 1);
+            mended.extend_from_slice(&data[..batch::character_boundary(data, end)]);
+            mended.extend_from_slice(terminator);
+        }
+        RecordKind::Unterminated => {
+            mended.extend_from_slice(data);
+            mended.push(b'\n');
+        }
+    }
+    true
 }
 
 impl FlowIntake<'_> {

@@ -8,3 +8,4 @@
 mod borders;
 mod papers;
 mod support;
+mod try_sample;

@@ -3,6 +3,7 @@
 pub mod endpoint;
 mod local;
 mod run;
+mod r#try;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ struct CommandLine {
 enum Command {
     /// Play an AWS on this machine, with faults if wanted, for trying things by hand.
     Endpoint(endpoint::EndpointArgs),
+    /// Show what would be sent of a sample file, what would be left out, and why; no network, no checkpoint.
+    Try(r#try::TryArgs),
 }
 
 /// What the agent itself takes.
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
     };
     let done = match line.command {
         Some(Command::Endpoint(args)) => endpoint::run(args),
+        Some(Command::Try(args)) => r#try::run(&args),
         None if line.run.local => local::run(&line.run),
         None => run::run(&line.run),
     };

@@ -262,6 +262,14 @@ impl GroupFinder {
         &self.inner.pattern
     }
 
+    /// Where the pattern's first match is.
+    ///
+    /// # Errors
+    /// [`StepLimit`]
+    pub fn find_whole(&self, text: &str) -> Result<Option<Range<usize>>, StepLimit> {
+        self.inner.matcher.find_at(text, 0)
+    }
+
     /// What group 1 holds of the first match in the text (`Matcher.find()`), or all of the match if the pattern has no
     /// group; `None` if nothing matches or the group took no part.
     ///

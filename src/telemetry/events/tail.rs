@@ -140,22 +140,22 @@ pub fn records_skipped(flow: &FlowCounters, reason: SkipReason, n_records: u64, 
     let (kind, why, remedy) = match reason {
         SkipReason::Line => (
             "skipped_line",
-            "skipLinesMatching matches",
+            "skipLinesMatching: the line matches",
             "correct it if they should be sent",
         ),
         SkipReason::NoMatch => (
             "skipped_no_match",
-            "LOGTOJSON does not match",
+            "dataProcessingOptions: LOGTOJSON does not match",
             "`kinesis-agent try` shows where the pattern stops matching",
         ),
         SkipReason::GroupCount => (
             "skipped_group_count",
-            "matchPattern of LOGTOJSON has another number of groups than customFieldNames has names",
+            "dataProcessingOptions: matchPattern of LOGTOJSON has another number of groups than customFieldNames has names",
             "write as many names as there are groups",
         ),
     };
     let text = format!(
-        "{} left out: {why}; {first}; {remedy}",
+        "{} left out by {why}; {first}; {remedy}",
         counted(n_records, "record")
     );
     let entry = tailer_says(flow, Level::INFO, &text);

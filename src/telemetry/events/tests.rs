@@ -210,9 +210,9 @@ fn events_of_the_reading_side_say_what_where_why_and_what_to_do() {
                 records_skipped(f, SkipReason::NoMatch, 2, first);
             },
             &[
-                "(FileTailer[r15a]) [INFO] FileTailer[r15a]: 3 records left out: LOGTOJSON does not match; the first at \
+                "(FileTailer[r15a]) [INFO] FileTailer[r15a]: 3 records left out by dataProcessingOptions: LOGTOJSON does not match; the first at \
                offset 7 of /l/a.log: \"x\"; `kinesis-agent try` shows where the pattern stops matching",
-                "(FileTailer[r15a]) [INFO] FileTailer[r15a]: 1 record left out: skipLinesMatching matches; the first at \
+                "(FileTailer[r15a]) [INFO] FileTailer[r15a]: 1 record left out by skipLinesMatching: the line matches; the first at \
                offset 7 of /l/a.log: \"x\"; correct it if they should be sent",
             ],
         ),
