@@ -505,6 +505,45 @@ fn what_cannot_be_converted_is_for_sending_as_it_is() {
     }
 }
 
+/// P-ORDER: With `ordering` `PER_KEY` or `PER_FILE`, of the records of one key or file a later one is sent only once the
+/// earlier one is accepted.
+#[test]
+fn a_record_waits_for_the_one_before_it_in_its_key_or_file() {
+    for (keys, first_call) in [
+        (
+            r#", "partitionKeyPattern": "^.", "ordering": "PER_KEY""#,
+            vec![0, 1],
+        ),
+        (r#", "ordering": "PER_FILE""#, vec![0]),
+    ] {
+        let mut open = open_batch(&flow("/l/x", keys));
+        for (n, data) in (0..).zip(["a1\n", "b1\n", "a2\n", "b2\n"]) {
+            let span = span(n * 3, n * 3 + 3);
+            open.add(span, data.as_bytes(), Instant::now(), |body| {
+                (true, body.extend_from_slice(data.as_bytes()))
+            });
+        }
+        let mut sending = Sending::new(8);
+        sending.batch(open.close().unwrap());
+        let (id, call) = sending.only_call();
+        assert_eq!(call.chosen, first_call, "{keys}");
+        sending.answer(id, Err(failure(FailureKind::Service)));
+        sending.wait();
+        let (id, call) = sending.only_call();
+        assert_eq!(call.chosen, first_call, "again, and nothing behind it");
+        let refused = RecordError {
+            code: "InternalFailure".to_owned(),
+            message: String::new(),
+        };
+        let mut outcomes = vec![None; first_call.len()];
+        outcomes[0] = Some(refused);
+        sending.answer(id, Ok(Answer::Partly(outcomes)));
+        let others: Vec<_> = sending.in_flight.iter().map(|(_, call)| call).collect();
+        assert!(others.iter().all(|call| !call.chosen.contains(&2)));
+        assert_eq!(others.len(), first_call.len() - 1, "the other key goes on");
+    }
+}
+
 /// P-KEY: With `DETERMINISTIC` equal data has equal partition keys.
 #[test]
 fn deterministic_keys_follow_from_the_data() {
