@@ -259,7 +259,7 @@ impl Splitter {
         match end {
             End::Quiet | End::Final if ends_with_newline => whole(at..line),
             End::Final if begins(start, &buffer[line..]) => whole(at..line),
-            End::Final => Piece::Record {
+            End::Final if buffer.len() - at <= self.held_bytes_max => Piece::Record {
                 data: at..buffer.len(),
                 next: buffer.len(),
                 kind: RecordKind::Unterminated,
