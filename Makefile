@@ -1,6 +1,6 @@
 # `make check` is what CI runs. Everything else is a part of it, or a tool by hand.
 
-.PHONY: check test lint doc deny advisories build install clean
+.PHONY: fuzz check test lint doc deny advisories build install clean
 
 check: ## everything that a change has to pass
 	.ci/run --no-install
@@ -23,6 +23,14 @@ advisories: ## known vulnerabilities of the dependencies; needs cargo-deny and t
 
 build: ## the program, as it is installed
 	cargo build --release --locked
+
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= split single_line csv_to_json log_to_json add_metadata add_ec2_metadata add_brackets java_regex config
+# The stable compiler does, without sanitizers: there is no unsafe code to look into.
+fuzz: ## each fuzz target for FUZZ_SECONDS; needs cargo-fuzz
+	for target in $(FUZZ_TARGETS); do \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 PREFIX ?= /usr/local
 install: build ## into $(DESTDIR)$(PREFIX)/bin

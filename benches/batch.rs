@@ -84,7 +84,7 @@ fn fill(flow: &config::Flow, line: &[u8], n_lines: usize) -> Option<Batch> {
             end: n + 1,
         };
         assert!(open.has_room(line.len()));
-        let added = open.add(span, now, |body| {
+        let added = open.add(span, line, now, |body| {
             body.extend_from_slice(line);
             (true, ())
         });

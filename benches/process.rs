@@ -6,8 +6,8 @@
 mod support;
 
 use kinesis_agent::config::{
-    AddEc2Metadata, AddMetadata, CsvToJson, JsonFormat, LogFormat, LogToJson, ProcessingOption,
-    SingleLine,
+    AddEc2Metadata, AddMetadata, CsvDelimiter, CsvToJson, JsonFormat, LogFormat, LogToJson,
+    ProcessingOption, SingleLine,
 };
 use kinesis_agent::process::java_regex::JavaRegex;
 use kinesis_agent::process::{Chain, Context, Ec2Metadata};
@@ -222,9 +222,9 @@ fn csv_to_json(delimiter: &str) -> ProcessingOption {
         "ip_address",
     ];
     ProcessingOption::CsvToJson(CsvToJson {
-        field_names: names.map(str::to_owned).to_vec(),
-        delimiter: JavaRegex::new(delimiter).ok(),
-        format: JsonFormat::Compact,
+        field_names: Some(names.map(str::to_owned).to_vec()),
+        delimiter: CsvDelimiter::Pattern(JavaRegex::new(delimiter).expect("a pattern")),
+        ..CsvToJson::default()
     })
 }
 

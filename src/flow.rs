@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::checkpoint::{Change, FileIdentity, FlowPlaces, HandBack, WriterHandle};
 use crate::config::Flow;
-use crate::process::{self, Chain, Context, Ec2Metadata, SkipReason, Verdict};
+use crate::process::{self, Chain, Context, Ec2Metadata, Verdict};
 use crate::publish::batch::{self, OpenBatch};
 use crate::publish::budget::{Budget, Wake};
 use crate::publish::run::Inbound;
@@ -21,7 +21,7 @@ use crate::tail::disk::OsDisk;
 use crate::tail::split::RecordKind;
 use crate::tail::wake::{Hints, Watch};
 use crate::tail::{Event, Intake, Rules, Tailer};
-use crate::telemetry::counters::{FlowCounters, RawReason};
+use crate::telemetry::counters::{FlowCounters, RawReason, SkipReason};
 use crate::telemetry::events;
 
 /// Checkpoints go to their writer this long after the first change; the writer saves within another half second.
@@ -323,6 +323,7 @@ impl FlowLoop {
             done: events::Turn::default(),
             raw: Vec::new(),
             skipped: Vec::new(),
+            keyless: Vec::new(),
             is_short_of_bytes: false,
         };
         let turn = self.tailer.turn(now, &mut self.disk, &mut intake);
@@ -502,8 +503,10 @@ struct FlowIntake<'a> {
     now: Instant,
     done: events::Turn,
     /// Records sent as they are, with what the first of them was.
-    raw: Vec<(process::RawReason, u64, String)>,
-    skipped: Vec<(SkipReason, u64, String)>,
+    raw: Vec<Tally<RawReason>>,
+    skipped: Vec<Tally<SkipReason>>,
+    /// Records that gave no partition key.
+    keyless: Vec<Tally<()>>,
     is_short_of_bytes: bool,
 }
 
@@ -519,44 +522,70 @@ impl Intake for FlowIntake<'_> {
     fn record(&mut self, span: Span, data: &[u8], kind: RecordKind, path: &Path) {
         self.done.records_parsed += 1;
         self.done.bytes_parsed += data.len() as u64;
-        if kind == RecordKind::Whole || (kind == RecordKind::TooLong && self.chain.is_empty()) {
-            return self.add(span, data, path);
-        }
         let mut mended = std::mem::take(self.scratch);
-        mended.clear();
-        match kind {
-            RecordKind::TooLong => {
-                let terminator = &self.flow.split.truncated_terminator;
-                let end = (self.flow.destination.record_bytes_max() - terminator.len())
-                    .min(data.len() - 1);
-                mended.extend_from_slice(&data[..batch::character_boundary(data, end)]);
-                mended.extend_from_slice(terminator);
+        if mend(self.flow, data, kind, &mut mended) {
+            if kind == RecordKind::TooLong {
                 events::record_truncated(
                     self.counters,
                     path,
                     span.start,
                     span.end - span.start,
                     mended.len() as u64,
+                    &beginning(data),
                 );
             }
-            RecordKind::Unterminated | RecordKind::Whole => {
-                mended.extend_from_slice(data);
-                mended.push(b'\n');
-            }
+            self.add(span, &mended, path);
+        } else {
+            self.add(span, data, path);
         }
-        self.add(span, &mended, path);
         *self.scratch = mended;
     }
 
     fn nothing(&mut self, span: Span) {
         self.open.cover(span, self.now);
     }
+
+    fn skipped(&mut self, span: Span, line: &[u8], path: &Path) {
+        self.done.records_parsed += 1;
+        self.done.bytes_parsed += line.len() as u64;
+        self.done.records_skipped += 1;
+        tally(&mut self.skipped, SkipReason::Line, || {
+            shown(path, span.start, line)
+        });
+        self.nothing(span);
+    }
+
+    fn header(&mut self, line: &[u8]) {
+        self.chain.set_header(line);
+    }
+}
+
+/// Makes a whole record of one that isn't, into `mended`: one that is too long to be converted is cut before it is, and
+/// an unterminated one gets its newline. `false`: it is taken as it is.
+pub fn mend(flow: &Flow, data: &[u8], kind: RecordKind, mended: &mut Vec<u8>) -> bool {
+    mended.clear();
+    match kind {
+        RecordKind::Whole => return false,
+        // The batch cuts it, so that data and key fit exactly.
+        RecordKind::TooLong if flow.processing.is_empty() => return false,
+        RecordKind::TooLong => {
+            let terminator = &flow.split.truncated_terminator;
+            let end = (flow.destination.record_bytes_max() - terminator.len()).min(data.len() - 1);
+            mended.extend_from_slice(&data[..batch::character_boundary(data, end)]);
+            mended.extend_from_slice(terminator);
+        }
+        RecordKind::Unterminated => {
+            mended.extend_from_slice(data);
+            mended.push(b'\n');
+        }
+    }
+    true
 }
 
 impl FlowIntake<'_> {
     fn add(&mut self, span: Span, data: &[u8], path: &Path) {
         let (chain, context) = (&mut *self.chain, &self.context);
-        let added = self.open.add(span, self.now, |body| {
+        let added = self.open.add(span, data, self.now, |body| {
             if chain.is_empty() {
                 body.extend_from_slice(data);
                 return (true, None);
@@ -572,7 +601,13 @@ impl FlowIntake<'_> {
         }
         if added.cut {
             let sent = self.flow.destination.record_bytes_max() as u64;
-            events::record_truncated(self.counters, path, span.start, span.end - span.start, sent);
+            let n_bytes = span.end - span.start;
+            let beginning = beginning(data);
+            events::record_truncated(self.counters, path, span.start, n_bytes, sent, &beginning);
+        }
+        if added.keyless {
+            let first = || shown(path, span.start, data);
+            tally(&mut self.keyless, (), first);
         }
         let Some(verdict) = added.told else { return };
         let shown = || shown(path, span.start, data);
@@ -580,13 +615,27 @@ impl FlowIntake<'_> {
             Verdict::Converted => self.done.records_transformed += 1,
             Verdict::WithoutEc2Metadata => {
                 self.done.records_transformed += 1;
-                events::records_raw(self.counters, RawReason::NoInstanceMetadata, 1, &shown());
+                tally(&mut self.raw, RawReason::NoInstanceMetadata, shown);
             }
             Verdict::Skipped(reason) => {
                 self.done.records_skipped += 1;
+                let reason = match reason {
+                    process::SkipReason::LogNoMatch => SkipReason::NoMatch,
+                    process::SkipReason::LogGroupCount => SkipReason::GroupCount,
+                };
                 tally(&mut self.skipped, reason, shown);
             }
-            Verdict::Raw(reason) => tally(&mut self.raw, reason, shown),
+            Verdict::Raw(why) => {
+                let reason = match why {
+                    process::RawReason::CsvDelimiter => RawReason::BadOption,
+                    process::RawReason::CsvStepLimit | process::RawReason::LogStepLimit => {
+                        RawReason::PatternTooCostly
+                    }
+                    process::RawReason::CsvNotOneRecord => RawReason::NotConvertible,
+                    process::RawReason::Ec2NotAnObject => RawReason::NotAnObject,
+                };
+                tally(&mut self.raw, reason, || format!("{why}; {}", shown()));
+            }
         }
     }
 
@@ -596,31 +645,21 @@ impl FlowIntake<'_> {
             events::turn_done(self.counters, &self.done);
         }
         for (reason, n_records, first) in self.raw {
-            let kind = match reason {
-                process::RawReason::CsvDelimiter => RawReason::BadOption,
-                process::RawReason::CsvStepLimit | process::RawReason::LogStepLimit => {
-                    RawReason::PatternTooCostly
-                }
-                process::RawReason::Ec2NotAnObject => RawReason::NotAnObject,
-            };
-            events::records_raw(
-                self.counters,
-                kind,
-                n_records,
-                &format!("{reason}; {first}"),
-            );
+            events::records_raw(self.counters, reason, n_records, &first);
         }
         for (reason, n_records, first) in self.skipped {
-            events::records_skipped(self.counters, n_records, &format!("{reason}; {first}"));
+            events::records_skipped(self.counters, reason, n_records, &first);
+        }
+        for ((), n_records, first) in self.keyless {
+            events::records_keyless(self.counters, n_records, &first);
         }
     }
 }
 
-fn tally<R: PartialEq>(
-    tallies: &mut Vec<(R, u64, String)>,
-    reason: R,
-    first: impl FnOnce() -> String,
-) {
+/// Records of one turn that had the same fate: why, how many, and what the first of them was.
+type Tally<R> = (R, u64, String);
+
+fn tally<R: PartialEq>(tallies: &mut Vec<Tally<R>>, reason: R, first: impl FnOnce() -> String) {
     match tallies.iter_mut().find(|(known, ..)| *known == reason) {
         Some((_, n, _)) => *n += 1,
         None => tallies.push((reason, 1, first())),
@@ -629,13 +668,19 @@ fn tally<R: PartialEq>(
 
 /// Where a record stands and how it begins.
 fn shown(path: &Path, offset: u64, data: &[u8]) -> String {
-    let end = batch::character_boundary(data, SHOWN_BYTES.min(data.len().saturating_sub(1)));
-    let more = if end + 1 < data.len() { "…" } else { "" };
-    format!(
-        "the first at offset {offset} of {}: {}{more}",
-        path.display(),
-        String::from_utf8_lossy(&data[..end])
-    )
+    let (path, beginning) = (path.display(), beginning(data));
+    format!("the first at offset {offset} of {path}: {beginning}")
+}
+
+/// The beginning of a record without its newline, on one line.
+fn beginning(data: &[u8]) -> String {
+    let line = data.strip_suffix(b"\n").unwrap_or(data);
+    let (shown, more) = match line.len() <= SHOWN_BYTES {
+        true => (line, ""),
+        false => (&line[..batch::character_boundary(line, SHOWN_BYTES)], "…"),
+    };
+    let text = String::from_utf8_lossy(shown);
+    format!("\"{}{more}\"", text.escape_debug())
 }
 
 fn tell(counters: &FlowCounters, event: &Event) {

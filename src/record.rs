@@ -21,6 +21,11 @@ pub struct Span {
     pub end: u64,
 }
 
+/// Records of one lane are accepted in the order in which they were read: a partition key's (as a hash; two that share
+/// one share their order) or a file's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lane(pub u64);
+
 /// Where one record lies in its batch's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordRef {
@@ -51,6 +56,8 @@ pub struct Batch {
     /// The records' entries, one after the other, as `publish::wire` lays them out.
     pub body: Bytes,
     pub records: Vec<RecordRef>,
+    /// The lane of each record; empty where no order is kept.
+    pub lanes: Vec<Lane>,
     /// What is acknowledged once every record has its final outcome: one span a cursor.
     pub spans: Vec<Span>,
     /// When its first record was read.

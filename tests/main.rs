@@ -17,4 +17,5 @@ mod outside;
 mod papers;
 mod restart;
 mod support;
+mod try_sample;
 mod volume;

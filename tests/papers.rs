@@ -67,13 +67,18 @@ fn example_in_full() -> String {
 
 #[test]
 fn the_example_with_everything_switched_on_is_legal() {
-    assert_eq!(loads_in_peace(EXAMPLE, &example_in_full()).n_flows(), 4);
+    assert_eq!(loads_in_peace(EXAMPLE, &example_in_full()).n_flows(), 5);
 }
 
 #[test]
 fn the_example_shows_every_key_that_has_an_effect() {
     // Each stands for the same as another one beside it, which is shown.
-    let alternatives = ["maxSendingThreadsPerCore", "userAgentOverride"];
+    let alternatives = [
+        "maxSendingThreadsPerCore",
+        "userAgentOverride",
+        "partitionKeyPattern",
+        "partitionKeyConstant",
+    ];
     let text = example_in_full();
     let useful = KEYS
         .iter()

@@ -4,6 +4,7 @@ mod demo;
 pub mod endpoint;
 mod local;
 mod run;
+mod r#try;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Play an AWS on this machine, with faults if wanted, for trying things by hand.
     Endpoint(endpoint::EndpointArgs),
+    /// Show what would be sent of a sample file, what would be left out, and why; no network, no checkpoint.
+    Try(r#try::TryArgs),
 }
 
 /// What the agent itself takes.
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
     let done = match line.command {
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Endpoint(args)) => endpoint::run(args),
+        Some(Command::Try(args)) => r#try::run(&args),
         None if line.run.local => local::run(&line.run),
         None => run::run(&line.run),
     };

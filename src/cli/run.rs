@@ -41,8 +41,13 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
 
 /// The configuration, or the exit code after its findings were said on standard error.
 pub fn load(args: &RunArgs) -> anyhow::Result<Result<Loaded, ExitCode>> {
+    load_from(&args.configuration, &args.agent_d)
+}
+
+/// Likewise, from this file and this folder.
+pub fn load_from(file: &Path, agent_d: &Path) -> anyhow::Result<Result<Loaded, ExitCode>> {
     let environment = Environment::of_process().context("can't tell the working directory")?;
-    let refused = match config::load(&args.configuration, Some(&args.agent_d), &environment) {
+    let refused = match config::load(file, Some(agent_d), &environment) {
         Ok(loaded) => return Ok(Ok(loaded)),
         Err(refused) => refused,
     };

@@ -3,19 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::process::java_regex::{Flags, JavaRegex, PatternError};
+use crate::process::java_regex::{Flags, GroupFinder, JavaRegex, PatternError};
 
 use super::json::Value;
 use super::keys::Place;
 use super::limits::{
     FIREHOSE_STREAM_NAME_CHARS_MAX, KINESIS_STREAM_NAME_CHARS_MAX, PARTITION_KEY_BYTES_MAX,
+    PARTITION_KEY_CHARS_MAX,
 };
 use super::options;
 use super::pattern::{self, DirectoryPart, FilePatternError};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
-    Backoff, BatchLimits, Destination, Flow, FlowId, InitialPosition, PartitionKey, Split,
+    Backoff, BatchLimits, CsvDelimiter, Destination, Flow, FlowId, InitialPosition, JsonPointer,
+    Ordering, PartitionKey, ProcessingOption, Split,
 };
 
 /// Reads a flow, whose section is taken for a Kinesis one until its destination is known; `None` if it has no
@@ -37,9 +39,11 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
     };
     flow.number("waitOnFullPublishQueueMillis");
     flow.number("waitOnEmptyPublishQueueMillis");
-    let split = split(flow);
-    let processing = options::read(flow);
+    let options = options::read(flow);
+    let split = split(flow, &options);
+    let processing = options.processing;
     let partition_key = partition_key(flow);
+    let ordering = ordering(flow, &partition_key);
     let initial_position = match flow.choice("initialPosition") {
         Some("START_OF_FILE") => InitialPosition::StartOfFile,
         _ => InitialPosition::EndOfFile,
@@ -55,6 +59,7 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
         patterns: vec![absolute],
         destination,
         partition_key,
+        ordering,
         initial_position,
         batch,
         split,
@@ -216,13 +221,100 @@ fn file_pattern(flow: &mut Section, cwd: &Path) -> Option<(String, String)> {
 }
 
 fn partition_key(flow: &mut Section) -> PartitionKey {
-    // For a Firehose flow the key has no effect, which `check_names` has said.
+    const KEYS: [&str; 4] = [
+        "partitionKeyOption",
+        "partitionKeyField",
+        "partitionKeyPattern",
+        "partitionKeyConstant",
+    ];
+    // For a Firehose flow these have no effect, which `check_names` has said.
     if flow.place != Place::KinesisFlow {
         return PartitionKey::Random;
     }
-    match flow.choice("partitionKeyOption") {
+    let by_option = match flow.choice(KEYS[0]) {
         Some("DETERMINISTIC") => PartitionKey::Deterministic,
         _ => PartitionKey::Random,
+    };
+    let field = partition_key_field(flow);
+    let pattern = partition_key_pattern(flow);
+    let constant = partition_key_constant(flow);
+    let given: Vec<&str> = KEYS
+        .into_iter()
+        .filter(|key| flow.node(key).is_some())
+        .collect();
+    if let [first, second, ..] = given[..] {
+        flow.error(
+            second,
+            format!("{first} says already how partition keys are made"),
+            "keep one of the two",
+        );
+    }
+    field.or(pattern).or(constant).unwrap_or(by_option)
+}
+
+fn partition_key_field(flow: &mut Section) -> Option<PartitionKey> {
+    const KEY: &str = "partitionKeyField";
+    let text = flow.text(KEY)?;
+    let pointer = JsonPointer::from_text(&text);
+    if pointer.is_none() {
+        let problem = "not a JSON pointer (RFC 6901)";
+        let remedy =
+            "write a slash before each name, such as /data/order_id; ~ in a name is ~0, a slash ~1";
+        flow.error(KEY, problem, remedy);
+    }
+    pointer.map(PartitionKey::Field)
+}
+
+fn partition_key_pattern(flow: &mut Section) -> Option<PartitionKey> {
+    const KEY: &str = "partitionKeyPattern";
+    let text = flow.text(KEY)?;
+    if text.is_empty() {
+        let remedy = "write a Java regular expression with a group, or remove it";
+        flow.error(KEY, "empty, so it finds no key", remedy);
+        return None;
+    }
+    GroupFinder::new(&text)
+        .map_err(|error| refuse_regex(flow, KEY, &error))
+        .map(PartitionKey::Pattern)
+        .ok()
+}
+
+fn partition_key_constant(flow: &mut Section) -> Option<PartitionKey> {
+    const KEY: &str = "partitionKeyConstant";
+    let text = flow.text(KEY)?;
+    let n_chars = text.encode_utf16().count();
+    if !(1..=PARTITION_KEY_CHARS_MAX).contains(&n_chars) {
+        let legal = format!("1 to {PARTITION_KEY_CHARS_MAX} characters");
+        flow.finding(
+            Severity::Error,
+            KEY,
+            "not a partition key that Kinesis takes",
+            Some(legal),
+            "write a shorter text, or remove the key",
+        );
+        return None;
+    }
+    Some(PartitionKey::Constant(text))
+}
+
+fn ordering(flow: &mut Section, partition_key: &PartitionKey) -> Ordering {
+    const KEY: &str = "ordering";
+    match flow.choice(KEY) {
+        Some("PER_FILE") => Ordering::PerFile,
+        Some("PER_KEY") if flow.place != Place::KinesisFlow => {
+            let remedy = "write PER_FILE, or send to a kinesisStream";
+            flow.error(KEY, "records of Firehose have no partition key", remedy);
+            Ordering::None
+        }
+        Some("PER_KEY") => {
+            if matches!(partition_key, PartitionKey::Random) {
+                let problem = "partition keys are random, so no two records share one";
+                let remedy = "say where keys come from, with partitionKeyField, or write PER_FILE";
+                flow.error(KEY, problem, remedy);
+            }
+            Ordering::PerKey
+        }
+        _ => Ordering::None,
     }
 }
 
@@ -251,11 +343,41 @@ fn backoff(flow: &mut Section) -> Backoff {
     }
 }
 
-fn split(flow: &mut Section) -> Split {
+fn split(flow: &mut Section, options: &options::Options) -> Split {
     let multi_line_start = java_regex(flow, "multiLineStartPattern", Flags::default());
     let aggregate_bytes_max = aggregate_bytes_max(flow, multi_line_start.is_some());
+    let skip_lines = java_regex(flow, "skipLinesMatching", Flags::default());
+    if skip_lines.is_some() && multi_line_start.is_some() {
+        flow.error(
+            "skipLinesMatching",
+            "leaves lines out, but records of this flow are made of several",
+            "remove it or multiLineStartPattern",
+        );
+    }
+    let first = match options.processing.first() {
+        Some(ProcessingOption::CsvToJson(csv)) => Some(csv),
+        _ => None,
+    };
+    let quoted_csv = match first.map(|csv| &csv.delimiter) {
+        Some(CsvDelimiter::Quoted(delimiter)) => Some(*delimiter),
+        _ => None,
+    };
+    for (key, is_given) in [
+        ("multiLineStartPattern", multi_line_start.is_some()),
+        ("aggregatedRecordSizeBytes", aggregate_bytes_max.is_some()),
+    ] {
+        if quoted_csv.is_some() && is_given {
+            let problem =
+                "says where records end, but RFC 4180 quoting of CSVTOJSON says so already";
+            flow.error(key, problem, "remove it, or the quoting");
+        }
+    }
+    let skip_header_lines = u32::try_from(flow.count("skipHeaderLines")).unwrap_or(u32::MAX);
     Split {
-        skip_header_lines: u32::try_from(flow.count("skipHeaderLines")).unwrap_or(u32::MAX),
+        skip_header_lines: skip_header_lines.saturating_add(u32::from(options.has_header)),
+        is_header_needed: options.has_header && first.is_some_and(|csv| csv.field_names.is_none()),
+        skip_lines,
+        quoted_csv,
         multi_line_start,
         multi_line_idle: flow.duration("multiLineIdleMillis"),
         footer: java_regex(flow, "fileFooterPattern", Flags { multiline: true }),
@@ -372,10 +494,8 @@ mod tests {
         assert_eq!(flow.id.to_string(), "kinesis:s:/logs/app.log*");
         assert_eq!(flow.patterns, ["/logs/app.log*"]);
         assert_eq!(flow.destination, Destination::Kinesis("s".into()));
-        assert_eq!(
-            (flow.partition_key, flow.initial_position),
-            (PartitionKey::Random, InitialPosition::EndOfFile)
-        );
+        assert!(matches!(flow.partition_key, PartitionKey::Random));
+        assert_eq!(flow.initial_position, InitialPosition::EndOfFile);
         let batch = BatchLimits {
             age_max: Duration::from_secs(60),
             records_max: 500,
@@ -510,10 +630,131 @@ mod tests {
     #[test]
     fn partition_keys_are_for_kinesis() {
         let members = "\"kinesisStream\": \"s\", \"partitionKeyOption\": \"DETERMINISTIC\"";
-        assert_eq!(flow(members).partition_key, PartitionKey::Deterministic);
-        let members = "\"deliveryStream\": \"d\", \"partitionKeyOption\": \"DETERMINISTIC\"";
-        assert_eq!(flow(members).partition_key, PartitionKey::Random);
-        assert_eq!(warnings(&file_with("", members)).len(), 1);
+        assert!(matches!(
+            flow(members).partition_key,
+            PartitionKey::Deterministic
+        ));
+        for key in [
+            r#""partitionKeyOption": "DETERMINISTIC""#,
+            r#""partitionKeyField": "/a""#,
+            r#""partitionKeyPattern": "a""#,
+            r#""partitionKeyConstant": "a""#,
+        ] {
+            let members = format!("{D}, {key}");
+            assert!(matches!(flow(&members).partition_key, PartitionKey::Random));
+            assert_eq!(warnings(&file_with("", &members)).len(), 1);
+        }
+    }
+
+    #[test]
+    fn an_order_needs_something_that_records_share() {
+        let keyed = r#""partitionKeyField": "/id""#;
+        for (members, expected) in [
+            (S.to_owned(), Ordering::None),
+            (
+                format!("{S}, {keyed}, \"ordering\": \"PER_KEY\""),
+                Ordering::PerKey,
+            ),
+            (
+                format!("{S}, \"ordering\": \"PER_FILE\""),
+                Ordering::PerFile,
+            ),
+            (
+                format!("{D}, \"ordering\": \"PER_FILE\""),
+                Ordering::PerFile,
+            ),
+        ] {
+            assert_eq!(flow(&members).ordering, expected, "{members}");
+        }
+        for members in [S, D] {
+            let members = format!("{members}, \"ordering\": \"PER_KEY\"");
+            assert!(refused(&file_with("", &members)).has_errors(), "{members}");
+        }
+    }
+
+    #[test]
+    fn partition_keys_come_from_one_place() {
+        let key = |members: &str| flow(&format!("{S}, {members}")).partition_key;
+        let PartitionKey::Field(pointer) = key(r#""partitionKeyField": "/a~1b/m~0n//0""#) else {
+            panic!("a field")
+        };
+        assert_eq!(pointer.tokens(), ["a/b", "m~n", "", "0"]);
+        assert!(matches!(
+            key(r#""partitionKeyPattern": "id=(\\d+)""#),
+            PartitionKey::Pattern(pattern) if pattern.as_str() == r"id=(\d+)"
+        ));
+        let PartitionKey::Constant(constant) = key(r#""partitionKeyConstant": "one""#) else {
+            panic!("a constant")
+        };
+        assert_eq!(constant, "one");
+        let long = format!("\"partitionKeyConstant\": \"{}\"", "é".repeat(257));
+        for members in [
+            r#""partitionKeyField": "a""#,
+            r#""partitionKeyField": """#,
+            r#""partitionKeyField": "/a~2""#,
+            r#""partitionKeyField": "/a~""#,
+            r#""partitionKeyPattern": "(""#,
+            r#""partitionKeyPattern": """#,
+            r#""partitionKeyConstant": """#,
+            &long,
+            r#""partitionKeyConstant": "a", "partitionKeyField": "/a""#,
+            r#""partitionKeyOption": "RANDOM", "partitionKeyPattern": "a""#,
+        ] {
+            let report = refused(&file_with("", &format!("{S}, {members}")));
+            assert_eq!(report.findings().len(), 1, "{members}: {report}");
+        }
+    }
+
+    #[test]
+    fn csv_beyond_the_reference_says_where_records_begin_and_end() {
+        let csv = |flow: &str, csv: &str| {
+            format!(r#""dataProcessingOptions": [{{"optionName": "CSVTOJSON", {csv}}}], {S}{flow}"#)
+        };
+        let names = r#""customFieldNames": ["a"]"#;
+        for (flow_members, csv_members, n_lines, is_needed, delimiter) in [
+            ("", names.to_owned(), 0, false, None),
+            ("", r#""header": true"#.to_owned(), 1, true, None),
+            (
+                ", \"skipHeaderLines\": 2",
+                r#""header": true"#.to_owned(),
+                3,
+                true,
+                None,
+            ),
+            ("", format!(r#""header": true, {names}"#), 1, false, None),
+            (
+                "",
+                format!(r#""quoting": "RFC4180", "delimiter": "\t", {names}"#),
+                0,
+                false,
+                Some(b'\t'),
+            ),
+        ] {
+            let split = flow(&csv(flow_members, &csv_members)).split;
+            assert_eq!(
+                (
+                    split.skip_header_lines,
+                    split.is_header_needed,
+                    split.quoted_csv
+                ),
+                (n_lines, is_needed, delimiter),
+                "{flow_members} {csv_members}"
+            );
+        }
+        let quoted = format!(r#""quoting": "RFC4180", {names}"#);
+        let both = csv(", \"multiLineStartPattern\": \"x\"", &quoted);
+        assert!(refused(&file_with("", &both)).has_errors());
+        let members = format!("{S}, \"skipLinesMatching\": \"#.*\"");
+        assert_eq!(
+            flow(&members)
+                .split
+                .skip_lines
+                .as_ref()
+                .map(JavaRegex::as_str),
+            Some("#.*")
+        );
+        let both = format!("{members}, \"multiLineStartPattern\": \"x\"");
+        assert!(refused(&file_with("", &both)).has_errors());
     }
 
     #[test]
@@ -564,7 +805,7 @@ mod tests {
                 ),
             )
         };
-        for (stream, record_bytes_max, key_bytes) in [(S, 1_048_576, 32), (D, 1_024_000, 0)] {
+        for (stream, record_bytes_max, key_bytes) in [(S, 1_048_576, 768), (D, 1_024_000, 0)] {
             assert!(warnings(&with(stream, record_bytes_max - key_bytes - 1)).is_empty());
             assert!(refused(&with(stream, record_bytes_max)).has_errors());
         }

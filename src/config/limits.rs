@@ -18,8 +18,11 @@ pub const CALL_RECORDS_MAX: usize = 500;
 pub const KINESIS_STREAM_NAME_CHARS_MAX: usize = 128;
 /// Longest name of a Firehose delivery stream in characters.
 pub const FIREHOSE_STREAM_NAME_CHARS_MAX: usize = 64;
-/// Longest partition key that the agent makes, in bytes: an MD5 in hex. Random ones are shorter.
-pub const PARTITION_KEY_BYTES_MAX: usize = 32;
+/// Longest partition key in characters, as the service counts them (PutRecords API reference). Those beyond U+FFFF
+/// count twice here, as they do in Java.
+pub const PARTITION_KEY_CHARS_MAX: usize = 256;
+/// Longest partition key in bytes.
+pub const PARTITION_KEY_BYTES_MAX: usize = 3 * PARTITION_KEY_CHARS_MAX;
 
 // The sending side
 

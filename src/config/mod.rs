@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::process::java_regex::JavaRegex;
+use crate::process::java_regex::{GroupFinder, JavaRegex};
 
 pub use endpoint::region_of_host;
 pub use environment::Environment;
@@ -76,6 +76,7 @@ pub struct Flow {
     pub patterns: Vec<String>,
     pub destination: Destination,
     pub partition_key: PartitionKey,
+    pub ordering: Ordering,
     pub initial_position: InitialPosition,
     pub batch: BatchLimits,
     pub split: Split,
@@ -127,13 +128,60 @@ impl fmt::Display for Destination {
     }
 }
 
-/// How a record's partition key is made (`partitionKeyOption`); Firehose has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a record's partition key is made; Firehose has none.
+///
+/// A key that comes from the record is cut to the longest that the service takes. A record that gives none has a random
+/// one, and is counted.
+#[derive(Debug, Clone)]
 pub enum PartitionKey {
-    /// A decimal fraction drawn from [0, 1000000).
+    /// A decimal fraction drawn from [0, 1000000) (`partitionKeyOption` `RANDOM`).
     Random,
-    /// Lower-case hex MD5 of the record's data as sent.
+    /// Lower-case hex MD5 of the record's data as sent (`partitionKeyOption` `DETERMINISTIC`).
     Deterministic,
+    /// The string, number or boolean there in the record as sent (`partitionKeyField`).
+    Field(JsonPointer),
+    /// The pattern's first group in the record as read, or the whole match where it has none (`partitionKeyPattern`).
+    Pattern(GroupFinder),
+    /// One key for all (`partitionKeyConstant`).
+    Constant(String),
+}
+
+/// Which records are accepted in the order in which they were read (`ordering`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ordering {
+    /// None: calls are in flight side by side, and records that fail come later.
+    #[default]
+    None,
+    /// Those of one partition key: never two of them in one call or in flight together.
+    PerKey,
+    /// Those of one file: never two of them in one call or in flight together.
+    PerFile,
+}
+
+/// A place in a JSON document (RFC 6901).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonPointer {
+    tokens: Vec<String>,
+}
+
+impl JsonPointer {
+    /// Reads `/data/order_id` and the like; `None` if it doesn't begin with a slash or has a `~` without 0 or 1.
+    pub fn from_text(text: &str) -> Option<JsonPointer> {
+        let token = |written: &str| {
+            let is_escaped = |rest: &str| rest.starts_with('0') || rest.starts_with('1');
+            let is_legal = written.split('~').skip(1).all(is_escaped);
+            is_legal.then(|| written.replace("~1", "/").replace("~0", "~"))
+        };
+        let tokens = text.strip_prefix('/')?.split('/').map(token);
+        Some(JsonPointer {
+            tokens: tokens.collect::<Option<_>>()?,
+        })
+    }
+
+    /// The names and places on the way, from the outermost; never empty.
+    pub fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
 }
 
 /// Where a file starts that was there before the agent's first start (`initialPosition`).
@@ -157,8 +205,14 @@ pub struct BatchLimits {
 /// How bytes become records.
 #[derive(Debug, Clone)]
 pub struct Split {
-    /// Lines left out at the start of each file (`skipHeaderLines`).
+    /// Lines left out at the start of each file: `skipHeaderLines`, and one more with `header` of `CSVTOJSON`.
     pub skip_header_lines: u32,
+    /// The last of these lines names the file's columns: whoever converts its records needs it.
+    pub is_header_needed: bool,
+    /// A line that matches wholly is no record (`skipLinesMatching`).
+    pub skip_lines: Option<JavaRegex>,
+    /// A record goes on over newlines while a quote is open, as RFC 4180 has it; columns are delimited by this byte.
+    pub quoted_csv: Option<u8>,
     /// A record starts at a line whose beginning matches (`multiLineStartPattern`).
     pub multi_line_start: Option<JavaRegex>,
     /// How long a file must be quiet before its last multi-line record is closed (`multiLineIdleMillis`).
@@ -206,13 +260,65 @@ pub enum JsonFormat {
 }
 
 /// Options of `CSVTOJSON`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct CsvToJson {
-    /// Column names, in order; a name given twice keeps its first place and its last value.
-    pub field_names: Vec<String>,
-    /// A Java regex for `String.split`; `None` stands for a delimiter that is no regex: every record is sent raw.
-    pub delimiter: Option<JavaRegex>,
+    /// Column names, in order; a name given twice keeps its first place and its last value. `None`: those of the file's
+    /// header.
+    pub field_names: Option<Vec<String>>,
+    pub delimiter: CsvDelimiter,
+    pub types: CsvTypes,
     pub format: JsonFormat,
+}
+
+/// What stands between columns.
+#[derive(Debug, Clone, Default)]
+pub enum CsvDelimiter {
+    /// A Java regex for `String.split`.
+    Pattern(JavaRegex),
+    /// `"quoting": "RFC4180"`: this byte, outside double quotes.
+    Quoted(u8),
+    /// A text that is no regex: every record is sent raw.
+    #[default]
+    Invalid,
+}
+
+/// Which columns are more than strings (`types`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum CsvTypes {
+    /// None, as in the reference.
+    #[default]
+    AllText,
+    /// `"auto"`: what looks like a number, a boolean or null is one.
+    Auto,
+    /// The named columns; all others are strings.
+    ByName(Vec<(String, ColumnType)>),
+}
+
+/// What the values of a column are. A value that isn't of its column's type stays a string; an empty one, and the word
+/// null, are null in all but [`ColumnType::Text`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `string`
+    Text,
+    /// `number`
+    Number,
+    /// `boolean`
+    Boolean,
+    /// `auto`
+    Auto,
+}
+
+impl ColumnType {
+    /// The type whose name in agent.json is written so.
+    pub fn from_text(text: &str) -> Option<ColumnType> {
+        Some(match text {
+            "string" => ColumnType::Text,
+            "number" => ColumnType::Number,
+            "boolean" => ColumnType::Boolean,
+            "auto" => ColumnType::Auto,
+            _ => return None,
+        })
+    }
 }
 
 /// Options of `LOGTOJSON`.

@@ -8,16 +8,24 @@ use super::keys::{self, LOG_FORMATS, OPTION_NAMES, OptionName, Place};
 use super::raw::{Section, value_shown};
 use super::report::{Finding, Severity};
 use super::{
-    AddEc2Metadata, AddMetadata, CsvToJson, JsonFormat, LogFormat, LogToJson, ProcessingOption,
-    SingleLine,
+    AddEc2Metadata, AddMetadata, ColumnType, CsvDelimiter, CsvToJson, CsvTypes, JsonFormat,
+    LogFormat, LogToJson, ProcessingOption, SingleLine,
 };
 
 const LIST: &str = "dataProcessingOptions";
 
+/// What a flow's list says.
+#[derive(Default)]
+pub struct Options {
+    pub processing: Vec<ProcessingOption>,
+    /// The first line of each file is no record: `header` of `CSVTOJSON`.
+    pub has_header: bool,
+}
+
 /// Reads the list of a flow. What is wrong in one entry doesn't keep the next from being read.
-pub fn read(flow: &mut Section) -> Vec<ProcessingOption> {
+pub fn read(flow: &mut Section) -> Options {
     let Some(list) = flow.node(LIST) else {
-        return Vec::new();
+        return Options::default();
     };
     let Value::List(items) = &list.value else {
         flow.warn(
@@ -25,9 +33,9 @@ pub fn read(flow: &mut Section) -> Vec<ProcessingOption> {
             "not a list, so it is ignored, as in the reference",
             "write a list of objects: [{ … }]",
         );
-        return Vec::new();
+        return Options::default();
     };
-    let mut options = Vec::new();
+    let mut options = Options::default();
     for (n, item) in items.iter().enumerate() {
         let mut path = flow.path.clone();
         json::push_key(&mut path, LIST);
@@ -58,12 +66,16 @@ pub fn read(flow: &mut Section) -> Vec<ProcessingOption> {
             place: Place::Option(OptionName::AddBrackets),
             report: flow.report,
         };
-        options.extend(option(&mut section));
+        let is_first = n == 0;
+        options.processing.extend(option(&mut section, is_first));
+        options.has_header |= section.place == Place::Option(OptionName::CsvToJson)
+            && is_first
+            && section.flag("header");
     }
     options
 }
 
-fn option(section: &mut Section) -> Option<ProcessingOption> {
+fn option(section: &mut Section, is_first: bool) -> Option<ProcessingOption> {
     if section.node("optionName").is_none() {
         let legal = Some(OPTION_NAMES.join(", "));
         section.finding(
@@ -80,7 +92,7 @@ fn option(section: &mut Section) -> Option<ProcessingOption> {
     section.check_names();
     match name {
         OptionName::SingleLine => Some(ProcessingOption::SingleLine(single_line(section))),
-        OptionName::CsvToJson => csv_to_json(section).map(ProcessingOption::CsvToJson),
+        OptionName::CsvToJson => csv_to_json(section, is_first).map(ProcessingOption::CsvToJson),
         OptionName::LogToJson => log_to_json(section).map(ProcessingOption::LogToJson),
         OptionName::AddMetadata => Some(ProcessingOption::AddMetadata(add_metadata(section))),
         OptionName::AddEc2Metadata => {
@@ -142,39 +154,133 @@ fn single_line(section: &mut Section) -> SingleLine {
     options
 }
 
-fn csv_to_json(section: &mut Section) -> Option<CsvToJson> {
+fn csv_to_json(section: &mut Section, is_first: bool) -> Option<CsvToJson> {
+    const NAMES: &str = "customFieldNames";
     let format = json_format(section);
-    let delimiter = section.text("delimiter").unwrap_or_else(|| ",".to_owned());
-    // The reference finds out with the first record, and sends that one and all others as they are.
-    let delimiter = JavaRegex::new(&delimiter).map_err(|error| {
-        let problem = format!(
-            "{}, so every record is sent as it is",
-            regex_problem(&error)
-        );
-        let remedy = "correct it; a literal character may need a backslash, written \\\\ in JSON";
-        section.warn("delimiter", problem, remedy);
-    });
-    if section.node("customFieldNames").is_none() {
+    let delimiter = csv_delimiter(section, is_first);
+    let types = csv_types(section);
+    let has_header = section.flag("header");
+    if has_header && !is_first {
         section.error(
-            "customFieldNames",
+            "header",
+            "the names come from the file, but an option before this one has changed what it reads",
+            "make CSVTOJSON the first of dataProcessingOptions, or list customFieldNames",
+        );
+    }
+    if section.node(NAMES).is_none() && !has_header {
+        section.error(
+            NAMES,
             "missing",
-            "list the names of the columns: [\"a\", \"b\"]",
+            "list the names of the columns: [\"a\", \"b\"]; or, where each file begins with them, write \"header\": true",
         );
         return None;
     }
-    let field_names = section.texts("customFieldNames")?;
-    if field_names.is_empty() {
+    let field_names = match section.node(NAMES) {
+        Some(_) => Some(section.texts(NAMES)?),
+        None => None,
+    };
+    if field_names.as_ref().is_some_and(Vec::is_empty) {
         section.warn(
-            "customFieldNames",
+            NAMES,
             "no names, so every record becomes an empty object",
             "list the columns",
         );
     }
+    if let (Some(names), CsvTypes::ByName(types)) = (&field_names, &types) {
+        let unknown = types.iter().find(|(name, _)| !names.contains(name));
+        if let Some((name, _)) = unknown {
+            section.error(
+                "types",
+                format!("{name:?} is none of customFieldNames"),
+                "write it as it stands there",
+            );
+        }
+    }
     Some(CsvToJson {
         field_names,
-        delimiter: delimiter.ok(),
+        delimiter,
+        types,
         format,
     })
+}
+
+fn csv_delimiter(section: &mut Section, is_first: bool) -> CsvDelimiter {
+    const KEY: &str = "delimiter";
+    let written = section.text(KEY).unwrap_or_else(|| ",".to_owned());
+    let is_quoted = section.choice("quoting") == Some("RFC4180");
+    let pattern = match JavaRegex::new(&written) {
+        Ok(pattern) => pattern,
+        Err(error) if is_quoted => {
+            refuse_regex(section, KEY, &error);
+            return CsvDelimiter::Invalid;
+        }
+        Err(error) => {
+            // The reference finds out with the first record, and sends that one and all others as they are.
+            let problem = format!(
+                "{}, so every record is sent as it is",
+                regex_problem(&error)
+            );
+            let remedy =
+                "correct it; a literal character may need a backslash, written \\\\ in JSON";
+            section.warn(KEY, problem, remedy);
+            return CsvDelimiter::Invalid;
+        }
+    };
+    if !is_quoted {
+        return CsvDelimiter::Pattern(pattern);
+    }
+    if !is_first {
+        let problem = "quoted newlines end a record here, as an option before this one reads lines";
+        let remedy = "make CSVTOJSON the first of dataProcessingOptions";
+        section.warn("quoting", problem, remedy);
+    }
+    match pattern.literal_byte() {
+        Some(byte) if !b"\"\r\n".contains(&byte) => CsvDelimiter::Quoted(byte),
+        _ => {
+            let problem = "not one ASCII character, which RFC 4180 quoting needs";
+            let remedy = "write one, such as , or \\\\t or \\\\|";
+            section.error(KEY, problem, remedy);
+            CsvDelimiter::Invalid
+        }
+    }
+}
+
+/// `"auto"`, or an object of column names and types.
+fn csv_types(section: &mut Section) -> CsvTypes {
+    const KEY: &str = "types";
+    const LEGAL: &str = "auto, or an object whose values are string, number, boolean or auto";
+    let Some(node) = section.node(KEY) else {
+        return CsvTypes::AllText;
+    };
+    let remedy = "write \"auto\", or an object: { \"id\": \"number\" }";
+    let mut refuse = |problem: String| {
+        section.finding(Severity::Error, KEY, problem, Some(LEGAL.into()), remedy);
+        CsvTypes::AllText
+    };
+    match &node.value {
+        Value::Text(text) if text == "auto" => CsvTypes::Auto,
+        Value::Object(object) => {
+            let mut types = Vec::new();
+            for member in &object.members {
+                let kind = match &member.node.value {
+                    Value::Text(text) => ColumnType::from_text(text),
+                    _ => None,
+                };
+                match kind {
+                    Some(kind) => types.push((member.name.clone(), kind)),
+                    None => {
+                        return refuse(format!(
+                            "the type of {:?} is none: {}",
+                            json::shortened(&member.name),
+                            member.node.value
+                        ));
+                    }
+                }
+            }
+            CsvTypes::ByName(types)
+        }
+        _ => refuse("neither auto nor an object".to_owned()),
+    }
 }
 
 fn log_to_json(section: &mut Section) -> Option<LogToJson> {
@@ -456,12 +562,12 @@ mod tests {
             let ProcessingOption::CsvToJson(csv) = option(&members) else {
                 panic!("{members}")
             };
-            assert_eq!(csv.field_names, names, "{members}");
-            assert_eq!(
-                csv.delimiter.as_ref().map(JavaRegex::as_str),
-                delimiter,
-                "{members}"
-            );
+            assert_eq!(csv.field_names.unwrap_or_default(), names, "{members}");
+            let written = match &csv.delimiter {
+                CsvDelimiter::Pattern(pattern) => Some(pattern.as_str()),
+                CsvDelimiter::Quoted(_) | CsvDelimiter::Invalid => None,
+            };
+            assert_eq!(written, delimiter, "{members}");
             assert_eq!(csv.format, JsonFormat::Compact);
             assert_eq!(
                 warnings(&file_with_option(&members)).len(),
@@ -483,6 +589,77 @@ mod tests {
             errors(&format!("{name}, \"customFieldNames\": [[]]")).len(),
             1
         );
+    }
+
+    #[test]
+    fn csv_goes_beyond_the_reference_where_asked() {
+        let csv = |members: &str| {
+            let members = format!(r#""optionName": "CSVTOJSON", {members}"#);
+            let ProcessingOption::CsvToJson(csv) = option(&members) else {
+                panic!("{members}")
+            };
+            csv
+        };
+        let quoted = csv(r#""customFieldNames": ["a"], "quoting": "RFC4180", "delimiter": "\\|""#);
+        assert!(matches!(quoted.delimiter, CsvDelimiter::Quoted(b'|')));
+        let plain = csv(r#""customFieldNames": ["a"], "quoting": "NONE""#);
+        assert!(matches!(plain.delimiter, CsvDelimiter::Pattern(_)));
+        assert_eq!(plain.types, CsvTypes::AllText);
+        assert_eq!(csv(r#""header": true"#).field_names, None);
+        let both = csv(r#""header": true, "customFieldNames": ["a"], "types": "auto""#);
+        assert_eq!(both.field_names, Some(vec!["a".to_owned()]));
+        assert_eq!(both.types, CsvTypes::Auto);
+        let typed =
+            csv(r#""header": true, "types": {"id": "number", "on": "boolean", "x": "string"}"#);
+        let types = [
+            ("id", ColumnType::Number),
+            ("on", ColumnType::Boolean),
+            ("x", ColumnType::Text),
+        ];
+        let types = types.map(|(name, kind)| (name.to_owned(), kind));
+        assert_eq!(typed.types, CsvTypes::ByName(types.to_vec()));
+
+        let name = r#""optionName": "CSVTOJSON", "customFieldNames": ["a"]"#;
+        for (members, expected) in [
+            (
+                r#""quoting": "RFC4180", "delimiter": "\\s+""#,
+                "delimiter: not one ASCII",
+            ),
+            (
+                r#""quoting": "RFC4180", "delimiter": "\"""#,
+                "delimiter: not one ASCII",
+            ),
+            (
+                r#""quoting": "RFC4180", "delimiter": "(""#,
+                "delimiter: not a Java",
+            ),
+            (r#""quoting": "rfc4180""#, "quoting: not a legal value"),
+            (r#""types": "number""#, "types: neither"),
+            (r#""types": {"a": "int"}"#, "types: the type of"),
+            (r#""types": {"b": "number"}"#, "types: \"b\" is none of"),
+        ] {
+            let errors = errors(&format!("{name}, {members}"));
+            assert!(
+                matches!(&errors[..], [one] if one.starts_with(expected)),
+                "{members}: {errors:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn quoting_and_a_header_are_for_the_first_option() {
+        let after = |members: &str| {
+            file_with(
+                "",
+                &format!(
+                    r#""kinesisStream": "s", "dataProcessingOptions": [{{"optionName": "SINGLELINE"}}, {{"optionName": "CSVTOJSON", {members}}}]"#
+                ),
+            )
+        };
+        assert!(refused(&after(r#""header": true"#)).has_errors());
+        let quoted = after(r#""customFieldNames": ["a"], "quoting": "RFC4180""#);
+        assert_eq!(warnings(&quoted).len(), 1);
+        assert_eq!(accepted(&quoted).config.flows[0].split.quoted_csv, None);
     }
 
     #[test]

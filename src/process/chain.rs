@@ -62,6 +62,8 @@ pub enum RawReason {
     CsvDelimiter,
     /// `CSVTOJSON`: the delimiter's pattern took too many steps.
     CsvStepLimit,
+    /// `CSVTOJSON` with quoting: a quote isn't closed, or there are lines behind the record.
+    CsvNotOneRecord,
     /// `LOGTOJSON`: the pattern took too many steps.
     LogStepLimit,
     /// `ADDEC2METADATA`: the record is no JSON object.
@@ -84,6 +86,7 @@ impl fmt::Display for RawReason {
         f.write_str(match self {
             RawReason::CsvDelimiter => "CSVTOJSON: the delimiter is no regular expression",
             RawReason::CsvStepLimit => "CSVTOJSON: the delimiter took too many steps",
+            RawReason::CsvNotOneRecord => "CSVTOJSON: a double quote is not closed",
             RawReason::LogStepLimit => "LOGTOJSON: matchPattern took too many steps",
             RawReason::Ec2NotAnObject => "ADDEC2METADATA: the record is no JSON object",
         })
@@ -101,6 +104,13 @@ impl Chain {
     /// Whether there is nothing to do: records are sent as they are, and the caller copies them itself.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// The records that follow are of a file with this header line.
+    pub fn set_header(&mut self, line: &[u8]) {
+        if let Some(Step::CsvToJson(step)) = self.steps.first_mut() {
+            step.set_header(line);
+        }
     }
 
     /// Appends the converted record to `out`, which may hold other bytes before; if the record is skipped or to be
@@ -204,7 +214,8 @@ impl Step {
 mod tests {
     use super::*;
     use crate::config::{
-        AddEc2Metadata, AddMetadata, CsvToJson, JsonFormat, LogFormat, LogToJson, SingleLine,
+        AddEc2Metadata, AddMetadata, CsvDelimiter, CsvToJson, CsvTypes, JsonFormat, LogFormat,
+        LogToJson, SingleLine,
     };
     use crate::process::java_regex::JavaRegex;
     use proptest::prelude::*;
@@ -213,9 +224,11 @@ mod tests {
 
     fn csv(delimiter: Option<&str>) -> ProcessingOption {
         ProcessingOption::CsvToJson(CsvToJson {
-            field_names: vec!["a".to_owned(), "b".to_owned()],
-            delimiter: delimiter.map(|pattern| JavaRegex::new(pattern).unwrap()),
-            format: FORMAT,
+            field_names: Some(vec!["a".to_owned(), "b".to_owned()]),
+            delimiter: delimiter.map_or(CsvDelimiter::Invalid, |pattern| {
+                CsvDelimiter::Pattern(JavaRegex::new(pattern).unwrap())
+            }),
+            ..CsvToJson::default()
         })
     }
 
@@ -366,6 +379,12 @@ mod tests {
             single_line(),
             csv(Some(",")),
             csv(Some(r"\s+")),
+            ProcessingOption::CsvToJson(CsvToJson {
+                delimiter: CsvDelimiter::Quoted(b','),
+                types: CsvTypes::Auto,
+                field_names: Some(vec!["a".to_owned(), "b".to_owned()]),
+                ..CsvToJson::default()
+            }),
             log(r"(\S*).*"),
             metadata(),
             ec2(),

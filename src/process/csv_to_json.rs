@@ -1,13 +1,16 @@
 //! `CSVTOJSON`: columns become a JSON object of strings.
 //!
 //! Columns are cut as Java's `String.split` cuts: there is no quoting, empty columns at the end vanish, and a record of
-//! nothing but delimiters has no column at all, while an empty record has one empty column.
+//! nothing but delimiters has no column at all, while an empty record has one empty column. Beyond the reference, where
+//! asked for: RFC 4180 quoting ([`super::csv_record`]), names from the file's header, and types ([`super::csv_types`]).
 
 use std::ops::Range;
 
-use crate::config;
+use crate::config::{self, ColumnType, CsvDelimiter, CsvTypes};
 
 use super::chain::{RawReason, Verdict};
+use super::csv_record::CsvRecord;
+use super::csv_types;
 use super::java_regex::JavaRegex;
 use super::json::{self, Layout};
 use super::text;
@@ -15,10 +18,15 @@ use super::text;
 /// The option, ready to run.
 #[derive(Debug)]
 pub struct CsvToJson {
+    options: config::CsvToJson,
     layout: Layout,
+    /// One a field of the layout; none where all are strings.
+    types: Vec<ColumnType>,
     delimiter: Delimiter,
     /// No name is given twice: the n-th value is the n-th column.
     is_in_order: bool,
+    /// The header that the names are from, if they are from one.
+    header: Vec<u8>,
     /// The record's text where its bytes are no UTF-8.
     text: String,
     columns: Vec<Range<usize>>,
@@ -30,48 +38,95 @@ enum Delimiter {
     /// ill-formed part of UTF-8 contains an ASCII byte.
     Byte(u8),
     Pattern(Box<JavaRegex>),
+    Quoted(Box<CsvRecord>),
     /// Not a regular expression. The reference finds out with each record.
     Invalid,
 }
 
 impl CsvToJson {
     pub fn new(options: &config::CsvToJson) -> CsvToJson {
-        let layout = Layout::new(&options.field_names, options.format);
         let delimiter = match &options.delimiter {
-            None => Delimiter::Invalid,
-            Some(regex) => match regex.literal_byte() {
+            CsvDelimiter::Invalid => Delimiter::Invalid,
+            CsvDelimiter::Quoted(byte) => Delimiter::Quoted(Box::new(CsvRecord::new(*byte))),
+            CsvDelimiter::Pattern(regex) => match regex.literal_byte() {
                 Some(byte) if byte.is_ascii() => Delimiter::Byte(byte),
                 _ => Delimiter::Pattern(Box::new(regex.clone())),
             },
         };
-        CsvToJson {
-            is_in_order: layout.fields().len() == options.field_names.len(),
-            layout,
+        let mut step = CsvToJson {
+            options: options.clone(),
+            layout: Layout::new(&[""; 0], options.format),
+            types: Vec::new(),
             delimiter,
+            is_in_order: true,
+            header: Vec::new(),
             text: String::new(),
             columns: Vec::new(),
+        };
+        step.name_columns(options.field_names.as_deref().unwrap_or_default());
+        step
+    }
+
+    fn name_columns(&mut self, names: &[String]) {
+        self.layout = Layout::new(names, self.options.format);
+        self.is_in_order = self.layout.fields().len() == names.len();
+        let kind = |name: &String| match &self.options.types {
+            CsvTypes::AllText => ColumnType::Text,
+            CsvTypes::Auto => ColumnType::Auto,
+            CsvTypes::ByName(types) => types
+                .iter()
+                .rfind(|(typed, _)| typed == name)
+                .map_or(ColumnType::Text, |(_, kind)| *kind),
+        };
+        let fields = self.layout.fields().iter();
+        self.types = fields.map(|field| kind(&names[field.source])).collect();
+        if self.types.iter().all(|kind| *kind == ColumnType::Text) {
+            self.types.clear();
         }
+    }
+
+    /// The records that follow are of a file whose header is this line. Without effect where the names are configured.
+    pub fn set_header(&mut self, line: &[u8]) {
+        const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+        if self.options.field_names.is_some() || self.header == line {
+            return;
+        }
+        self.header.clear();
+        self.header.extend_from_slice(line);
+        let names = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+        let names = text::without_newline(names);
+        let names = names.strip_suffix(b"\r").unwrap_or(names);
+        let texts = match self.cut(names) {
+            Ok(texts) => texts,
+            // A header that can't be cut is one name: its records keep their first column, under it.
+            Err(_) => vec![String::from_utf8_lossy(names).into_owned()],
+        };
+        self.name_columns(&texts);
+    }
+
+    /// The texts of a line's columns.
+    fn cut(&mut self, line: &[u8]) -> Result<Vec<String>, RawReason> {
+        let cut = cut(&mut self.delimiter, line, &mut self.text, &mut self.columns)?;
+        let columns = self.columns.iter().cloned();
+        let mut scratch = String::new();
+        let texts = columns.map(|column| text::decode(&cut[column], &mut scratch).to_owned());
+        Ok(texts.collect())
     }
 
     /// Appends the record as an object. Columns short of the names are `null`, columns beyond them are dropped.
     pub fn convert(&mut self, record: &[u8], out: &mut Vec<u8>) -> Verdict {
         let line = text::without_newline(record);
-        match &self.delimiter {
-            Delimiter::Byte(byte) if self.is_in_order => {
-                append_in_order(&self.layout, *byte, line, out)
-            }
-            Delimiter::Byte(byte) => {
-                split(*byte, line, &mut self.columns);
-                append_picked(&self.layout, &self.columns, line, out);
-            }
-            Delimiter::Pattern(regex) => {
-                let text = text::decode(line, &mut self.text);
-                if regex.split(text, &mut self.columns).is_err() {
-                    return Verdict::Raw(RawReason::CsvStepLimit);
-                }
-                append_picked(&self.layout, &self.columns, text.as_bytes(), out);
-            }
-            Delimiter::Invalid => return Verdict::Raw(RawReason::CsvDelimiter),
+        if let Delimiter::Byte(byte) = self.delimiter
+            && self.is_in_order
+            && self.types.is_empty()
+        {
+            append_in_order(&self.layout, byte, line, out);
+            return Verdict::Converted;
+        }
+        let cut = cut(&mut self.delimiter, line, &mut self.text, &mut self.columns);
+        match cut {
+            Ok(text) => append_picked(&self.layout, &self.types, &self.columns, text, out),
+            Err(reason) => return Verdict::Raw(reason),
         }
         Verdict::Converted
     }
@@ -80,6 +135,35 @@ impl CsvToJson {
     pub fn free_scratch(&mut self) {
         self.text = String::new();
         self.columns = Vec::new();
+        if let Delimiter::Quoted(record) = &mut self.delimiter {
+            record.free_scratch();
+        }
+    }
+}
+
+/// Cuts a line without its newline; the columns are ranges of the text that is returned.
+fn cut<'a>(
+    delimiter: &'a mut Delimiter,
+    line: &'a [u8],
+    text: &'a mut String,
+    columns: &mut Vec<Range<usize>>,
+) -> Result<&'a [u8], RawReason> {
+    match delimiter {
+        Delimiter::Byte(byte) => {
+            split(*byte, line, columns);
+            Ok(line)
+        }
+        Delimiter::Pattern(regex) => {
+            let text = text::decode(line, text);
+            match regex.split(text, columns) {
+                Ok(()) => Ok(text.as_bytes()),
+                Err(_) => Err(RawReason::CsvStepLimit),
+            }
+        }
+        Delimiter::Quoted(record) => record
+            .read(line, columns)
+            .map_err(|_| RawReason::CsvNotOneRecord),
+        Delimiter::Invalid => Err(RawReason::CsvDelimiter),
     }
 }
 
@@ -148,11 +232,18 @@ fn split(delimiter: u8, line: &[u8], columns: &mut Vec<Range<usize>>) {
 }
 
 /// Writes the columns that the names ask for.
-fn append_picked(layout: &Layout, columns: &[Range<usize>], line: &[u8], out: &mut Vec<u8>) {
-    for field in layout.fields() {
+fn append_picked(
+    layout: &Layout,
+    types: &[ColumnType],
+    columns: &[Range<usize>],
+    line: &[u8],
+    out: &mut Vec<u8>,
+) {
+    for (place, field) in layout.fields().iter().enumerate() {
         out.extend_from_slice(&field.lead);
+        let kind = types.get(place).copied().unwrap_or(ColumnType::Text);
         match columns.get(field.source) {
-            Some(column) => json::append_bytes(&line[column.clone()], out),
+            Some(column) => csv_types::append(kind, &line[column.clone()], out),
             None => out.extend_from_slice(b"null"),
         }
     }
@@ -162,15 +253,22 @@ fn append_picked(layout: &Layout, columns: &[Range<usize>], line: &[u8], out: &m
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::JsonFormat;
     use proptest::prelude::*;
 
     fn step(names: &[&str], delimiter: Option<&str>) -> CsvToJson {
         CsvToJson::new(&config::CsvToJson {
-            field_names: names.iter().map(|name| (*name).to_owned()).collect(),
-            delimiter: delimiter.map(|pattern| JavaRegex::new(pattern).unwrap()),
-            format: JsonFormat::Compact,
+            field_names: Some(owned(names)),
+            delimiter: delimiter.map_or(CsvDelimiter::Invalid, pattern),
+            ..config::CsvToJson::default()
         })
+    }
+
+    fn owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn pattern(pattern: &str) -> CsvDelimiter {
+        CsvDelimiter::Pattern(JavaRegex::new(pattern).unwrap())
     }
 
     fn converted(step: &mut CsvToJson, record: &[u8]) -> String {
@@ -240,6 +338,85 @@ mod tests {
     #[test]
     fn no_names_give_an_empty_object() {
         assert_eq!(converted(&mut step(&[], Some(",")), b"1,2\n"), "{}\n");
+    }
+
+    #[test]
+    fn quotes_hold_delimiters_and_newlines_where_asked_for() {
+        let mut step = CsvToJson::new(&config::CsvToJson {
+            field_names: Some(owned(&["a", "b"])),
+            delimiter: CsvDelimiter::Quoted(b','),
+            ..config::CsvToJson::default()
+        });
+        let rows = [
+            ("\"1,2\",\"x\ny\"\r\n", r#"{"a":"1,2","b":"x\ny"}"#),
+            ("1\n", r#"{"a":"1","b":null}"#),
+            ("1,\r\n", r#"{"a":"1","b":""}"#),
+            ("\n", r#"{"a":"","b":null}"#),
+            ("1,2,3\n", r#"{"a":"1","b":"2"}"#),
+        ];
+        for (record, expected) in rows {
+            assert_eq!(
+                converted(&mut step, record.as_bytes()),
+                format!("{expected}\n")
+            );
+        }
+        assert_eq!(
+            step.convert(b"\"1,2\n", &mut Vec::new()),
+            Verdict::Raw(RawReason::CsvNotOneRecord)
+        );
+    }
+
+    #[test]
+    fn a_header_names_the_columns_of_the_records_after_it() {
+        let with = |delimiter| config::CsvToJson {
+            delimiter,
+            types: CsvTypes::ByName(vec![("n".to_owned(), ColumnType::Number)]),
+            ..config::CsvToJson::default()
+        };
+        for delimiter in [pattern(","), pattern("(?:,|,)"), CsvDelimiter::Quoted(b',')] {
+            let mut step = CsvToJson::new(&with(delimiter));
+            for (header, record, expected) in [
+                ("a,n\r\n", "1,2\n", "{\"a\":\"1\",\"n\":2}\n"),
+                ("n\n", "1,2\n", "{\"n\":1}\n"),
+                ("\u{feff}a,n,a\n", "1,2,3\n", "{\"a\":\"3\",\"n\":2}\n"),
+            ] {
+                step.set_header(header.as_bytes());
+                assert_eq!(
+                    converted(&mut step, record.as_bytes()),
+                    expected,
+                    "{header:?}"
+                );
+            }
+        }
+        let mut quoted = CsvToJson::new(&with(CsvDelimiter::Quoted(b',')));
+        quoted.set_header(b"\"a,b\",c\n");
+        assert_eq!(
+            converted(&mut quoted, b"1,2\n"),
+            "{\"a,b\":\"1\",\"c\":\"2\"}\n"
+        );
+        quoted.set_header(b"\"a,b\n");
+        assert_eq!(converted(&mut quoted, b"1,2\n"), "{\"\\\"a,b\":\"1\"}\n");
+    }
+
+    #[test]
+    fn configured_names_stand_instead_of_the_headers() {
+        let mut step = step(&["x"], Some(","));
+        step.set_header(b"a,b\n");
+        assert_eq!(converted(&mut step, b"1,2\n"), "{\"x\":\"1\"}\n");
+    }
+
+    #[test]
+    fn types_are_by_name_or_by_looks() {
+        let mut by_looks = CsvToJson::new(&config::CsvToJson {
+            field_names: Some(owned(&["a", "b", "c", "d"])),
+            delimiter: pattern(","),
+            types: CsvTypes::Auto,
+            ..config::CsvToJson::default()
+        });
+        assert_eq!(
+            converted(&mut by_looks, b"1,true,x\n"),
+            "{\"a\":1,\"b\":true,\"c\":\"x\",\"d\":null}\n"
+        );
     }
 
     /// Bytes among which delimiters, escapes and broken UTF-8 are frequent.

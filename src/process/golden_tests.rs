@@ -9,7 +9,8 @@ use base64::Engine as _;
 use serde_json::Value;
 
 use crate::config::{
-    AddMetadata, CsvToJson, JsonFormat, LogFormat, LogToJson, ProcessingOption, SingleLine,
+    AddMetadata, CsvDelimiter, CsvToJson, JsonFormat, LogFormat, LogToJson, ProcessingOption,
+    SingleLine,
 };
 
 use super::java_regex::JavaRegex;
@@ -154,9 +155,10 @@ fn option(option: &Value) -> ProcessingOption {
             })
         }
         "CSVTOJSON" => ProcessingOption::CsvToJson(CsvToJson {
-            field_names: names("customFieldNames").unwrap(),
-            delimiter: Some(regex(option["delimiter"].as_str().unwrap_or(","))),
+            field_names: names("customFieldNames"),
+            delimiter: CsvDelimiter::Pattern(regex(option["delimiter"].as_str().unwrap_or(","))),
             format,
+            ..CsvToJson::default()
         }),
         "LOGTOJSON" => ProcessingOption::LogToJson(LogToJson {
             log_format: match option["logFormat"].as_str().unwrap() {

@@ -3,6 +3,8 @@
 //! - [`chain`]: a flow's options, one after the other
 //! - `single_line`, `csv_to_json`, `log_to_json` (with [`log_format`]), `add_metadata`, `add_ec2_metadata`,
 //!   `add_brackets`: the options
+//! - `csv_record`, `csv_types`: what `CSVTOJSON` does beyond the reference
+//! - [`mismatch`]: why `LOGTOJSON` leaves a record out
 //! - [`java_regex`]: the patterns that people write
 //! - `json`: JSON as the reference prints it
 //! - `text`: bytes as the reference decodes them
@@ -11,11 +13,14 @@ mod add_brackets;
 mod add_ec2_metadata;
 mod add_metadata;
 pub mod chain;
+mod csv_record;
 mod csv_to_json;
+mod csv_types;
 pub mod java_regex;
 mod json;
 pub mod log_format;
 mod log_to_json;
+pub mod mismatch;
 mod single_line;
 mod text;
 

@@ -1,13 +1,13 @@
 //! Open batches: one call's worth of records, written in wire form as they come.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::time::Instant;
 
-use md5::{Digest, Md5};
-
 use super::budget::Budget;
+use super::key::{Key, KeyMaker};
 use super::wire::{self, Layout};
-use crate::config::{BatchLimits, Flow, PartitionKey};
-use crate::record::{Batch, FlowIndex, RecordRef, Span};
+use crate::config::{BatchLimits, Flow, Ordering};
+use crate::record::{Batch, FlowIndex, Lane, RecordRef, Span};
 
 /// What an open batch grows by, and the least that one starts with.
 const GROWTH_BYTES: usize = 32 * 1024;
@@ -18,13 +18,14 @@ pub struct OpenBatch {
     budget: Budget,
     layout: Layout,
     limits: BatchLimits,
-    partition_key: PartitionKey,
+    keys: KeyMaker,
+    ordering: Ordering,
     truncated_terminator: Vec<u8>,
     record_bytes_max: usize,
-    random: fastrand::Rng,
 
     body: Vec<u8>,
     records: Vec<RecordRef>,
+    lanes: Vec<Lane>,
     spans: Vec<Span>,
     /// Data and partition keys: what the limit of a call counts.
     counted_bytes: usize,
@@ -41,6 +42,8 @@ pub struct Added<T> {
     pub closed: Vec<Batch>,
     /// The record was longer than the service takes and lost its end.
     pub cut: bool,
+    /// The record gave no partition key: it has a random one.
+    pub keyless: bool,
     /// What the writer said.
     pub told: T,
 }
@@ -53,12 +56,13 @@ impl OpenBatch {
             budget,
             layout: Layout::new(&flow.destination),
             limits: flow.batch,
-            partition_key: flow.partition_key,
+            keys: KeyMaker::new(&flow.partition_key, seed),
+            ordering: flow.ordering,
             truncated_terminator: flow.split.truncated_terminator.clone(),
             record_bytes_max: flow.destination.record_bytes_max(),
-            random: fastrand::Rng::with_seed(seed),
             body: Vec::new(),
             records: Vec::new(),
+            lanes: Vec::new(),
             spans: Vec::new(),
             counted_bytes: 0,
             opened_at: None,
@@ -109,12 +113,13 @@ impl OpenBatch {
         true
     }
 
-    /// Adds one record, whose data `write` appends; it covers the file up to `span.end`.
+    /// Adds one record, whose data `write` appends; it was read as `raw` and covers the file up to `span.end`.
     ///
     /// `write` answers `false` if there is nothing to send for these bytes after all; they are covered all the same.
     pub fn add<T>(
         &mut self,
         span: Span,
+        raw: &[u8],
         now: Instant,
         write: impl FnOnce(&mut Vec<u8>) -> (bool, T),
     ) -> Added<T> {
@@ -131,16 +136,24 @@ impl OpenBatch {
             return Added {
                 closed: Vec::new(),
                 cut: false,
+                keyless: false,
                 told,
             };
         }
-        let mut key = [0; wire::KEY_BYTES_MAX];
-        let mut key_len = self.make_key(&mut key, data_start);
-        let cut = self.cut_to_limit(data_start, key_len);
-        if cut && self.partition_key == PartitionKey::Deterministic {
-            key_len = self.make_key(&mut key, data_start);
+        let (mut key_len, mut keyless) = (0, false);
+        if self.layout.is_keyed() {
+            keyless = self.keys.make(raw, &self.body[data_start..]) == Key::RandomInstead;
+            key_len = self.keys.key().len();
         }
-        let record = wire::end_entry(&self.layout, &mut self.body, entry_start, &key[..key_len]);
+        let cut = self.cut_to_limit(data_start, key_len);
+        if cut && self.layout.is_keyed() {
+            self.keys.make_again_cut(&self.body[data_start..]);
+        }
+        let key = match self.layout.is_keyed() {
+            true => self.keys.key(),
+            false => &[],
+        };
+        let record = wire::end_entry(&self.layout, &mut self.body, entry_start, key);
         self.account_growth();
         let mut closed = Vec::new();
         if !self.records.is_empty()
@@ -152,12 +165,22 @@ impl OpenBatch {
             self.counted_bytes += counted_bytes(&record);
             self.cover(span, now);
         }
+        match self.ordering {
+            Ordering::None => {}
+            Ordering::PerKey => self.lanes.push(lane_of(self.keys.key())),
+            Ordering::PerFile => self.lanes.push(Lane(span.cursor.0)),
+        }
         if self.records.len() >= self.limits.records_max
             || self.counted_bytes >= self.limits.bytes_max
         {
             closed.extend(self.close());
         }
-        Added { closed, cut, told }
+        Added {
+            closed,
+            cut,
+            keyless,
+            told,
+        }
     }
 
     /// Notes that bytes were read which give nothing to send.
@@ -192,6 +215,7 @@ impl OpenBatch {
         Some(Batch {
             body: body.into(),
             records: std::mem::take(&mut self.records),
+            lanes: std::mem::take(&mut self.lanes),
             spans: std::mem::take(&mut self.spans),
             opened_at,
             budget_bytes: std::mem::take(&mut self.budget_bytes),
@@ -229,23 +253,6 @@ impl OpenBatch {
         }
     }
 
-    /// Writes this record's partition key into `key`; its length.
-    fn make_key(&mut self, key: &mut [u8; wire::KEY_BYTES_MAX], data_start: usize) -> usize {
-        if !self.layout.is_keyed() {
-            return 0;
-        }
-        match self.partition_key {
-            PartitionKey::Random => random_key(&mut self.random, key),
-            PartitionKey::Deterministic => {
-                let digest = Md5::digest(&self.body[data_start..]);
-                for (place, byte) in digest.iter().enumerate() {
-                    key[2 * place..2 * place + 2].copy_from_slice(&HEX[usize::from(*byte)]);
-                }
-                2 * digest.len()
-            }
-        }
-    }
-
     /// Cuts the data that starts at `data_start` if it is longer than the service takes, so that it ends with the
     /// terminator and fits exactly; UTF-8 is cut between characters.
     fn cut_to_limit(&mut self, data_start: usize, key_len: usize) -> bool {
@@ -264,6 +271,13 @@ impl OpenBatch {
 /// What a record counts for in a call's limit: its data and its partition key.
 fn counted_bytes(record: &RecordRef) -> usize {
     record.data_len() + usize::from(record.key_len)
+}
+
+/// A partition key's lane.
+fn lane_of(key: &[u8]) -> Lane {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    Lane(hasher.finish())
 }
 
 /// Bytes in a UTF-8 character at most.
@@ -287,42 +301,12 @@ pub fn character_boundary(data: &[u8], at: usize) -> usize {
     if end > at { start } else { at }
 }
 
-/// Digits of a random partition key: a decimal fraction from [0, 1000000), as the reference writes one.
-const KEY_INTEGER_DIGITS: usize = 6;
-const KEY_FRACTION_DIGITS: usize = 10;
-
-fn random_key(random: &mut fastrand::Rng, key: &mut [u8; wire::KEY_BYTES_MAX]) -> usize {
-    let length = KEY_INTEGER_DIGITS + 1 + KEY_FRACTION_DIGITS;
-    let mut rest = random.u64(..);
-    for place in (0..length).rev() {
-        if place == KEY_INTEGER_DIGITS {
-            key[place] = b'.';
-        } else {
-            key[place] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-    }
-    length
-}
-
-/// Lower-case hexadecimal, two digits a byte.
-const HEX: [[u8; 2]; 256] = {
-    let digits = b"0123456789abcdef";
-    let mut table = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = [digits[byte >> 4], digits[byte & 15]];
-        byte += 1;
-    }
-    table
-};
-
 #[cfg(test)]
 pub mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Destination;
+    use crate::config::{Destination, PartitionKey};
     use crate::record::CursorId;
 
     /// A batch of the given data with the keys `0`, `1`, … covering one byte a record of cursor 0.
@@ -350,6 +334,7 @@ pub mod tests {
         Batch {
             body: body.into(),
             records,
+            lanes: Vec::new(),
             spans,
             opened_at: Instant::now(),
             budget_bytes: 0,
@@ -362,12 +347,13 @@ pub mod tests {
             budget: Budget::new(64 * 1024 * 1024, 1),
             layout: Layout::new(&destination),
             limits,
-            partition_key: key,
+            keys: KeyMaker::new(&key, 7),
+            ordering: Ordering::None,
             truncated_terminator: b"\n".to_vec(),
             record_bytes_max: destination.record_bytes_max(),
-            random: fastrand::Rng::with_seed(7),
             body: Vec::new(),
             records: Vec::new(),
+            lanes: Vec::new(),
             spans: Vec::new(),
             counted_bytes: 0,
             opened_at: None,
@@ -404,6 +390,7 @@ pub mod tests {
                 start: end - 1,
                 end,
             },
+            data,
             now,
             write,
         )
@@ -485,7 +472,7 @@ pub mod tests {
         );
         let now = Instant::now();
         assert!(open.has_room(10));
-        open.add(span(10), now, |_| (false, ()));
+        open.add(span(10), b"x", now, |_| (false, ()));
         let batch = open.close().unwrap();
         assert_eq!(
             (batch.records.len(), batch.body.len(), batch.spans),
@@ -519,6 +506,56 @@ pub mod tests {
             wire::key_of(&batch, &batch.records[0]),
             b"5d41402abc4b2a76b9719d911017c592"
         );
+    }
+
+    #[test]
+    fn an_orders_lanes_are_keys_or_files() {
+        let now = Instant::now();
+        let pattern = crate::process::java_regex::GroupFinder::new("^.").unwrap();
+        for (ordering, expected) in [
+            (Ordering::None, None),
+            (Ordering::PerKey, Some([true, false])),
+            (Ordering::PerFile, Some([true, true])),
+        ] {
+            let mut open = open(
+                limits(3, 1000),
+                Destination::Kinesis("s".into()),
+                PartitionKey::Pattern(pattern.clone()),
+            );
+            open.ordering = ordering;
+            add(&mut open, b"a1", 1, now);
+            add(&mut open, b"a2", 2, now);
+            let batch = add(&mut open, b"b1", 3, now).closed.pop().unwrap();
+            let same_as_first = |place: usize| batch.lanes[0] == batch.lanes[place];
+            match expected {
+                None => assert!(batch.lanes.is_empty()),
+                Some(expected) => assert_eq!([1, 2].map(same_as_first), expected),
+            }
+            assert!(open.lanes.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_key_as_long_as_the_service_takes_arrives_whole() {
+        let now = Instant::now();
+        for constant in ["é".repeat(256), "k".repeat(255), "k".repeat(256)] {
+            let mut open = open(
+                limits(500, 5 << 20),
+                Destination::Kinesis("s".into()),
+                PartitionKey::Constant(constant.clone()),
+            );
+            add(&mut open, &vec![b'x'; 1_048_576], 1, now);
+            add(&mut open, b"y", 2, now);
+            let batch = open.close().unwrap();
+            let body: ciborium::Value = ciborium::from_reader(&batch.body[..]).unwrap();
+            let records = body.as_map().unwrap()[1].1.as_array().unwrap();
+            for record in records {
+                let members = record.as_map().unwrap();
+                assert_eq!(members[1].1.as_text(), Some(constant.as_str()));
+            }
+            assert_eq!(data(&batch)[0].len() + constant.len(), 1_048_576);
+            assert_eq!(wire::key_of(&batch, &batch.records[1]), constant.as_bytes());
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! A call that failed as a whole stops its flow for the back-off, and then one call at a time probes until one gets
 //! through, so a dead stream holds one slot at most. Failures of calls that were already in flight when the back-off
 //! began count once. Records that fail one by one hold up nobody but themselves; where they are throttled, the flow
-//! keeps fewer calls in flight until fewer come back.
+//! keeps fewer calls in flight until fewer come back. Batches whose records keep an order are sent in parts, as
+//! [`ordering`](super::ordering) picks them; there a record that fails holds up its lane.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Failures;
 use super::failure::{self, CallFailure, FailureKind};
+use super::ordering::{Lanes, Picked};
 use super::sink::{Call, CallResult};
 use super::watermark::Watermark;
 use super::wire::{Answer, RecordError};
@@ -95,6 +97,8 @@ struct FlowState {
     fresh: VecDeque<Pending>,
     /// Batches that wait for their own back-off, by when it ends.
     waiting: BTreeMap<(Instant, u64), Pending>,
+    /// Batches whose records keep an order.
+    lanes: Lanes,
     failures: Failures,
     blocked_until: Option<Instant>,
     /// Raised with each back-off of the flow: tells failures of calls that were sent before it from those after.
@@ -115,6 +119,23 @@ struct Pending {
     failures: Failures,
 }
 
+impl Pending {
+    /// The part of an ordered batch that is in one call.
+    fn part_of(picked: Picked) -> Pending {
+        Pending {
+            number: picked.number,
+            batch: picked.batch,
+            left: picked.records,
+            failures: Failures::default(),
+        }
+    }
+
+    /// Whether its records keep an order: [`Lanes`] knows then what is left of it.
+    fn is_ordered(&self) -> bool {
+        !self.batch.lanes.is_empty()
+    }
+}
+
 struct InFlight {
     flow: FlowIndex,
     pending: Pending,
@@ -133,6 +154,7 @@ impl Publisher {
             backoff,
             fresh: VecDeque::new(),
             waiting: BTreeMap::new(),
+            lanes: Lanes::default(),
             failures: Failures::default(),
             blocked_until: None,
             epoch: 0,
@@ -179,7 +201,9 @@ impl Publisher {
             failures: Failures::default(),
         };
         if pending.left.is_empty() {
-            state.settle(flow, pending, commands);
+            state.settle(flow, number, pending.batch, commands);
+        } else if pending.is_ordered() {
+            state.lanes.add(number, pending.batch);
         } else {
             state.fresh.push_back(pending);
         }
@@ -233,16 +257,12 @@ impl Publisher {
 
     /// Whether nothing is left to be sent or answered.
     pub fn is_idle(&self) -> bool {
-        self.calls.is_empty()
-            && self
-                .flows
-                .iter()
-                .all(|flow| flow.fresh.is_empty() && flow.waiting.is_empty())
+        self.calls.is_empty() && self.flows.iter().all(|flow| flow.n_waiting() == 0)
     }
 
-    /// Batches of `flow` that wait for a slot or a back-off.
+    /// Batches of `flow` that wait for a slot or a back-off, or keep an order and aren't wholly accepted.
     pub fn n_waiting(&self, flow: FlowIndex) -> usize {
-        self.flows[flow.0].fresh.len() + self.flows[flow.0].waiting.len()
+        self.flows[flow.0].n_waiting()
     }
 
     /// Calls in flight now.
@@ -307,15 +327,27 @@ impl FlowState {
         }
         match self.waiting.first_entry() {
             Some(first) if first.key().0 <= now => Some(first.remove()),
-            _ => self.fresh.pop_front(),
+            _ => self
+                .fresh
+                .pop_front()
+                .or_else(|| self.lanes.pick(now).map(Pending::part_of)),
         }
+    }
+
+    fn n_waiting(&self) -> usize {
+        self.fresh.len() + self.waiting.len() + self.lanes.n_batches()
     }
 
     /// When a back-off ends, or ended, that holds something up.
     fn next_wake(&self) -> Option<Instant> {
-        let first_waiting = self.waiting.keys().next().map(|(until, _)| *until);
+        let first_batch = self.waiting.keys().next().map(|(until, _)| *until);
+        let first_waiting = [first_batch, self.lanes.next_due()]
+            .into_iter()
+            .flatten()
+            .min();
+        let can_send = !self.fresh.is_empty() || self.lanes.is_ready();
         match (self.blocked_until, first_waiting) {
-            (Some(blocked), _) if !self.fresh.is_empty() => Some(blocked),
+            (Some(blocked), _) if can_send => Some(blocked),
             (Some(blocked), Some(waiting)) => Some(blocked.max(waiting)),
             (None, Some(waiting)) => Some(waiting),
             (_, None) => None,
@@ -345,7 +377,21 @@ impl FlowState {
         commands.push(Command::Report { flow, event });
         self.window = (self.window + 1.0).min(slots_max as f64);
         self.got_through(flow, commands);
-        self.settle(flow, pending, commands);
+        self.accepted(flow, pending.number, &pending.left, pending.batch, commands);
+    }
+
+    /// These records of a batch were accepted, or all that were left of it where no order is kept.
+    fn accepted(
+        &mut self,
+        flow: FlowIndex,
+        number: u64,
+        records: &[u16],
+        batch: Arc<Batch>,
+        commands: &mut Vec<Command>,
+    ) {
+        if batch.lanes.is_empty() || self.lanes.accepted(number, records) {
+            self.settle(flow, number, batch, commands);
+        }
     }
 
     /// Some records were accepted, or at least each was judged by itself: the others wait for the batch's back-off.
@@ -392,14 +438,23 @@ impl FlowState {
         }
         if accepted.is_empty() {
             pending.failures.failed();
-            if pending.left.len() == pending.batch.records.len() {
-                // Not one record of a whole batch: that isn't about single records or one shard.
+            if pending.left.len() == pending.batch.records.len() && !pending.is_ordered() {
+                // Not one record of a whole batch: that isn't about single records or one shard. Where an order is kept
+                // a batch may be of one lane, which must not hold up the others.
                 self.back_off(epoch, now, chance);
             }
         } else {
             self.got_through(flow, commands);
             pending.failures.succeeded();
             pending.failures.failed();
+        }
+        if pending.is_ordered() {
+            let (number, failed) = (pending.number, &pending.left);
+            self.lanes.failed(number, failed, self.backoff, now, chance);
+            if !accepted.is_empty() {
+                self.accepted(flow, number, &accepted, pending.batch, commands);
+            }
+            return;
         }
         let until = now + pending.failures.delay(self.backoff, chance);
         self.waiting.insert((until, pending.number), pending);
@@ -436,7 +491,11 @@ impl FlowState {
                 latency,
             },
         });
-        self.waiting.insert((now, pending.number), pending);
+        if pending.is_ordered() {
+            self.lanes.put_back(pending.number, pending.left);
+        } else {
+            self.waiting.insert((now, pending.number), pending);
+        }
     }
 
     /// Stops the flow for its back-off, unless the call was sent before the back-off that is under way.
@@ -460,12 +519,18 @@ impl FlowState {
     }
 
     /// Every record of the batch has its final outcome.
-    fn settle(&mut self, flow: FlowIndex, pending: Pending, commands: &mut Vec<Command>) {
-        for span in &pending.batch.spans {
+    fn settle(
+        &mut self,
+        flow: FlowIndex,
+        number: u64,
+        batch: Arc<Batch>,
+        commands: &mut Vec<Command>,
+    ) {
+        for span in &batch.spans {
             let Some(watermark) = self.watermarks.get_mut(&span.cursor) else {
                 continue;
             };
-            if let Some(offset) = watermark.acknowledge(pending.number) {
+            if let Some(offset) = watermark.acknowledge(number) {
                 commands.push(Command::Advance {
                     flow,
                     cursor: span.cursor,
@@ -478,8 +543,8 @@ impl FlowState {
         }
         commands.push(Command::Release {
             flow,
-            bytes: pending.batch.budget_bytes,
-            batch: pending.batch,
+            bytes: batch.budget_bytes,
+            batch,
         });
     }
 }
@@ -498,7 +563,7 @@ mod tests {
     use super::*;
     use crate::config::Destination;
     use crate::publish::batch::tests::batch_of;
-    use crate::record::Span;
+    use crate::record::{Lane, Span};
 
     const BACKOFF: Backoff = Backoff {
         initial: Duration::from_millis(100),
@@ -707,6 +772,61 @@ mod tests {
         assert_eq!(machine.next_wake(), None, "the answer needs no timer");
     }
 
+    /// A batch with these lanes, covering one byte a record from `start`.
+    fn ordered_batch(lanes: &[u64], start: u64) -> Batch {
+        let n_records = lanes.len();
+        let mut batch = batch(n_records, 0, start, start + n_records as u64);
+        batch.lanes = lanes.iter().copied().map(Lane).collect();
+        batch
+    }
+
+    #[test]
+    fn a_key_that_always_fails_holds_up_no_other() {
+        let mut now = Instant::now();
+        let (mut machine, mut commands) = (Publisher::new([BACKOFF], 4, 1), Vec::new());
+        let lanes: Vec<u64> = (0..50).map(|n| n % 5).collect();
+        for n in 0..4 {
+            machine.batch(FLOW, ordered_batch(&lanes, n * 50), now, &mut commands);
+        }
+        // A batch of the failing key alone stops nobody either.
+        machine.batch(FLOW, ordered_batch(&[0], 200), now, &mut commands);
+        machine.batch(FLOW, ordered_batch(&[1], 201), now, &mut commands);
+        let mut accepted = HashMap::<u64, Vec<u64>>::new();
+        for _ in 0..400 {
+            let mut calls = VecDeque::new();
+            machine.wake(now, &mut commands);
+            loop {
+                for command in commands.drain(..) {
+                    if let Command::Send { id, call, .. } = command {
+                        calls.push_back((id, call));
+                    }
+                }
+                let Some((id, call)) = calls.pop_front() else {
+                    break;
+                };
+                let outcome = |place: &u16| {
+                    let lane = call.batch.lanes[usize::from(*place)].0;
+                    let offset = call.batch.spans[0].start + u64::from(*place);
+                    match lane {
+                        0 => error("InternalFailure"),
+                        _ => {
+                            accepted.entry(lane).or_default().push(offset);
+                            None
+                        }
+                    }
+                };
+                let outcomes = call.chosen.iter().map(outcome).collect();
+                machine.answered(id, Ok(Answer::Partly(outcomes)), now, &mut commands);
+            }
+            now += Duration::from_millis(50);
+        }
+        for lane in 1..5 {
+            let expected = (0..200).filter(|offset| offset % 5 == lane);
+            let expected: Vec<u64> = expected.chain((lane == 1).then_some(201)).collect();
+            assert_eq!(accepted[&lane], expected, "lane {lane}");
+        }
+    }
+
     #[derive(Debug, Clone)]
     enum Step {
         Batch { flow: usize, n_records: usize },
@@ -723,7 +843,130 @@ mod tests {
         proptest::collection::vec(step, 1..120)
     }
 
+    /// What became of a call, as the script has it.
+    #[derive(Debug, Clone, Copy)]
+    enum Fate {
+        Accepted,
+        /// Records whose bit is set fail, throttled or not.
+        Partly {
+            failing: u64,
+            is_throttled: bool,
+        },
+        /// Nothing came through.
+        Lost,
+        /// The service took these records, and the answer never came.
+        Unanswered {
+            failing: u64,
+        },
+    }
+
+    fn fates() -> impl Strategy<Value = Fate> {
+        prop_oneof![
+            Just(Fate::Accepted),
+            (any::<u64>(), any::<bool>()).prop_map(|(failing, is_throttled)| Fate::Partly {
+                failing,
+                is_throttled
+            }),
+            Just(Fate::Lost),
+            any::<u64>().prop_map(|failing| Fate::Unanswered { failing }),
+        ]
+    }
+
+    #[derive(Debug, Clone)]
+    enum OrderedStep {
+        Batch { lanes: Vec<u64> },
+        Answer { pick: usize, fate: Fate },
+        Wait { ms: u64 },
+    }
+
+    fn ordered_steps() -> impl Strategy<Value = Vec<OrderedStep>> {
+        let step = prop_oneof![
+            2 => proptest::collection::vec(0..4u64, 1..8).prop_map(|lanes| OrderedStep::Batch { lanes }),
+            4 => (any::<usize>(), fates()).prop_map(|(pick, fate)| OrderedStep::Answer { pick, fate }),
+            1 => (0..3000u64).prop_map(|ms| OrderedStep::Wait { ms }),
+        ];
+        proptest::collection::vec(step, 1..120)
+    }
+
     proptest! {
+        /// Partial failures, throttles, calls that fail and calls whose acceptance nobody hears of: of each lane the
+        /// service accepts the records in the order in which they were read, again only ones it accepted just before.
+        #[test]
+        fn each_lane_is_accepted_in_order_and_nothing_is_lost(script in ordered_steps()) {
+            let (mut machine, mut commands) = (Publisher::new([BACKOFF], 4, 9), Vec::new());
+            let mut now = Instant::now();
+            let mut open: Vec<(CallId, Call)> = Vec::new();
+            let mut next = 0;
+            let mut mark = 0;
+            let mut read: HashMap<u64, Vec<u64>> = HashMap::new();
+            let mut accepted: HashMap<u64, Vec<u64>> = HashMap::new();
+            let finish = (0..1000).flat_map(|_| {
+                let answer = OrderedStep::Answer { pick: 0, fate: Fate::Accepted };
+                [OrderedStep::Wait { ms: 11_000 }, answer]
+            });
+            for step in script.into_iter().chain(finish) {
+                match step {
+                    OrderedStep::Batch { lanes } => {
+                        for (offset, lane) in (next..).zip(&lanes) {
+                            read.entry(*lane).or_default().push(offset);
+                        }
+                        machine.batch(FLOW, ordered_batch(&lanes, next), now, &mut commands);
+                        next += lanes.len() as u64;
+                    }
+                    OrderedStep::Wait { ms } => {
+                        now += Duration::from_millis(ms);
+                        machine.wake(now, &mut commands);
+                    }
+                    OrderedStep::Answer { .. } if open.is_empty() => {}
+                    OrderedStep::Answer { pick, fate } => {
+                        let (id, call) = open.swap_remove(pick % open.len());
+                        let failing = match fate {
+                            Fate::Accepted => 0,
+                            Fate::Partly { failing, .. } | Fate::Unanswered { failing } => failing,
+                            Fate::Lost => u64::MAX,
+                        };
+                        let fails = |place: &u16| failing >> (place % 64) & 1 == 1;
+                        for place in call.chosen.iter().filter(|place| !fails(place)) {
+                            let lane = call.batch.lanes[usize::from(*place)].0;
+                            let offset = call.batch.spans[0].start + u64::from(*place);
+                            accepted.entry(lane).or_default().push(offset);
+                        }
+                        let code = match fate {
+                            Fate::Partly { is_throttled: true, .. } => "ProvisionedThroughputExceededException",
+                            _ => "InternalFailure",
+                        };
+                        let outcome = |place: &u16| if fails(place) { error(code) } else { None };
+                        let result = match fate {
+                            Fate::Accepted => Ok(Answer::AllAccepted),
+                            Fate::Partly { .. } => Ok(Answer::Partly(call.chosen.iter().map(outcome).collect())),
+                            Fate::Lost | Fate::Unanswered { .. } => down(),
+                        };
+                        machine.answered(id, result, now, &mut commands);
+                    }
+                }
+                for command in commands.drain(..) {
+                    match command {
+                        Command::Send { id, call, .. } => open.push((id, call)),
+                        Command::Advance { offset, .. } => mark = offset,
+                        Command::Release { .. } | Command::Report { .. } => {}
+                    }
+                }
+                let on_their_way: Vec<Lane> = open
+                    .iter()
+                    .flat_map(|(_, call)| call.chosen.iter().map(|place| call.batch.lanes[usize::from(*place)]))
+                    .collect();
+                let lanes: std::collections::HashSet<_> = on_their_way.iter().collect();
+                prop_assert_eq!(lanes.len(), on_their_way.len(), "two records of one lane on their way");
+            }
+            prop_assert!(machine.is_idle());
+            prop_assert_eq!(mark, next);
+            for (lane, mut accepted) in accepted {
+                accepted.dedup();
+                prop_assert_eq!(Some(accepted), read.remove(&lane));
+            }
+            prop_assert!(read.is_empty());
+        }
+
         /// Whatever fails in whatever order: every record is accepted once, no watermark passes an unaccepted one, and
         /// in the end everything is acknowledged and given back.
         #[test]

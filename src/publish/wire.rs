@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! a2 6a "StreamName" 7x NAME 67 "Records" 99 hh hh   the prefix; the count of records is patched in at the end
-//! a2 64 "Data" 5a LLLLLLLL DATA 6c "PartitionKey" 78 LL KEY   one entry a record
+//! a2 64 "Data" 5a LLLLLLLL DATA 6c "PartitionKey" 78 LL KEY   one entry a record; 79 LLLL for keys beyond 255 bytes
 //! ```
 //!
 //! so that a whole batch is sent without being copied, and a retry copies only the entries of the records that failed.
@@ -25,11 +25,11 @@ pub const JSON: &str = "application/x-amz-json-1.1";
 pub const CBOR: &str = "application/x-amz-cbor-1.1";
 
 const ENTRY_HEAD: &[u8] = b"\xa2\x64Data\x5a\0\0\0\0";
-const ENTRY_KEY: &[u8] = b"\x6cPartitionKey\x78";
-/// CBOR bytes of an entry besides its data and key.
-pub const ENTRY_OVERHEAD_BYTES: usize = ENTRY_HEAD.len() + ENTRY_KEY.len() + 1;
-/// Longest partition key in bytes that an entry has room for; the service's own limit is 256 characters.
-pub const KEY_BYTES_MAX: usize = 255;
+const ENTRY_KEY: &[u8] = b"\x6cPartitionKey";
+/// CBOR bytes of an entry besides its data and key, at most.
+pub const ENTRY_OVERHEAD_BYTES: usize = ENTRY_HEAD.len() + ENTRY_KEY.len() + 3;
+/// Longest partition key in bytes.
+pub const KEY_BYTES_MAX: usize = crate::config::limits::PARTITION_KEY_BYTES_MAX;
 
 /// How a flow's batches are laid out.
 #[derive(Debug, Clone)]
@@ -167,7 +167,13 @@ pub fn end_entry(layout: &Layout, body: &mut Vec<u8>, entry_start: usize, key: &
         let length = u32::try_from(data_end - data_start).expect("a record is at most 10 MiB");
         body[data_start - 4..data_start].copy_from_slice(&length.to_be_bytes());
         body.extend_from_slice(ENTRY_KEY);
-        body.push(key.len() as u8);
+        match u8::try_from(key.len()) {
+            Ok(length) => body.extend_from_slice(&[0x78, length]),
+            Err(_) => {
+                body.push(0x79);
+                body.extend_from_slice(&(key.len() as u16).to_be_bytes());
+            }
+        }
         body.extend_from_slice(key);
     }
     let offset = |at: usize| u32::try_from(at).expect("a body is far below 4 GiB");

@@ -49,6 +49,8 @@ pub struct Cursor<F> {
     pub header_ends: VecDeque<u64>,
     /// Header lines of a file read from its beginning.
     pub header_lines: u32,
+    /// The line that names its columns, once it was read; only where that is needed.
+    pub header: Option<Box<[u8]>>,
     /// Ranges of records that lost their end: no checkpoint may stand inside one. The last is open while its record is.
     pub cut_ranges: VecDeque<CutRange>,
     /// Since when its name is another's or nobody's.
@@ -114,6 +116,7 @@ impl<F> Cursor<F> {
             split: start.split,
             header_ends: VecDeque::new(),
             header_lines,
+            header: None,
             cut_ranges: VecDeque::new(),
             rotated_at: None,
             changed_at: now,

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{Flow, InitialPosition, Split};
+use crate::config::{Destination, Flow, InitialPosition, Split};
 use crate::record::Span;
 use discover::Patterns;
 use split::{RecordKind, Splitter};
@@ -36,6 +36,12 @@ pub trait Intake {
     fn record(&mut self, span: Span, data: &[u8], kind: RecordKind, path: &Path);
     /// Bytes of a file that give no record.
     fn nothing(&mut self, span: Span);
+    /// A line that is left out since it matches `skipLinesMatching`.
+    fn skipped(&mut self, span: Span, _line: &[u8], _path: &Path) {
+        self.nothing(span);
+    }
+    /// The records that follow are of a file whose columns this line names; said only where that matters.
+    fn header(&mut self, _line: &[u8]) {}
 }
 
 /// What a turn came to.
@@ -124,20 +130,23 @@ const BEYOND_RECORD_BYTES: usize = 4;
 impl Rules {
     /// Errors: a pattern that no glob can be made of; the configuration has refused those.
     pub fn new(flow: &Flow) -> Result<Rules, globset::Error> {
-        use crate::config::Destination;
-        let held_bytes_max = match (&flow.destination, flow.processing.is_empty()) {
-            (destination, true) => destination.record_bytes_max() + BEYOND_RECORD_BYTES,
-            (Destination::Kinesis(_), false) => PROCESSED_BYTES_MAX_KINESIS,
-            (Destination::Firehose(_), false) => PROCESSED_BYTES_MAX_FIREHOSE,
-        };
         Ok(Rules {
             patterns: Patterns::new(flow.patterns.iter().map(String::as_str))?,
-            splitter: Splitter::new(&flow.split, held_bytes_max),
+            splitter: Splitter::new(&flow.split, Rules::held_bytes_max(flow)),
             split: flow.split.clone(),
             initial_position: flow.initial_position,
             poll_interval_min: flow.poll_interval_min,
             rescan_interval_max: flow.rescan_interval_max,
         })
+    }
+
+    /// The longest record that is held in memory, in bytes.
+    pub fn held_bytes_max(flow: &Flow) -> usize {
+        match (&flow.destination, flow.processing.is_empty()) {
+            (destination, true) => destination.record_bytes_max() + BEYOND_RECORD_BYTES,
+            (Destination::Kinesis(_), false) => PROCESSED_BYTES_MAX_KINESIS,
+            (Destination::Firehose(_), false) => PROCESSED_BYTES_MAX_FIREHOSE,
+        }
     }
 }
 

@@ -268,6 +268,9 @@ fn is_matched_name(path: &Path) -> bool {
 
 fn rules() -> Rules {
     let split = Split {
+        is_header_needed: false,
+        quoted_csv: None,
+        skip_lines: None,
         skip_header_lines: 0,
         multi_line_start: None,
         multi_line_idle: Duration::from_secs(1),

@@ -1,9 +1,9 @@
 //! Bytes to records: pure, over whatever part of a file is in the buffer.
 //!
 //! What is a record depends on the flow: a line; lines from one that matches `multiLineStartPattern` to just before the
-//! next; lines packed up to `aggregatedRecordSizeBytes`. Header lines, and what is left of a record that was too long,
-//! give nothing. The records are the same however the file came in pieces, but for packed ones, which are sent as they
-//! stand where the data ends.
+//! next; lines packed up to `aggregatedRecordSizeBytes`; lines of CSV up to one that ends outside quotes. Header lines,
+//! lines that match `skipLinesMatching`, and what is left of a record that was too long, give nothing. The records are
+//! the same however the file came in pieces, but for packed ones, which are sent as they stand where the data ends.
 
 use std::ops::Range;
 
@@ -34,6 +34,8 @@ pub enum Piece {
     },
     /// Bytes that give no record, up to `next`.
     Nothing { next: usize },
+    /// A line that is left out since it matches `skipLinesMatching`.
+    Skipped { line: Range<usize>, next: usize },
     /// The rest of the buffer is the beginning of something: more must be read, or come.
     Incomplete,
     /// The file's footer was reached, which ends at `next`: the rest isn't read.
@@ -58,6 +60,8 @@ pub struct SplitState {
     leaving_out: LeavingOut,
     /// Bytes of the pending record that hold no end of it: not to be searched again.
     searched_bytes: usize,
+    /// Where among quotes the search stands.
+    quotes: Quotes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,6 +100,7 @@ impl SplitState {
     /// The buffer is filled anew from the pending record's beginning.
     pub fn forget_search(&mut self) {
         self.searched_bytes = 0;
+        self.quotes = Quotes::default();
     }
 }
 
@@ -104,7 +109,9 @@ impl SplitState {
 pub struct Splitter {
     start: Option<JavaRegex>,
     footer: Option<JavaRegex>,
+    skip_lines: Option<JavaRegex>,
     aggregate_bytes_max: Option<usize>,
+    quoted_csv: Option<u8>,
     /// The longest record that is held in memory; the rest of a longer one is left out.
     held_bytes_max: usize,
 }
@@ -114,6 +121,8 @@ impl Splitter {
         Splitter {
             start: split.multi_line_start.clone(),
             footer: split.footer.clone(),
+            skip_lines: split.skip_lines.clone(),
+            quoted_csv: split.quoted_csv,
             aggregate_bytes_max: split.aggregate_bytes_max,
             held_bytes_max,
         }
@@ -141,10 +150,17 @@ impl Splitter {
         let piece = match (&self.start, self.aggregate_bytes_max) {
             (Some(start), _) => self.lines_from(start, state, buffer, at, end),
             (None, Some(bytes_max)) => self.packed_lines(bytes_max, state, buffer, at, end),
-            (None, None) => self.line(state, buffer, at, end),
+            (None, None) => match self.quoted_csv {
+                Some(delimiter) => self.quoted_record(delimiter, state, buffer, at, end),
+                None => self.line(state, buffer, at, end),
+            },
         };
-        if let Piece::Record { data, next, .. } = &piece {
-            state.searched_bytes = 0;
+        if let Piece::Record { data, next, kind } = &piece {
+            state.forget_search();
+            let is_line = *kind != RecordKind::TooLong && self.aggregate_bytes_max.is_none();
+            if is_line && self.is_skipped(&buffer[data.clone()]) {
+                return skipped(data.clone());
+            }
             if self.is_footer(&buffer[data.clone()]) {
                 state.is_over = true;
                 return Piece::Over { next: *next };
@@ -183,6 +199,32 @@ impl Splitter {
         }
         state.searched_bytes = buffer.len() - at;
         Piece::Incomplete
+    }
+
+    /// Lines up to one whose end is outside quotes. A quote that isn't closed within the longest record that is held, or
+    /// by the end of the file, opens nothing: its line is a record then.
+    fn quoted_record(
+        &self,
+        delimiter: u8,
+        state: &mut SplitState,
+        buffer: &[u8],
+        at: usize,
+        end: End,
+    ) -> Piece {
+        let searched = at + state.searched_bytes;
+        match state.quotes.line_end(delimiter, &buffer[searched..]) {
+            Some(newline) if searched + newline + 1 - at <= self.held_bytes_max => {
+                whole(at..searched + newline + 1)
+            }
+            None if buffer.len() - at <= self.held_bytes_max && end != End::Final => {
+                state.searched_bytes = buffer.len() - at;
+                Piece::Incomplete
+            }
+            _ => {
+                state.forget_search();
+                self.line(state, buffer, at, end)
+            }
+        }
     }
 
     fn lines_from(
@@ -246,6 +288,12 @@ impl Splitter {
     ) -> Piece {
         let mut packed = at;
         while let Some(newline) = find_newline(buffer, packed) {
+            if self.is_skipped(&buffer[packed..=newline]) {
+                return match packed == at {
+                    true => skipped(at..newline + 1),
+                    false => whole(at..packed),
+                };
+            }
             if newline + 1 - at > bytes_max {
                 return match packed == at {
                     true => self.line(state, buffer, at, end),
@@ -326,6 +374,18 @@ impl Splitter {
         Piece::Nothing { next: buffer.len() }
     }
 
+    /// Whether `skipLinesMatching` matches the line without its end.
+    fn is_skipped(&self, line: &[u8]) -> bool {
+        self.skip_lines.as_ref().is_some_and(|pattern| {
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            // A pattern that gives up is no match: the line is sent.
+            pattern
+                .is_full_match(&String::from_utf8_lossy(line))
+                .unwrap_or(false)
+        })
+    }
+
     fn is_footer(&self, record: &[u8]) -> bool {
         self.footer.as_ref().is_some_and(|footer| {
             let text = String::from_utf8_lossy(record);
@@ -333,6 +393,58 @@ impl Splitter {
             footer.is_full_match(java_trim(&text)).unwrap_or(false)
         })
     }
+}
+
+/// Where a search for the end of a CSV record stands, by the rules of [`crate::process`]'s RFC 4180 reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Quotes {
+    /// At a column's beginning: a quote opens.
+    #[default]
+    AtColumn,
+    /// In a column without quotes, or behind the closing one: a quote is a character.
+    Outside,
+    /// Between quotes.
+    Inside,
+    /// Behind a quote that was inside: it closed, unless the next byte is one too.
+    AtSecond,
+}
+
+impl Quotes {
+    /// The first newline outside quotes; without one, where the search stands is kept.
+    fn line_end(&mut self, delimiter: u8, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            if *self == Quotes::Inside {
+                // Everything up to the next quote is text.
+                at += memchr::memchr(b'"', &bytes[at..])? + 1;
+                *self = Quotes::AtSecond;
+                continue;
+            }
+            let byte = bytes[at];
+            *self = match (*self, byte) {
+                (_, b'\n') => return Some(at),
+                (Quotes::AtColumn | Quotes::AtSecond, b'"') => Quotes::Inside,
+                (_, byte) if byte == delimiter => Quotes::AtColumn,
+                _ => Quotes::Outside,
+            };
+            at += 1;
+            if *self == Quotes::Outside {
+                // Nothing opens before the next delimiter.
+                match memchr::memchr2(b'\n', delimiter, &bytes[at..]) {
+                    Some(n_bytes) => at += n_bytes,
+                    None => return None,
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The line that names a file's columns: the last of its `n_header_lines`, as far as the file's beginning is given.
+pub fn header_line(beginning: &[u8], n_header_lines: u32) -> Option<&[u8]> {
+    let mut lines = beginning.split_inclusive(|byte| *byte == b'\n');
+    let line = lines.nth((n_header_lines as usize).checked_sub(1)?)?;
+    line.ends_with(b"\n").then_some(line)
 }
 
 /// `String.trim` of Java: characters up to U+0020 go at both ends.
@@ -353,6 +465,11 @@ fn whole(data: Range<usize>) -> Piece {
         next,
         kind: RecordKind::Whole,
     }
+}
+
+fn skipped(line: Range<usize>) -> Piece {
+    let next = line.end;
+    Piece::Skipped { line, next }
 }
 
 fn too_long(data: Range<usize>, next: usize) -> Piece {
@@ -383,6 +500,23 @@ mod tests {
             footer: None,
             truncated_terminator: b"\n".to_vec(),
             aggregate_bytes_max: None,
+            is_header_needed: false,
+            skip_lines: None,
+            quoted_csv: None,
+        }
+    }
+
+    fn quoted() -> Split {
+        Split {
+            quoted_csv: Some(b','),
+            ..plain()
+        }
+    }
+
+    fn skipping(pattern: &str) -> Split {
+        Split {
+            skip_lines: Some(JavaRegex::new(pattern).unwrap()),
+            ..plain()
         }
     }
 
@@ -418,7 +552,7 @@ mod tests {
                         start += next;
                         assert!(next > 0, "no progress");
                     }
-                    Piece::Nothing { next } => {
+                    Piece::Nothing { next } | Piece::Skipped { next, .. } => {
                         assert!(next > 0, "no progress");
                         start += next;
                     }
@@ -526,17 +660,126 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_csv_record_goes_on_while_a_quote_is_open() {
+        let text = "a,b\n\"x\ny\",\"\"\"\n\"\n5\" pipe,\"z\"w\"\r\n\n\"\",\"open\nlast\n";
+        assert_eq!(
+            texts(&quoted(), text, End::Now),
+            [
+                "a,b\n",
+                "\"x\ny\",\"\"\"\n\"\n",
+                "5\" pipe,\"z\"w\"\r\n",
+                "\n"
+            ]
+        );
+        assert_eq!(
+            texts(&quoted(), text, End::Final)[4..],
+            ["\"\",\"open\n", "last\n"],
+            "a quote that is never closed opens nothing"
+        );
+    }
+
+    #[test]
+    fn a_quote_that_is_open_for_longer_than_is_held_opens_nothing() {
+        let text = "\"ab\ncd\nef\n\"gh\",i\n";
+        let cut = |held| split_in_pieces(&quoted(), held, text.as_bytes(), &[], End::Now);
+        let record = |text: &str, kind| (text.as_bytes().to_vec(), kind);
+        assert_eq!(cut(100), [record(text, RecordKind::Whole)]);
+        let whole = |text| record(text, RecordKind::Whole);
+        assert_eq!(cut(8), ["\"ab\n", "cd\n", "ef\n", "\"gh\",i\n"].map(whole));
+        assert_eq!(
+            cut(3),
+            [
+                record("\"ab", RecordKind::TooLong),
+                whole("cd\n"),
+                whole("ef\n"),
+                record("\"gh", RecordKind::TooLong),
+            ]
+        );
+    }
+
+    #[test]
+    fn lines_that_match_wholly_are_left_out() {
+        assert_eq!(
+            texts(
+                &skipping("id,.*|#.*|"),
+                "id,a\n1,id,a\n#\r\n\nx#\n#",
+                End::Final
+            ),
+            ["1,id,a\n", "x#\n"]
+        );
+        let packed = Split {
+            aggregate_bytes_max: Some(100),
+            ..skipping("#.*")
+        };
+        assert_eq!(
+            texts(&packed, "#0\na\nb\n#1\nc\n#2\n", End::Now),
+            ["a\nb\n", "c\n"]
+        );
+    }
+
+    #[test]
+    fn the_header_is_the_last_of_the_header_lines() {
+        for (beginning, n_lines, expected) in [
+            ("a\nb\nc", 1, Some("a\n")),
+            ("a\nb\nc", 2, Some("b\n")),
+            ("a\nb\nc", 3, None),
+            ("", 1, None),
+            ("a\n", 0, None),
+        ] {
+            let line = header_line(beginning.as_bytes(), n_lines);
+            assert_eq!(line, expected.map(str::as_bytes), "{beginning:?} {n_lines}");
+        }
+    }
+
     proptest! {
+        /// The splitter and the reader of records agree on where a record ends.
+        #[test]
+        fn csv_records_are_those_of_the_csv_crates_parser(text in "[a\",\n\r]{0,60}") {
+            let mut parser = csv_core::ReaderBuilder::new()
+                .terminator(csv_core::Terminator::Any(b'\n'))
+                .build();
+            let (mut out, mut ends) = ([0; 256], [0; 256]);
+            let mut expected = Vec::new();
+            let mut start = 0;
+            while start < text.len() {
+                // The parser passes over empty lines, which are records here.
+                if text.as_bytes()[start] == b'\n' {
+                    expected.push(&text[start..=start]);
+                    start += 1;
+                    continue;
+                }
+                let rest = &text.as_bytes()[start..];
+                let (result, n_read, _, _) = parser.read_record(rest, &mut out, &mut ends);
+                if result != csv_core::ReadRecordResult::Record {
+                    break;
+                }
+                expected.push(&text[start..start + n_read]);
+                start += n_read;
+            }
+            let records = split_in_pieces(&quoted(), 1 << 20, text.as_bytes(), &[], End::Now);
+            let records: Vec<_> = records
+                .into_iter()
+                .map(|(data, _)| String::from_utf8(data).unwrap())
+                .collect();
+            prop_assert_eq!(records, expected);
+        }
+
         #[test]
         fn records_do_not_depend_on_how_the_file_came(
-            text in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'S'), Just(b'a'), any::<u8>()], 0..200),
+            text in proptest::collection::vec(
+                prop_oneof![Just(b'\n'), Just(b'S'), Just(b'a'), Just(b'"'), Just(b','), any::<u8>()],
+                0..200,
+            ),
             pieces in proptest::collection::vec(1..40usize, 0..20),
             held in 1..50usize,
-            kind in 0..3,
+            kind in 0..5,
         ) {
             let split = match kind {
                 0 => plain(),
                 1 => from("S"),
+                2 => quoted(),
+                3 => skipping("S.*"),
                 _ => Split { skip_header_lines: 3, ..plain() },
             };
             let at_once = split_in_pieces(&split, held, &text, &[], End::Final);
@@ -545,12 +788,16 @@ mod tests {
 
         #[test]
         fn no_byte_is_lost_added_or_moved(
-            text in proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..300),
+            text in proptest::collection::vec(
+                prop_oneof![Just(b'\n'), Just(b'"'), Just(b','), any::<u8>()],
+                0..300,
+            ),
             pieces in proptest::collection::vec(1..40usize, 0..20),
-            kind in 0..3,
+            kind in 0..4,
         ) {
             let split = match kind {
                 0 => plain(),
+                3 => quoted(),
                 1 => from("S"),
                 _ => Split { aggregate_bytes_max: Some(20), ..plain() },
             };

@@ -16,15 +16,18 @@ use super::disk::{Disk, FileStat};
 use super::mark::{MARK_BYTES, Mark};
 use super::place::{Memory, Placed};
 use super::rotation::{self, Known, Move};
-use super::split::{End, Piece, RecordKind, SplitState};
+use super::split::{End, Piece, RecordKind, SplitState, header_line};
 use super::{Event, Hint, Intake, Rules, Turn};
 use crate::checkpoint::{FileIdentity, FlowPlaces, Place};
+use crate::config::Split;
 use crate::record::{CursorId, Span};
 
 /// The most that is read of one file before the others have their turn.
 pub const TURN_BYTES: usize = 1024 * 1024;
 /// One read. Large enough that system calls don't show, small enough for a hundred flows.
 const READ_BYTES: usize = 64 * 1024;
+/// A file's header, and what stands before it, is looked for in so much of the file's beginning.
+const HEADER_BYTES_MAX: usize = 1024 * 1024;
 /// The longest time between two looks at a quiet file.
 const POLL_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// The same where no hints come, for few files; many share [`LOOKS_PER_SECOND`].
@@ -855,6 +858,9 @@ fn read_pieces<D: Disk>(
     buffer.copy_within(n_before..n, 0);
     let mut filled = n - n_before;
     let mut is_over = filled == 0;
+    if let Some(header) = &cursor.header {
+        intake.header(header);
+    }
     // A piece that isn't all there stays at the buffer's start while more is read behind it.
     cursor.split.forget_search();
     loop {
@@ -879,6 +885,13 @@ fn read_pieces<D: Disk>(
             // `size` may be old: whoever wrote meanwhile is noticed by the next look.
             Stop::Incomplete if end != End::More => return Ok(Reading::Done { n_bytes }),
             Stop::Incomplete if n_bytes >= bytes_max => return Ok(Reading::More { n_bytes }),
+            Stop::HeaderMissing => {
+                let header = read_header(disk, file, &rules.split)?;
+                intake.header(cursor.header.insert(header));
+                buffer.copy_within(at..filled, 0);
+                filled -= at;
+                continue;
+            }
             Stop::Incomplete => {}
         }
         buffer.copy_within(at..filled, 0);
@@ -900,6 +913,8 @@ enum Stop {
     Blocked,
     /// Nothing more is wanted of the file.
     Over,
+    /// A record waits for the line that names the file's columns.
+    HeaderMissing,
 }
 
 /// Hands on the pieces of `buffer`, which begins where the cursor stands; how many bytes they were.
@@ -914,6 +929,14 @@ fn hand_on<F>(
     loop {
         let before = cursor.split;
         match rules.splitter.next(&mut cursor.split, buffer, at, end) {
+            Piece::Record { .. } if rules.split.is_header_needed && cursor.header.is_none() => {
+                cursor.split = before;
+                return (at, Stop::HeaderMissing);
+            }
+            Piece::Skipped { line, next } => {
+                intake.skipped(span_of(cursor, at, next), &buffer[line], &cursor.path);
+                at = next;
+            }
             Piece::Record { data, next, kind } => {
                 if !intake.has_room(data.len()) {
                     cursor.split = before;
@@ -956,6 +979,31 @@ fn must_be_checked<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
     cursor.file.is_some() && (cursor.tail.is_none() || (is_other && !is_read_next))
 }
 
+/// The line that names the file's columns, from the file's beginning.
+///
+/// # Errors
+///
+/// It can't be read now, or the file isn't what it was any more: the next look tells.
+fn read_header<D: Disk>(disk: &mut D, file: &D::File, split: &Split) -> io::Result<Box<[u8]>> {
+    let mut beginning = Vec::new();
+    loop {
+        let filled = beginning.len();
+        beginning.resize(filled + READ_BYTES, 0);
+        let n = disk.read_at(file, filled as u64, &mut beginning[filled..])?;
+        beginning.truncate(filled + n);
+        if let Some(line) = header_line(&beginning, split.skip_header_lines) {
+            return Ok(line.into());
+        }
+        if n == 0 || beginning.len() > HEADER_BYTES_MAX {
+            let problem = format!(
+                "its header isn't within its first {} bytes",
+                beginning.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+    }
+}
+
 fn span_of<F>(cursor: &Cursor<F>, start: usize, end: usize) -> Span {
     Span {
         cursor: cursor.id,
@@ -984,5 +1032,96 @@ fn note_left_out<F>(cursor: &mut Cursor<F>, start: usize, end: usize, is_header:
         }),
         None if is_header => cursor.header_ends.push_back(span.end),
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::InitialPosition;
+    use crate::tail::discover::Patterns;
+    use crate::tail::disk::OsDisk;
+    use crate::tail::split::Splitter;
+
+    /// What reaches the intake, in words.
+    #[derive(Default)]
+    struct Heard(Vec<String>);
+
+    impl Intake for Heard {
+        fn has_room(&mut self, _data_bytes: usize) -> bool {
+            true
+        }
+
+        fn record(&mut self, _span: Span, data: &[u8], _kind: RecordKind, _path: &Path) {
+            self.hear("record", data);
+        }
+
+        fn nothing(&mut self, _span: Span) {}
+
+        fn skipped(&mut self, _span: Span, line: &[u8], _path: &Path) {
+            self.hear("skipped", line);
+        }
+
+        fn header(&mut self, line: &[u8]) {
+            self.hear("header", line);
+        }
+    }
+
+    impl Heard {
+        fn hear(&mut self, what: &str, data: &[u8]) {
+            let text = String::from_utf8_lossy(data);
+            self.0.push(format!("{what} {}", text.trim_end()));
+        }
+    }
+
+    fn rules(folder: &Path) -> Rules {
+        let split = Split {
+            skip_header_lines: 2,
+            is_header_needed: true,
+            skip_lines: Some(crate::process::java_regex::JavaRegex::new("#.*").unwrap()),
+            quoted_csv: None,
+            multi_line_start: None,
+            multi_line_idle: Duration::from_secs(1),
+            footer: None,
+            truncated_terminator: Vec::new(),
+            aggregate_bytes_max: None,
+        };
+        let pattern = folder.join("*.csv");
+        Rules {
+            patterns: Patterns::new([pattern.to_str().unwrap()]).unwrap(),
+            splitter: Splitter::new(&split, 1 << 20),
+            split,
+            initial_position: InitialPosition::StartOfFile,
+            poll_interval_min: Duration::from_millis(1),
+            rescan_interval_max: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn records_come_after_their_files_header_even_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "comment\nid,name\n1,a\n#noise\n").unwrap();
+        let now = Instant::now();
+        let mut tailer = Tailer::new(rules(folder.path()), FlowPlaces::default(), now);
+        let mut heard = Heard::default();
+        tailer.turn(now, &mut OsDisk, &mut heard);
+        let expected = ["header id,name", "record 1,a", "skipped #noise"];
+        assert_eq!(heard.0, expected);
+
+        for cursor in tailer.cursors.values_mut() {
+            cursor.acknowledge(cursor.read);
+        }
+        let (places, _) = tailer.take_changes();
+        std::fs::write(&path, "comment\nid,name\n1,a\n#noise\n2,b\n").unwrap();
+        let places = FlowPlaces {
+            ours: places,
+            saved_before: true,
+            ..FlowPlaces::default()
+        };
+        let mut tailer = Tailer::new(rules(folder.path()), places, now);
+        let mut heard = Heard::default();
+        tailer.turn(now, &mut OsDisk, &mut heard);
+        assert_eq!(heard.0, ["header id,name", "record 2,b"]);
     }
 }

@@ -81,6 +81,38 @@ impl RawReason {
     }
 }
 
+/// Why a record wasn't sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SkipReason {
+    /// It is a line that `skipLinesMatching` matches.
+    Line,
+    /// `LOGTOJSON`: it doesn't match.
+    NoMatch,
+    /// `LOGTOJSON`: the pattern has another number of groups than there are names.
+    GroupCount,
+}
+
+impl SkipReason {
+    pub const ALL: [SkipReason; 3] = [
+        SkipReason::Line,
+        SkipReason::NoMatch,
+        SkipReason::GroupCount,
+    ];
+
+    /// A word for names of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SkipReason::Line => "line",
+            SkipReason::NoMatch => "no_match",
+            SkipReason::GroupCount => "group_count",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// What one flow has done.
 #[derive(Debug)]
 pub struct FlowCounters {
@@ -99,6 +131,9 @@ pub struct FlowCounters {
     /// Records cut to the longest that the service takes.
     pub records_truncated: Counter,
     records_raw: [Counter; RawReason::ALL.len()],
+    records_skipped_by: [Counter; SkipReason::ALL.len()],
+    /// Records that gave no partition key and have a random one.
+    pub records_keyless: Counter,
     /// Bytes known to be lost before they were read.
     pub bytes_lost: Counter,
     /// Records that the service accepted.
@@ -145,6 +180,8 @@ impl FlowCounters {
             records_skipped: Counter::default(),
             records_truncated: Counter::default(),
             records_raw: Default::default(),
+            records_skipped_by: Default::default(),
+            records_keyless: Counter::default(),
             bytes_lost: Counter::default(),
             records_sent: Counter::default(),
             bytes_sent: Counter::default(),
@@ -179,6 +216,11 @@ impl FlowCounters {
         self.records_raw[reason.index()].add(n_records);
     }
 
+    /// Counts records that were left out for `reason`; the turn counts them too, all together.
+    pub fn add_skipped(&self, reason: SkipReason, n_records: u64) {
+        self.records_skipped_by[reason.index()].add(n_records);
+    }
+
     /// Remembers the newest error, for the status page.
     pub fn set_last_error(&self, text: &str) {
         *self
@@ -204,6 +246,8 @@ impl FlowCounters {
             records_skipped: self.records_skipped.get(),
             records_truncated: self.records_truncated.get(),
             records_raw: std::array::from_fn(|i| self.records_raw[i].get()),
+            records_skipped_by: std::array::from_fn(|i| self.records_skipped_by[i].get()),
+            records_keyless: self.records_keyless.get(),
             bytes_lost: self.bytes_lost.get(),
             records_sent: self.records_sent.get(),
             bytes_sent: self.bytes_sent.get(),
@@ -236,6 +280,9 @@ pub struct FlowSnapshot {
     pub records_truncated: u64,
     /// In the order of [`RawReason::ALL`].
     pub records_raw: [u64; RawReason::ALL.len()],
+    /// In the order of [`SkipReason::ALL`].
+    pub records_skipped_by: [u64; SkipReason::ALL.len()],
+    pub records_keyless: u64,
     pub bytes_lost: u64,
     pub records_sent: u64,
     pub bytes_sent: u64,
@@ -265,9 +312,15 @@ impl FlowSnapshot {
         self.records_transformed += other.records_transformed;
         self.records_skipped += other.records_skipped;
         self.records_truncated += other.records_truncated;
-        for (ours, theirs) in self.records_raw.iter_mut().zip(other.records_raw) {
+        let raw = self.records_raw.iter_mut().zip(other.records_raw);
+        let skipped = self
+            .records_skipped_by
+            .iter_mut()
+            .zip(other.records_skipped_by);
+        for (ours, theirs) in raw.chain(skipped) {
             *ours += theirs;
         }
+        self.records_keyless += other.records_keyless;
         self.bytes_lost += other.bytes_lost;
         self.records_sent += other.records_sent;
         self.bytes_sent += other.bytes_sent;
@@ -380,6 +433,10 @@ mod tests {
             for (i, reason) in RawReason::ALL.into_iter().enumerate() {
                 flow.add_raw(reason, n * (20 + i as u64));
             }
+            for (i, reason) in SkipReason::ALL.into_iter().enumerate() {
+                flow.add_skipped(reason, n * (30 + i as u64));
+            }
+            flow.records_keyless.add(n * 40);
         }
         b.set_last_error("why");
         let agent = AgentCounters {
@@ -399,6 +456,8 @@ mod tests {
                 records_skipped: 44,
                 records_truncated: 55,
                 records_raw: [220, 231, 242, 253, 264],
+                records_skipped_by: [330, 341, 352],
+                records_keyless: 440,
                 bytes_lost: 66,
                 records_sent: 77,
                 bytes_sent: 88,

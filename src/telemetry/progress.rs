@@ -9,7 +9,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::config::FlowId;
-use crate::telemetry::counters::{AgentSnapshot, FlowSnapshot, RawReason};
+use crate::telemetry::counters::{AgentSnapshot, FlowSnapshot, RawReason, SkipReason};
 use crate::telemetry::log::Entry;
 use crate::telemetry::names;
 
@@ -136,6 +136,10 @@ fn tailer_internal_metrics(id: &FlowId, flow: &FlowSnapshot) -> Entry {
     for (reason, n_records) in RawReason::ALL.into_iter().zip(flow.records_raw) {
         message.push_str(&format!(" records_raw_{}={n_records}", reason.as_str()));
     }
+    for (reason, n_records) in SkipReason::ALL.into_iter().zip(flow.records_skipped_by) {
+        message.push_str(&format!(" records_skipped_{}={n_records}", reason.as_str()));
+    }
+    message.push_str(&format!(" records_keyless={}", flow.records_keyless));
     Entry::new(Level::INFO, tailer_thread(id), names::FILE_TAILER, message)
 }
 
@@ -469,6 +473,8 @@ mod tests {
             records_refused: 3,
             records_truncated: 4,
             records_raw: [5, 6, 7, 8, 9],
+            records_skipped_by: [18, 19, 20],
+            records_keyless: 21,
             bytes_lost: 10,
             calls: 11,
             send_attempts: 12,
@@ -494,7 +500,9 @@ mod tests {
         let internal = "FileTailer[kinesis:s:/logs/app.log*]: Internal metrics: files_followed=16 bytes_behind=0 \
                         calls=11 throttled_records=15 records_refused=3 records_truncated=4 bytes_lost=10 \
                         records_raw_not_convertible=5 records_raw_not_an_object=6 \
-                        records_raw_no_instance_metadata=7 records_raw_bad_option=8 records_raw_pattern_too_costly=9";
+                        records_raw_no_instance_metadata=7 records_raw_bad_option=8 records_raw_pattern_too_costly=9 \
+                        records_skipped_line=18 records_skipped_no_match=19 records_skipped_group_count=20 \
+                        records_keyless=21";
         assert_eq!(said(false, false), Vec::<String>::new());
         assert_eq!(said(true, false), [metrics]);
         assert_eq!(said(false, true), [internal]);

@@ -23,6 +23,7 @@ pub struct Repeats {
 struct Condition {
     said_at: Instant,
     n_since: u64,
+    noun: &'static str,
     /// The newest that was not said.
     last: Option<Entry>,
 }
@@ -34,12 +35,14 @@ impl Repeats {
         }
     }
 
-    /// Takes note that the condition holds; returns what is to be said about it now, if anything.
+    /// Takes note that the condition holds, `n` times of this `noun`; returns what is to be said about it now, if
+    /// anything.
     pub fn note(
         &mut self,
         scope: &str,
         kind: &'static str,
         entry: Entry,
+        (n, noun): (u64, &'static str),
         now: Instant,
     ) -> Option<Entry> {
         let key = (scope.to_owned(), kind);
@@ -48,12 +51,13 @@ impl Repeats {
             let condition = Condition {
                 said_at: now,
                 n_since: 0,
+                noun,
                 last: None,
             };
             self.conditions.insert(key, condition);
             return Some(entry);
         };
-        condition.n_since += 1;
+        condition.n_since += n;
         condition.last = Some(entry);
         condition.say(now)
     }
@@ -103,15 +107,16 @@ impl Condition {
             .as_secs()
             .div_ceil(60)
             .max(1);
-        let times = if self.n_since == 1 { "time" } else { "times" };
+        let plural = if self.n_since == 1 { "" } else { "s" };
         let window = if n_minutes == 1 {
             "minute".to_owned()
         } else {
             format!("{n_minutes} minutes")
         };
-        entry
-            .message
-            .push_str(&format!(" ({} {times} in the last {window})", self.n_since));
+        entry.message.push_str(&format!(
+            " ({} {}{plural} in the last {window})",
+            self.n_since, self.noun
+        ));
         self.said_at = now;
         self.n_since = 0;
         Some(entry)
@@ -136,7 +141,7 @@ mod tests {
         for &(second, flow, kind) in notes {
             let now = start + Duration::from_secs(second);
             let entry = entry(&format!("{flow} {kind} at {second}"));
-            if let Some(entry) = repeats.note(flow, kind, entry, now) {
+            if let Some(entry) = repeats.note(flow, kind, entry, (1, "time"), now) {
                 said.push((second, entry.message));
             }
         }
@@ -165,6 +170,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_may_be_more_than_one_at_a_time() {
+        let start = Instant::now();
+        let mut repeats = Repeats::new();
+        let mut note = |second, n| {
+            let now = start + Duration::from_secs(second);
+            repeats.note("a", "x", entry("e"), (n, "record"), now)
+        };
+        assert_eq!(note(0, 7).unwrap().message, "e");
+        assert!(note(1, 500).is_none());
+        assert_eq!(
+            note(60, 20).unwrap().message,
+            "e (520 records in the last minute)"
+        );
+    }
+
+    #[test]
     fn a_count_over_more_than_a_minute_says_so() {
         assert_eq!(
             said(&[(0, "a", "x"), (30, "a", "x"), (150, "a", "x")])[1..],
@@ -186,7 +207,13 @@ mod tests {
         let at = |second| start + Duration::from_secs(second);
         let mut repeats = Repeats::new();
         for second in 0..5 {
-            repeats.note("a", "x", entry(&format!("at {second}")), at(second));
+            repeats.note(
+                "a",
+                "x",
+                entry(&format!("at {second}")),
+                (1, "time"),
+                at(second),
+            );
         }
         assert_eq!(repeats.due(at(59)), []);
         assert_eq!(
@@ -197,7 +224,7 @@ mod tests {
         assert_eq!(repeats.due(at(120)), []);
         // Forgotten by now: it is new again.
         assert_eq!(
-            repeats.note("a", "x", entry("again"), at(121)),
+            repeats.note("a", "x", entry("again"), (1, "time"), at(121)),
             Some(entry("again"))
         );
     }
@@ -210,13 +237,14 @@ mod tests {
         for n in 0..=CONDITIONS_MAX {
             assert!(
                 repeats
-                    .note(&n.to_string(), "x", entry("e"), at(n))
+                    .note(&n.to_string(), "x", entry("e"), (1, "time"), at(n))
                     .is_some()
             );
         }
         assert_eq!(repeats.conditions.len(), CONDITIONS_MAX);
         let now = at(CONDITIONS_MAX + 1);
-        assert!(repeats.note("1", "x", entry("e"), now).is_none());
-        assert!(repeats.note("0", "x", entry("e"), now).is_some());
+        let once = (1, "time");
+        assert!(repeats.note("1", "x", entry("e"), once, now).is_none());
+        assert!(repeats.note("0", "x", entry("e"), once, now).is_some());
     }
 }

@@ -49,7 +49,7 @@ fn batch(place: u64, n_records: u64) -> Batch {
     let start = place * n_records * 10;
     for n in 0..n_records {
         let span = span(start + n * 10, start + n * 10 + 10);
-        open.add(span, Instant::now(), |body| {
+        open.add(span, &[], Instant::now(), |body| {
             (true, body.extend_from_slice(b"0123456789"))
         });
     }
@@ -157,7 +157,7 @@ proptest! {
         let mut open = open_batch(&flow);
         let mut batches = Vec::new();
         for size in &sizes {
-            let added = open.add(span(0, 0), Instant::now(), |body| (true, body.resize(body.len() + size, b'x')));
+            let added = open.add(span(0, 0), &[], Instant::now(), |body| (true, body.resize(body.len() + size, b'x')));
             batches.extend(added.closed);
         }
         batches.extend(open.close());
@@ -246,9 +246,12 @@ fn a_batch_is_due_by_its_first_record() {
     assert_eq!(open.deadline(), None);
     let first = Instant::now();
     for seconds in 0..3 {
-        open.add(span(0, 1), first + Duration::from_secs(seconds), |body| {
-            (true, body.push(b'\n'))
-        });
+        open.add(
+            span(0, 1),
+            &[],
+            first + Duration::from_secs(seconds),
+            |body| (true, body.push(b'\n')),
+        );
         assert_eq!(open.deadline(), Some(first + Duration::from_millis(2500)));
     }
 }
@@ -388,7 +391,7 @@ fn a_line_is_a_record_as_it_is() {
     following.read(A_LOOK);
     for (data, kind) in following.records.take() {
         assert_eq!(kind, RecordKind::Whole);
-        open.add(span(0, 1), Instant::now(), |body| {
+        open.add(span(0, 1), &[], Instant::now(), |body| {
             (true, body.extend_from_slice(&data))
         });
     }
@@ -463,7 +466,7 @@ fn a_record_that_is_too_long_is_cut_to_fit() {
         );
         let mut open = open_batch(&flow);
         let text = "€".repeat(500_000) + "\n";
-        let added = open.add(span(0, 1_500_001), Instant::now(), |body| {
+        let added = open.add(span(0, 1_500_001), &[], Instant::now(), |body| {
             (true, body.extend_from_slice(text.as_bytes()))
         });
         assert!(added.cut);
@@ -502,16 +505,55 @@ fn what_cannot_be_converted_is_for_sending_as_it_is() {
     }
 }
 
+/// P-ORDER: With `ordering` `PER_KEY` or `PER_FILE`, of the records of one key or file a later one is sent only once the
+/// earlier one is accepted.
+#[test]
+fn a_record_waits_for_the_one_before_it_in_its_key_or_file() {
+    for (keys, first_call) in [
+        (
+            r#", "partitionKeyPattern": "^.", "ordering": "PER_KEY""#,
+            vec![0, 1],
+        ),
+        (r#", "ordering": "PER_FILE""#, vec![0]),
+    ] {
+        let mut open = open_batch(&flow("/l/x", keys));
+        for (n, data) in (0..).zip(["a1\n", "b1\n", "a2\n", "b2\n"]) {
+            let span = span(n * 3, n * 3 + 3);
+            open.add(span, data.as_bytes(), Instant::now(), |body| {
+                (true, body.extend_from_slice(data.as_bytes()))
+            });
+        }
+        let mut sending = Sending::new(8);
+        sending.batch(open.close().unwrap());
+        let (id, call) = sending.only_call();
+        assert_eq!(call.chosen, first_call, "{keys}");
+        sending.answer(id, Err(failure(FailureKind::Service)));
+        sending.wait();
+        let (id, call) = sending.only_call();
+        assert_eq!(call.chosen, first_call, "again, and nothing behind it");
+        let refused = RecordError {
+            code: "InternalFailure".to_owned(),
+            message: String::new(),
+        };
+        let mut outcomes = vec![None; first_call.len()];
+        outcomes[0] = Some(refused);
+        sending.answer(id, Ok(Answer::Partly(outcomes)));
+        let others: Vec<_> = sending.in_flight.iter().map(|(_, call)| call).collect();
+        assert!(others.iter().all(|call| !call.chosen.contains(&2)));
+        assert_eq!(others.len(), first_call.len() - 1, "the other key goes on");
+    }
+}
+
 /// P-KEY: With `DETERMINISTIC` equal data has equal partition keys.
 #[test]
 fn deterministic_keys_follow_from_the_data() {
     let flow = flow("/l/x", r#", "partitionKeyOption": "DETERMINISTIC""#);
     let keys = ["a\n", "b\n", "a\n"].map(|data| {
         let mut open = open_batch(&flow);
-        open.add(span(0, 2), Instant::now(), |body| {
+        open.add(span(0, 2), &[], Instant::now(), |body| {
             (true, body.extend_from_slice(b"x\n"))
         });
-        open.add(span(0, 2), Instant::now(), |body| {
+        open.add(span(0, 2), &[], Instant::now(), |body| {
             (true, body.extend_from_slice(data.as_bytes()))
         });
         let batch = open.close().unwrap();

@@ -18,7 +18,7 @@ impl Writer {
             Assertion::WordBoundary(words) => self.word_boundary(words, false)?,
             Assertion::NoWordBoundary(words) => self.word_boundary(words, true)?,
             Assertion::PreviousEnd => match self.usage {
-                Use::Full | Use::Prefix => self.out.push_str(r"\A"),
+                Use::Full | Use::Prefix | Use::Find => self.out.push_str(r"\A"),
                 Use::Search | Use::SearchPastEmpty => {
                     self.backtracking_only()?;
                     self.out.push_str(r"\G");

@@ -53,7 +53,7 @@ impl Matcher {
     pub(super) fn new(parsed: &Parsed, usage: Use) -> Result<Matcher, String> {
         let group_count = match usage {
             Use::SearchPastEmpty => parsed.group_count + 1,
-            Use::Full | Use::Prefix | Use::Search => parsed.group_count,
+            Use::Full | Use::Prefix | Use::Search | Use::Find => parsed.group_count,
         };
         // What the linear engine has words for may still be too big for it; the other one counts repetitions.
         let is_light = parsed.node.weight() <= LINEAR_WEIGHT_MAX;

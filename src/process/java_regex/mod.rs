@@ -224,6 +224,73 @@ impl JavaRegex {
     }
 }
 
+/// A pattern that is searched for its first group. Cloning is cheap.
+#[derive(Clone)]
+pub struct GroupFinder {
+    inner: Arc<Finder>,
+}
+
+struct Finder {
+    pattern: String,
+    matcher: Matcher,
+    has_groups: bool,
+}
+
+impl GroupFinder {
+    /// Reads a pattern as `Pattern.compile(pattern)` does.
+    ///
+    /// # Errors
+    /// As [`JavaRegex::new`].
+    pub fn new(pattern: &str) -> Result<GroupFinder, PatternError> {
+        let parsed = parse::parse(pattern, &Flags::default())?;
+        let matcher = Matcher::new(&parsed, Use::Find).map_err(|what| PatternError {
+            pattern: pattern.to_owned(),
+            at: 0,
+            what,
+        })?;
+        Ok(GroupFinder {
+            inner: Arc::new(Finder {
+                pattern: pattern.to_owned(),
+                matcher,
+                has_groups: parsed.group_count > 0,
+            }),
+        })
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.inner.pattern
+    }
+
+    /// Where the pattern's first match is.
+    ///
+    /// # Errors
+    /// [`StepLimit`]
+    pub fn find_whole(&self, text: &str) -> Result<Option<Range<usize>>, StepLimit> {
+        self.inner.matcher.find_at(text, 0)
+    }
+
+    /// What group 1 holds of the first match in the text (`Matcher.find()`), or all of the match if the pattern has no
+    /// group; `None` if nothing matches or the group took no part.
+    ///
+    /// # Errors
+    /// [`StepLimit`]
+    pub fn find(&self, text: &str) -> Result<Option<Range<usize>>, StepLimit> {
+        if !self.inner.has_groups {
+            return self.inner.matcher.find_at(text, 0);
+        }
+        let mut groups = Vec::new();
+        self.inner.matcher.captures_at(text, 0, &mut groups)?;
+        Ok(groups.into_iter().next().flatten())
+    }
+}
+
+impl fmt::Debug for GroupFinder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GroupFinder").field(&self.as_str()).finish()
+    }
+}
+
 impl fmt::Debug for JavaRegex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("JavaRegex").field(&self.as_str()).finish()

@@ -24,8 +24,10 @@ pub(super) enum Use {
     Full,
     /// `Matcher.lookingAt()`; only whether it matches is asked.
     Prefix,
-    /// `Matcher.find()`
+    /// `Matcher.find()`; only where it matches is asked.
     Search,
+    /// `Matcher.find()`, for its groups.
+    Find,
     /// `Matcher.find()` after an empty match, for `\G`: looks from where that was, but past it. What it finds is group 1.
     SearchPastEmpty,
 }
@@ -57,7 +59,7 @@ pub(super) fn translate(
         dialect,
         group_count: parsed.group_count,
     };
-    let is_search = matches!(usage, Use::Search | Use::SearchPastEmpty);
+    let is_search = matches!(usage, Use::Search | Use::SearchPastEmpty | Use::Find);
     let place = Place {
         at_start: !is_search,
         at_end: !is_search,
@@ -66,7 +68,7 @@ pub(super) fn translate(
     let (before, after) = match usage {
         Use::Full => (r"\A(?:", r")\z"),
         Use::Prefix => (r"\A(?:", ")"),
-        Use::Search => ("(?:", ")"),
+        Use::Search | Use::Find => ("(?:", ")"),
         Use::SearchPastEmpty => (r"\G(?s:.)+?(", ")"),
     };
     writer.out.push_str(before);
@@ -164,7 +166,7 @@ impl Writer {
     /// Groups are counted only where someone asks for them.
     fn capture_start(&self) -> &'static str {
         match (self.usage, self.dialect) {
-            (Use::Full, _) | (_, Dialect::Backtracking) => "(",
+            (Use::Full | Use::Find, _) | (_, Dialect::Backtracking) => "(",
             _ => "(?:",
         }
     }
@@ -177,7 +179,7 @@ impl Writer {
         self.backtracking_only()?;
         let group = match self.usage {
             Use::SearchPastEmpty => group + 1,
-            Use::Full | Use::Prefix | Use::Search => group,
+            Use::Full | Use::Prefix | Use::Search | Use::Find => group,
         };
         match folding {
             Folding::Exact => self.push(format_args!(r"(?:\{group})")),

@@ -28,9 +28,18 @@ static REPEATS: Mutex<Repeats> = Mutex::new(Repeats::new());
 
 /// Says an entry unless its condition (`scope`, `kind`) was said within the last minute; then it is counted.
 fn say_once_a_minute(scope: &str, kind: &'static str, entry: Entry) {
+    say_and_count(scope, kind, entry, (1, "time"));
+}
+
+/// Likewise, of a condition that holds for so many records.
+fn say_records_once_a_minute(scope: &str, kind: &'static str, entry: Entry, n_records: u64) {
+    say_and_count(scope, kind, entry, (n_records, "record"));
+}
+
+fn say_and_count(scope: &str, kind: &'static str, entry: Entry, count: (u64, &'static str)) {
     let entry = {
         let mut repeats = REPEATS.lock().unwrap_or_else(PoisonError::into_inner);
-        repeats.note(scope, kind, entry, Instant::now())
+        repeats.note(scope, kind, entry, count, Instant::now())
     };
     if let Some(entry) = entry {
         entry.emit();

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tracing::Level;
 
-use super::{counted, say_once_a_minute, tailer_says};
-use crate::telemetry::counters::{FlowCounters, RawReason};
+use super::{counted, say_once_a_minute, say_records_once_a_minute, tailer_says};
+use crate::telemetry::counters::{FlowCounters, RawReason, SkipReason};
 use crate::telemetry::progress;
 
 /// What one turn of a tailer did.
@@ -134,17 +134,44 @@ pub fn first_look(flow: &FlowCounters, n_files: u64, bytes: u64) {
     tailer_says(flow, Level::INFO, &text).emit();
 }
 
-/// Records were left out by processing. INFO: users filter with it. The first is shown.
-pub fn records_skipped(flow: &FlowCounters, n_records: u64, detail: &str) {
+/// Records were left out, for a reason of their own each. INFO: users filter with it. `first` shows the first of them.
+pub fn records_skipped(flow: &FlowCounters, reason: SkipReason, n_records: u64, first: &str) {
+    flow.add_skipped(reason, n_records);
+    let (kind, why, remedy) = match reason {
+        SkipReason::Line => (
+            "skipped_line",
+            "skipLinesMatching: the line matches",
+            "correct it if they should be sent",
+        ),
+        SkipReason::NoMatch => (
+            "skipped_no_match",
+            "dataProcessingOptions: LOGTOJSON does not match",
+            "`kinesis-agent try` shows where the pattern stops matching",
+        ),
+        SkipReason::GroupCount => (
+            "skipped_group_count",
+            "dataProcessingOptions: matchPattern of LOGTOJSON has another number of groups than customFieldNames has names",
+            "write as many names as there are groups",
+        ),
+    };
     let text = format!(
-        "{} left out by dataProcessingOptions: {detail}; correct the options if they should be sent",
+        "{} left out by {why}; {first}; {remedy}",
         counted(n_records, "record")
     );
-    say_once_a_minute(
-        &flow.flow().0,
-        "records_skipped",
-        tailer_says(flow, Level::INFO, &text),
+    let entry = tailer_says(flow, Level::INFO, &text);
+    say_records_once_a_minute(&flow.flow().0, kind, entry, n_records);
+}
+
+/// Records gave no partition key. WARN: they are sent, on any shard. `first` shows the first of them.
+pub fn records_keyless(flow: &FlowCounters, n_records: u64, first: &str) {
+    flow.records_keyless.add(n_records);
+    let text = format!(
+        "{} without the partition key that partitionKeyField or partitionKeyPattern names, sent with a random one; \
+         {first}; correct the key's place if they should have one",
+        counted(n_records, "record")
     );
+    let entry = tailer_says(flow, Level::WARN, &text);
+    say_records_once_a_minute(&flow.flow().0, "records_keyless", entry, n_records);
 }
 
 /// A file is read to its end and will not grow. DEBUG.
@@ -265,19 +292,18 @@ pub fn record_truncated(
     offset: u64,
     record_bytes: u64,
     sent_bytes: u64,
+    beginning: &str,
 ) {
     flow.records_truncated.add(1);
     let text = format!(
         "the record at offset {offset} of {} has at least {record_bytes} bytes, more than {} takes; it is cut to \
-         {sent_bytes} bytes (any partition key included), truncatedRecordTerminator at its end, and the rest is dropped",
+         {sent_bytes} bytes (any partition key included), truncatedRecordTerminator at its end, and the rest is dropped; \
+         it begins with {beginning}",
         path.display(),
         flow.destination()
     );
-    say_once_a_minute(
-        &flow.flow().0,
-        "record_truncated",
-        tailer_says(flow, Level::WARN, &text),
-    );
+    let entry = tailer_says(flow, Level::WARN, &text);
+    say_records_once_a_minute(&flow.flow().0, "record_truncated", entry, 1);
 }
 
 /// Records were sent as they are, although they should have been processed. WARN: they arrive, in another form.
@@ -319,5 +345,6 @@ pub fn records_raw(flow: &FlowCounters, reason: RawReason, n_records: u64, detai
         "{} sent unprocessed: {why} ({detail}); {remedy}",
         counted(n_records, "record")
     );
-    say_once_a_minute(&flow.flow().0, kind, tailer_says(flow, Level::WARN, &text));
+    let entry = tailer_says(flow, Level::WARN, &text);
+    say_records_once_a_minute(&flow.flow().0, kind, entry, n_records);
 }

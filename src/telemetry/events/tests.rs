@@ -10,7 +10,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::*;
 use crate::config::{Destination, FlowId};
-use crate::telemetry::counters::{AgentCounters, FlowSnapshot, RawReason};
+use crate::telemetry::counters::{AgentCounters, FlowSnapshot, RawReason, SkipReason};
 use crate::telemetry::metrics::{Metric, Metrics};
 use crate::telemetry::progress::MetricLines;
 
@@ -67,7 +67,7 @@ fn flow(name: &str) -> FlowCounters {
 #[test]
 fn events_of_the_reading_side_say_what_where_why_and_what_to_do() {
     type Act = fn(&FlowCounters);
-    let table: [(&str, Act, &[&str]); 17] = [
+    let table: [(&str, Act, &[&str]); 18] = [
         (
             "kinesis:r1",
             |f| file_opened(f, Path::new("/l/a.log"), Opened::AtStart),
@@ -186,11 +186,11 @@ fn events_of_the_reading_side_say_what_where_why_and_what_to_do() {
         ),
         (
             "r14",
-            |f| record_truncated(f, Path::new("/l/a.log"), 5, 2_000_000, 1_048_560),
+            |f| record_truncated(f, Path::new("/l/a.log"), 5, 2_000_000, 1_048_560, "2026 x…"),
             &[
                 "(FileTailer[r14]) [WARN] FileTailer[r14]: the record at offset 5 of /l/a.log has at least 2000000 \
                bytes, more than Kinesis stream s takes; it is cut to 1048560 bytes (any partition key included), \
-               truncatedRecordTerminator at its end, and the rest is dropped",
+               truncatedRecordTerminator at its end, and the rest is dropped; it begins with 2026 x…",
             ],
         ),
         (
@@ -199,6 +199,21 @@ fn events_of_the_reading_side_say_what_where_why_and_what_to_do() {
             &[
                 "(FileTailer[r15]) [WARN] FileTailer[r15]: 1 record sent unprocessed: ADDEC2METADATA takes JSON objects \
                alone (expected `{`); convert them first, with CSVTOJSON or LOGTOJSON before it",
+            ],
+        ),
+        (
+            "r15a",
+            |f| {
+                let first = "the first at offset 7 of /l/a.log: \"x\"";
+                records_skipped(f, SkipReason::NoMatch, 3, first);
+                records_skipped(f, SkipReason::Line, 1, first);
+                records_skipped(f, SkipReason::NoMatch, 2, first);
+            },
+            &[
+                "(FileTailer[r15a]) [INFO] FileTailer[r15a]: 3 records left out by dataProcessingOptions: LOGTOJSON does not match; the first at \
+               offset 7 of /l/a.log: \"x\"; `kinesis-agent try` shows where the pattern stops matching",
+                "(FileTailer[r15a]) [INFO] FileTailer[r15a]: 1 record left out by skipLinesMatching: the line matches; the first at \
+               offset 7 of /l/a.log: \"x\"; correct it if they should be sent",
             ],
         ),
         (
@@ -484,7 +499,9 @@ fn events_are_counted() {
         );
         records_raw(&flow, RawReason::NotConvertible, 3, "x");
         records_raw(&flow, RawReason::PatternTooCostly, 4, "x");
-        record_truncated(&flow, Path::new("/a"), 0, 10, 5);
+        record_truncated(&flow, Path::new("/a"), 0, 10, 5, "a");
+        records_skipped(&flow, SkipReason::NoMatch, 5, "x");
+        records_keyless(&flow, 8, "x");
         bytes_lost(&flow, Path::new("/a"), 3, Some(10));
         batch_sent(
             &flow,
@@ -519,6 +536,8 @@ fn events_are_counted() {
             records_skipped: 5,
             records_truncated: 1,
             records_raw: [3, 0, 0, 0, 4],
+            records_skipped_by: [0, 5, 0],
+            records_keyless: 8,
             bytes_lost: 7,
             records_sent: 40,
             bytes_sent: 400,
