@@ -246,7 +246,9 @@ impl FlowLoop {
                     continue;
                 }
                 Some(Inward::Woken) => {
-                    self.inbox.is_woken.store(false, Ordering::Release);
+                    // A swap and not a store: what was changed before a wake-up that found the flag still set must be
+                    // seen from here on, or it never is.
+                    self.inbox.is_woken.swap(false, Ordering::AcqRel);
                     if self.inbox.must_flush.swap(false, Ordering::AcqRel) {
                         self.close_batch();
                     }

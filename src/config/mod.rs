@@ -24,7 +24,7 @@ mod raw;
 pub mod report;
 mod settings;
 #[cfg(test)]
-mod test_support;
+pub mod test_support;
 
 use std::fmt;
 use std::num::NonZeroUsize;

@@ -84,6 +84,8 @@ pub struct Publisher {
     next_batch: u64,
     /// Where the next search for a flow that can send starts: flows take turns.
     turn: usize,
+    /// The time of the last search. Whatever became due later still has to be looked for.
+    searched_at: Option<Instant>,
     random: fastrand::Rng,
 }
 
@@ -146,6 +148,7 @@ impl Publisher {
             next_call: 0,
             next_batch: 0,
             turn: 0,
+            searched_at: None,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -215,12 +218,16 @@ impl Publisher {
         self.dispatch(now, commands);
     }
 
-    /// When [`Publisher::wake`] is due; `None` while only answers or new batches can change anything.
-    pub fn next_wake(&self, now: Instant) -> Option<Instant> {
+    /// When [`Publisher::wake`] is due, perhaps in the past; `None` while only answers or new batches can change
+    /// anything.
+    ///
+    /// What was due at the last search waits for a slot and needs no timer. What became due since, if only while an
+    /// event was being handled, does.
+    pub fn next_wake(&self) -> Option<Instant> {
         self.flows
             .iter()
-            .filter_map(|flow| flow.next_wake())
-            .filter(|at| *at > now)
+            .filter_map(FlowState::next_wake)
+            .filter(|at| self.searched_at.is_none_or(|searched| *at > searched))
             .min()
     }
 
@@ -245,6 +252,7 @@ impl Publisher {
 
     /// Fills free slots, one flow after the other.
     fn dispatch(&mut self, now: Instant, commands: &mut Vec<Command>) {
+        self.searched_at = Some(now);
         let n_flows = self.flows.len();
         // A flow never holds more than half of the slots while there are others.
         let flow_slots_max = if n_flows > 1 {
@@ -303,7 +311,7 @@ impl FlowState {
         }
     }
 
-    /// When a back-off ends that holds something up. In the past: only slots do, and their answers need no timer.
+    /// When a back-off ends, or ended, that holds something up.
     fn next_wake(&self) -> Option<Instant> {
         let first_waiting = self.waiting.keys().next().map(|(until, _)| *until);
         match (self.blocked_until, first_waiting) {
@@ -563,7 +571,7 @@ mod tests {
             "an unacknowledged record holds the watermark"
         );
         assert!(sends(&mut commands).is_empty());
-        let wake = machine.next_wake(now).unwrap();
+        let wake = machine.next_wake().unwrap();
         let delay = wake - now;
         assert!(
             (Duration::from_millis(70)..=Duration::from_millis(130)).contains(&delay),
@@ -592,7 +600,7 @@ mod tests {
             "nothing goes during the back-off"
         );
         for failures in 1..200 {
-            let wake = machine.next_wake(now).unwrap();
+            let wake = machine.next_wake().unwrap();
             let expected = (0.1 * 2f64.powi(failures - 1)).min(10.0);
             let delay = (wake - now).as_secs_f64() / expected;
             assert!(
@@ -606,7 +614,7 @@ mod tests {
             machine.answered(probes[0].0, down(), now, &mut commands);
         }
         while !machine.is_idle() {
-            now = machine.next_wake(now).unwrap_or(now);
+            now = machine.next_wake().unwrap_or(now);
             machine.wake(now, &mut commands);
             let calls: Vec<_> = sends(&mut commands);
             assert!(!calls.is_empty());
@@ -675,6 +683,28 @@ mod tests {
         let (id, ..) = sends(&mut commands).pop().unwrap();
         machine.answered(id, Ok(Answer::AllAccepted), now, &mut commands);
         assert_eq!(advances(&commands), [(1, 20)]);
+    }
+
+    /// A back-off that ended between two readings of the clock, in the middle of an event, was never woken for.
+    #[test]
+    fn a_back_off_that_ends_while_an_event_is_handled_is_still_woken_for() {
+        let start = Instant::now();
+        let (mut machine, mut commands) = (Publisher::new([BACKOFF], 4, 1), Vec::new());
+        machine.batch(FLOW, batch(1, 1, 0, 1), start, &mut commands);
+        let (id, ..) = sends(&mut commands).pop().unwrap();
+        machine.answered(id, down(), start, &mut commands);
+        let ends = machine.next_wake().unwrap();
+        machine.batch(
+            FLOW,
+            batch(1, 1, 1, 2),
+            ends - Duration::from_nanos(1),
+            &mut commands,
+        );
+        assert!(sends(&mut commands).is_empty());
+        assert_eq!(machine.next_wake(), Some(ends), "however late it is asked");
+        machine.wake(ends, &mut commands);
+        assert_eq!(sends(&mut commands).len(), 1);
+        assert_eq!(machine.next_wake(), None, "the answer needs no timer");
     }
 
     #[derive(Debug, Clone)]

@@ -1,6 +1,7 @@
 //! One followed file: what it is, how far it was read, how far that is acknowledged.
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use super::disk::{Disk, FileStat};
+use super::mark::{Extra, MARK_BYTES, Mark};
 use super::split::SplitState;
 use crate::checkpoint::{FileIdentity, Fingerprint, Place, PlaceState};
 use crate::record::CursorId;
@@ -29,6 +31,11 @@ pub struct Cursor<F> {
     /// The reason why it couldn't be opened or read at the last try.
     pub problem: Option<std::io::ErrorKind>,
     pub fingerprint: Fingerprint,
+    /// What stands just before `read`; `None` until the open file was looked into.
+    pub tail: Option<Mark>,
+    /// The last mark that is acknowledged, for the place, and one that is to follow it.
+    pub kept: Option<Mark>,
+    pub next_kept: Option<Mark>,
     /// First byte that wasn't handed on.
     pub read: u64,
     /// First byte that isn't acknowledged.
@@ -46,7 +53,8 @@ pub struct Cursor<F> {
     pub cut_ranges: VecDeque<CutRange>,
     /// Since when its name is another's or nobody's.
     pub rotated_at: Option<Instant>,
-    pub grew_at: Instant,
+    /// When it was last seen to have grown or to have been written to.
+    pub changed_at: Instant,
     pub poll_at: Instant,
     pub poll_interval: Duration,
     /// The system tells when it is written to.
@@ -67,6 +75,8 @@ pub struct CutRange {
     pub start: u64,
     /// `None` while its end wasn't read.
     pub end: Option<u64>,
+    /// It is a header line, of which nothing is sent.
+    pub is_header: bool,
 }
 
 /// Where a new cursor starts.
@@ -93,6 +103,9 @@ impl<F> Cursor<F> {
             file: None,
             problem: None,
             fingerprint: Fingerprint::default(),
+            tail: None,
+            kept: None,
+            next_kept: None,
             read: start.offset,
             acknowledged: start.offset,
             size: stat.size,
@@ -103,7 +116,7 @@ impl<F> Cursor<F> {
             header_lines,
             cut_ranges: VecDeque::new(),
             rotated_at: None,
-            grew_at: now,
+            changed_at: now,
             poll_at: now,
             poll_interval: Duration::ZERO,
             is_hinted: false,
@@ -121,6 +134,11 @@ impl<F> Cursor<F> {
         }
         self.acknowledged = offset;
         self.is_dirty = true;
+        for mark in [self.next_kept, self.tail] {
+            if mark.is_some_and(|mark| mark.end <= offset) {
+                (self.kept, self.next_kept) = (mark, None);
+            }
+        }
         while self
             .cut_ranges
             .front()
@@ -169,36 +187,114 @@ impl<F> Cursor<F> {
                 (_, true) if is_settled => PlaceState::Finished,
                 _ => PlaceState::Live,
             },
-            extra: None,
+            extra: Some(
+                Extra {
+                    mark: self.kept.filter(|mark| mark.end <= offset),
+                    is_rotated: self.rotated_at.is_some(),
+                }
+                .to_bytes(),
+            ),
         }
+    }
+
+    /// `read` moved on to where `mark` ends.
+    pub fn moved_to(&mut self, mark: Mark) {
+        self.tail = Some(mark);
+        match mark.end <= self.acknowledged {
+            true => (self.kept, self.next_kept) = (Some(mark), None),
+            false => self.next_kept = self.next_kept.or(Some(mark)),
+        }
+    }
+
+    /// Whether the open file is still the one that was read: it begins alike, and what stood before the marks does.
+    ///
+    /// Errors: it can't be read, which says nothing about what it is.
+    pub fn is_same<D: Disk<File = F>>(&self, disk: &mut D) -> io::Result<bool> {
+        match (&self.file, self.tail.or(self.kept)) {
+            (Some(file), Some(mark)) if !mark.is_in(disk, file)? => Ok(false),
+            _ => self.begins_alike(disk),
+        }
+    }
+
+    /// Whether the open file begins as the one did that was read.
+    pub fn begins_alike<D: Disk<File = F>>(&self, disk: &mut D) -> io::Result<bool> {
+        let len = self.fingerprint.len;
+        match &self.file {
+            Some(file) if len > 0 => Ok(fingerprint_of(disk, file, len)? == Some(self.fingerprint)),
+            _ => Ok(true),
+        }
+    }
+
+    /// Looks into the file that was just opened: what is known of it must hold, and what isn't known yet is noted. Whether
+    /// it is the file that was read.
+    pub fn get_acquainted<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<bool> {
+        if !self.is_same(disk)? {
+            return Ok(false);
+        }
+        let Some(file) = &self.file else {
+            return Ok(true);
+        };
+        let mut before = vec![0; MARK_BYTES.min(self.read) as usize];
+        let start = self.read - before.len() as u64;
+        if !fill(disk, file, start, &mut before)? {
+            return Ok(false);
+        }
+        self.moved_to(Mark::of(self.read, &before));
+        self.extend_fingerprint(disk)?;
+        Ok(true)
     }
 
     /// Makes the fingerprint cover as much of the file's beginning as was read, up to [`FINGERPRINT_BYTES`].
-    pub fn extend_fingerprint<D: Disk<File = F>>(&mut self, disk: &mut D) {
+    pub fn extend_fingerprint<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
         let len = u64::from(FINGERPRINT_BYTES).min(self.read) as u32;
         if len <= self.fingerprint.len {
-            return;
+            return Ok(());
         }
-        let Some(file) = &self.file else { return };
-        if let Some(fingerprint) = fingerprint_of(disk, file, len) {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        if let Some(fingerprint) = fingerprint_of(disk, file, len)? {
             self.fingerprint = fingerprint;
             self.is_dirty = true;
         }
+        Ok(())
     }
 }
 
-/// The fingerprint of the file's first `len` bytes; `None` if it has fewer or can't be read.
-pub fn fingerprint_of<D: Disk>(disk: &mut D, file: &D::File, len: u32) -> Option<Fingerprint> {
+/// The fingerprint of the file's first `len` bytes; `None` if it has fewer.
+pub fn fingerprint_of<D: Disk>(
+    disk: &mut D,
+    file: &D::File,
+    len: u32,
+) -> io::Result<Option<Fingerprint>> {
     let mut head = vec![0; len as usize];
+    if !fill(disk, file, 0, &mut head)? {
+        return Ok(None);
+    }
+    let hash = short_hash(&head);
+    Ok(Some(Fingerprint { len, hash }))
+}
+
+/// Reads all of `into` from `offset` on; `false` if the file ends before.
+pub fn fill<D: Disk>(
+    disk: &mut D,
+    file: &D::File,
+    offset: u64,
+    into: &mut [u8],
+) -> io::Result<bool> {
     let mut filled = 0;
-    while filled < head.len() {
-        match disk.read_at(file, filled as u64, &mut head[filled..]) {
-            Ok(n @ 1..) => filled += n,
-            _ => return None,
+    while filled < into.len() {
+        match disk.read_at(file, offset + filled as u64, &mut into[filled..])? {
+            0 => return Ok(false),
+            n => filled += n,
         }
     }
-    let digest = Sha256::digest(&head);
+    Ok(true)
+}
+
+/// The first half of the SHA-256.
+pub fn short_hash(bytes: &[u8]) -> [u8; 16] {
     let mut hash = [0; 16];
-    hash.copy_from_slice(&digest[..16]);
-    Some(Fingerprint { len, hash })
+    hash.copy_from_slice(&Sha256::digest(bytes)[..16]);
+    hash
 }

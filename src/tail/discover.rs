@@ -50,6 +50,8 @@ pub struct Found {
 pub struct Listing {
     /// Each file once, however many names it has; in the order of their paths.
     pub files: Vec<Found>,
+    /// The other names of those files that match.
+    pub other_names: HashSet<(FileIdentity, Arc<Path>)>,
     /// Folders that were listed, for whoever watches them.
     pub folders: Vec<PathBuf>,
     /// What couldn't be looked at, with the reason.
@@ -88,9 +90,14 @@ impl Patterns {
                 .all(|(_, error)| error.kind() == io::ErrorKind::NotFound);
         listing.files.sort_by(|a, b| a.path.cmp(&b.path));
         let mut seen: HashSet<FileIdentity> = HashSet::new();
-        listing
-            .files
-            .retain(|found| seen.insert(found.stat.identity));
+        let others = &mut listing.other_names;
+        listing.files.retain(|found| {
+            let is_first = seen.insert(found.stat.identity);
+            if !is_first {
+                others.insert((found.stat.identity, Arc::clone(&found.path)));
+            }
+            is_first
+        });
         listing.folders.sort();
         listing.folders.dedup();
         listing
@@ -179,11 +186,14 @@ fn walk_part(
             }
             for name in names(disk, folder, listing) {
                 let path = folder.join(&name);
-                if disk
-                    .look(&path)
-                    .is_ok_and(|stat| stat.kind == FileKind::Folder)
-                {
-                    walk_part(disk, &path, parts, depth + 1, listing);
+                match disk.look(&path) {
+                    Ok(stat) if stat.kind == FileKind::Folder => {
+                        walk_part(disk, &path, parts, depth + 1, listing);
+                    }
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        listing.problems.push((path, error));
+                    }
+                    _ => {}
                 }
             }
         }

@@ -5,10 +5,15 @@
 pub mod cursor;
 pub mod discover;
 pub mod disk;
+pub mod mark;
+#[cfg(test)]
+mod model;
 mod place;
 pub mod rotation;
 pub mod split;
 mod tailer;
+#[cfg(test)]
+mod testing;
 pub mod wake;
 
 use std::io;
@@ -133,5 +138,30 @@ impl Rules {
             poll_interval_min: flow.poll_interval_min,
             rescan_interval_max: flow.rescan_interval_max,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split::{End, Piece, SplitState};
+    use super::*;
+    use crate::config::test_support::flow;
+
+    /// A piece of just the length that the service takes isn't cut, and would be sent without the terminator.
+    #[test]
+    fn a_line_that_is_too_long_is_handed_on_longer_than_the_service_takes() {
+        for destination in ["kinesisStream", "deliveryStream"] {
+            let flow = flow(&format!(r#""{destination}": "s""#));
+            let max = flow.destination.record_bytes_max();
+            let splitter = Rules::new(&flow).unwrap().splitter;
+            for n in [max, max + 1, 2 * max] {
+                let line = [vec![b'x'; n], b"\n".to_vec()].concat();
+                let piece = splitter.next(&mut SplitState::default(), &line, 0, End::Now);
+                let Piece::Record { data, next, .. } = piece else {
+                    panic!("{piece:?}");
+                };
+                assert!(data.len() > max && next == line.len(), "{destination} {n}");
+            }
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! Where a file starts that is followed from now on: by its checkpoint, by the reference's, or by `initialPosition`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::path::Path;
 
 use super::Rules;
 use super::cursor::{Start, fingerprint_of};
 use super::discover::Found;
 use super::disk::Disk;
+use super::mark::{Extra, Mark};
 use super::split::SplitState;
 use crate::checkpoint::{FileIdentity, Fingerprint, FlowPlaces, Place, PlaceState, ReferenceRow};
 use crate::config::InitialPosition;
@@ -36,10 +39,14 @@ enum Beginning {
 pub struct Placed {
     pub start: Start,
     pub fingerprint: Fingerprint,
+    /// What stood before the offset, or before one that is less.
+    pub mark: Option<Mark>,
     pub header_lines: u32,
+    /// Its name isn't the one that it was written under.
+    pub is_rotated: bool,
     /// Nothing of it is to be sent any more.
     pub is_finished: bool,
-    /// It was shorter than its place says, or begins otherwise: what stood there is gone.
+    /// It is shorter than its place says: what stood there is gone.
     pub was_replaced: Option<u64>,
 }
 
@@ -84,24 +91,28 @@ impl Memory {
         let place = |file: &Found| match (&current, rules.initial_position) {
             (Some(current), _) => current.place(file, rules),
             (None, InitialPosition::EndOfFile) if is_first => at_last_line(rules, disk, file),
-            _ => self.place(rules, disk, file),
+            _ => self.place(rules, file),
         };
         found.iter().map(place).collect()
     }
 
     /// Places a file that came later: where it was left, or at its beginning.
-    pub fn place<D: Disk>(&mut self, rules: &Rules, disk: &mut D, found: &Found) -> Placed {
+    pub fn place(&mut self, rules: &Rules, found: &Found) -> Placed {
         let Some(place) = self.places.remove(&found.stat.identity) else {
             return at_beginning(rules);
         };
-        let is_same =
-            found.stat.size >= place.offset && begins_alike(disk, found, place.fingerprint);
-        if !is_same {
+        // Nothing was read of it: it may as well be another file.
+        if place.offset == 0 {
+            return at_beginning(rules);
+        }
+        // Whether it holds what was read is found out once it is open.
+        if found.stat.size < place.offset {
             return Placed {
                 was_replaced: Some(place.offset),
                 ..at_beginning(rules)
             };
         }
+        let extra = extra_of(&place);
         let split = SplitState::resumed(
             place.header_lines_left,
             place.state == PlaceState::FooterReached,
@@ -112,10 +123,87 @@ impl Memory {
                 split,
             },
             fingerprint: place.fingerprint,
+            mark: extra.mark.filter(|mark| mark.end <= place.offset),
             header_lines: place.header_lines_left,
+            is_rotated: extra.is_rotated || *place.path != *found.path,
             is_finished: place.state == PlaceState::Finished,
             was_replaced: None,
         }
+    }
+}
+
+impl Memory {
+    /// The name that a file had.
+    pub fn name_of(&self, identity: FileIdentity) -> Option<&Path> {
+        self.places.get(&identity).map(|place| place.path.as_path())
+    }
+
+    /// Files that no pattern leads to any more but that are still in the folder they were in: renamed while nobody
+    /// followed them. Only one that holds what was read of it counts, as numbers are used again. And whether all folders
+    /// and files could be looked into.
+    pub fn strays<D: Disk>(&self, disk: &mut D) -> (Vec<Found>, bool) {
+        let mut folders: BTreeSet<&Path> = BTreeSet::new();
+        let left = self.places.values().filter(|place| is_findable(place));
+        folders.extend(left.filter_map(|place| place.path.parent()));
+        let (mut strays, mut seen, mut is_complete) = (Vec::new(), HashSet::new(), true);
+        for folder in folders {
+            let names = match disk.names(folder) {
+                Ok(names) => names,
+                Err(error) => {
+                    is_complete &= error.kind() == io::ErrorKind::NotFound;
+                    continue;
+                }
+            };
+            for path in names.into_iter().map(|name| folder.join(name)) {
+                let Ok(stat) = disk.look(&path) else { continue };
+                let place = self.places.get(&stat.identity);
+                let Some(place) = place.filter(|place| is_findable(place)) else {
+                    continue;
+                };
+                // Under its old name it is out of reach because the patterns were changed.
+                let is_rotated = path != place.path || extra_of(place).is_rotated;
+                if !is_rotated || stat.size < place.offset {
+                    continue;
+                }
+                match holds(disk, &path, place) {
+                    Ok(true) if seen.insert(stat.identity) => strays.push(Found {
+                        path: path.into(),
+                        stat,
+                    }),
+                    Ok(_) => {}
+                    Err(_) => is_complete = false,
+                }
+            }
+        }
+        (strays, is_complete)
+    }
+
+    /// A file that was followed isn't any more: should it come back, it goes on there.
+    pub fn remember(&mut self, place: Place) {
+        self.places.insert(place.identity, place);
+    }
+}
+
+fn extra_of(place: &Place) -> Extra {
+    place
+        .extra
+        .as_deref()
+        .map(Extra::from_bytes)
+        .unwrap_or_default()
+}
+
+/// Whether more may be to be had of a file, and it can be told from others.
+fn is_findable(place: &Place) -> bool {
+    place.state == PlaceState::Live && place.offset > 0 && place.fingerprint.len > 0
+}
+
+fn holds<D: Disk>(disk: &mut D, path: &Path, place: &Place) -> io::Result<bool> {
+    let file = disk.open(path)?;
+    let fingerprint = fingerprint_of(disk, &file, place.fingerprint.len)?;
+    match extra_of(place).mark {
+        _ if fingerprint != Some(place.fingerprint) => Ok(false),
+        Some(mark) => mark.is_in(disk, &file),
+        None => Ok(true),
     }
 }
 
@@ -126,7 +214,9 @@ fn at_beginning(rules: &Rules) -> Placed {
             split: SplitState::at_start(&rules.split),
         },
         fingerprint: Fingerprint::default(),
+        mark: None,
         header_lines: rules.split.skip_header_lines,
+        is_rotated: false,
         is_finished: false,
         was_replaced: None,
     }
@@ -169,17 +259,6 @@ fn end_of_last_line<D: Disk>(disk: &mut D, file: &D::File, size: u64) -> u64 {
         end = start;
     }
     0
-}
-
-fn begins_alike<D: Disk>(disk: &mut D, found: &Found, fingerprint: Fingerprint) -> bool {
-    if fingerprint.len == 0 {
-        return true;
-    }
-    // A file that can't be opened now is taken for what its identity says; it is looked at again before it is read.
-    let Ok(file) = disk.open(&found.path) else {
-        return true;
-    };
-    fingerprint_of(disk, &file, fingerprint.len) == Some(fingerprint)
 }
 
 /// Where the reference stood: the file of its newest row, if that is still there.

@@ -29,8 +29,17 @@ pub enum Move {
 }
 
 /// Compares what is followed with what a walk found. Moves come in the order: renames, those that vanished, then new
-/// files with the oldest first.
-pub fn plan(known: &[Known], found: &[Found]) -> Vec<Move> {
+/// files with the oldest first. A file that still has the name it is known by keeps it, whatever `other_names` it got.
+pub fn plan(
+    known: &[Known],
+    found: &[Found],
+    other_names: &HashSet<(FileIdentity, Arc<Path>)>,
+) -> Vec<Move> {
+    let is_still_called = |known: &Known, found: &Found| {
+        known.path.as_ref().is_some_and(|path| {
+            *path == found.path || other_names.contains(&(known.identity, Arc::clone(path)))
+        })
+    };
     let by_identity: HashMap<FileIdentity, &Found> = found
         .iter()
         .map(|found| (found.stat.identity, found))
@@ -39,7 +48,7 @@ pub fn plan(known: &[Known], found: &[Found]) -> Vec<Move> {
     let mut moves = Vec::new();
     for known in known {
         if let Some(found) = by_identity.get(&known.identity)
-            && known.path.as_ref() != Some(&found.path)
+            && !is_still_called(known, found)
         {
             moves.push(Move::Renamed {
                 id: known.id,
@@ -144,7 +153,7 @@ mod tests {
                 vec![appeared(2, "/b"), appeared(1, "/a")],
             ),
         ] {
-            assert_eq!(plan(&known, &found), expected, "{story}");
+            assert_eq!(plan(&known, &found, &HashSet::new()), expected, "{story}");
         }
     }
 
@@ -154,7 +163,14 @@ mod tests {
             path: None,
             ..known(1, "/a")
         };
-        assert_eq!(plan(std::slice::from_ref(&gone), &[]), []);
-        assert_eq!(plan(&[gone], &[found(1, "/b")]), [renamed(1, "/b")]);
+        let none = HashSet::new();
+        assert_eq!(plan(std::slice::from_ref(&gone), &[], &none), []);
+        assert_eq!(plan(&[gone], &[found(1, "/b")], &none), [renamed(1, "/b")]);
+    }
+
+    #[test]
+    fn a_second_name_is_no_rename() {
+        let others = HashSet::from([(identity(1), Path::new("/b").into())]);
+        assert_eq!(plan(&[known(1, "/b")], &[found(1, "/a")], &others), []);
     }
 }

@@ -4,15 +4,16 @@
 //! more: each in its turn and at most [`TURN_BYTES`] of it, so that a backlog never delays a live file by more than one
 //! turn of each. A file is looked at the less often the longer it was quiet; hints bring the next look forward.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cursor::{Cursor, CutRange, Start, fingerprint_of};
+use super::cursor::{Cursor, CutRange, Start};
 use super::discover::Found;
 use super::disk::{Disk, FileStat};
+use super::mark::{MARK_BYTES, Mark};
 use super::place::{Memory, Placed};
 use super::rotation::{self, Known, Move};
 use super::split::{End, Piece, RecordKind, SplitState};
@@ -51,6 +52,8 @@ pub struct Tailer<D: Disk> {
     next_id: u64,
     walk_at: Instant,
     walked_at: Option<Instant>,
+    /// Files that were renamed out of the patterns' reach while we were away have been looked for.
+    has_sought_strays: bool,
     /// Whether hints can be relied on to come in time.
     hints_work: bool,
     buffer: Vec<u8>,
@@ -76,6 +79,7 @@ impl<D: Disk> Tailer<D> {
             next_id: 0,
             walk_at: now,
             walked_at: None,
+            has_sought_strays: false,
             hints_work: false,
             buffer: Vec::new(),
             events: Vec::new(),
@@ -144,6 +148,7 @@ impl<D: Disk> Tailer<D> {
                     is_blocked = true;
                     break;
                 }
+                Reading::Replaced => {}
             }
         }
         if self.queue.is_empty() {
@@ -203,17 +208,20 @@ impl<D: Disk> Tailer<D> {
             path: cursor.is_named.then(|| Arc::clone(&cursor.path)),
         };
         let known: Vec<Known> = self.cursors.values().map(view).collect();
-        let moves = rotation::plan(&known, &listing.files);
+        let moves = rotation::plan(&known, &listing.files, &listing.other_names);
         let new: Vec<Found> = moves
             .iter()
             .filter_map(|step| match step {
-                Move::Appeared { found } => Some(found.clone()),
+                Move::Appeared { found } => {
+                    Some(self.under_known_name(found, &listing.other_names))
+                }
                 _ => None,
             })
             .collect();
         for step in moves {
             match step {
                 Move::Renamed { id, to } => self.rename(id, to, now),
+                Move::Vanished { id } if self.is_hidden(id) => {}
                 Move::Vanished { id } => self.vanish(id, now),
                 Move::Appeared { .. } => {}
             }
@@ -222,12 +230,13 @@ impl<D: Disk> Tailer<D> {
             true => self.memory.place_first(&self.rules, disk, &new),
             false => new
                 .iter()
-                .map(|found| self.memory.place(&self.rules, disk, found))
+                .map(|found| self.memory.place(&self.rules, found))
                 .collect(),
         };
         for (found, placed) in new.iter().zip(placed) {
             self.follow(found, placed, now, disk);
         }
+        self.follow_strays(now, disk);
         self.tell_files(
             listing.files.len(),
             listing.is_missing_folder.then_some(listing.problems),
@@ -243,6 +252,35 @@ impl<D: Disk> Tailer<D> {
             + interval
                 .min(self.rules.rescan_interval_max)
                 .max(WALK_INTERVAL_MIN);
+    }
+
+    /// What was renamed out of the patterns' reach while we were away is read to its end.
+    fn follow_strays(&mut self, now: Instant, disk: &mut D) {
+        if self.has_sought_strays || !self.unlisted.is_empty() {
+            return;
+        }
+        let (strays, is_complete) = self.memory.strays(disk);
+        self.has_sought_strays = is_complete;
+        for found in strays {
+            let placed = self.memory.place(&self.rules, &found);
+            let id = self.follow(&found, placed, now, disk);
+            self.vanish(id, now);
+        }
+    }
+
+    /// A file of several names keeps the one it had in the run before.
+    fn under_known_name(
+        &self,
+        found: &Found,
+        other_names: &HashSet<(FileIdentity, Arc<Path>)>,
+    ) -> Found {
+        let identity = found.stat.identity;
+        let known = self.memory.name_of(identity).map(Arc::<Path>::from);
+        let known = known.filter(|path| other_names.contains(&(identity, Arc::clone(path))));
+        Found {
+            path: known.unwrap_or_else(|| Arc::clone(&found.path)),
+            stat: found.stat,
+        }
     }
 
     fn tell_problems(&mut self, problems: &[(PathBuf, io::Error)]) {
@@ -262,6 +300,12 @@ impl<D: Disk> Tailer<D> {
             }
         }
         self.unlisted = now_unlisted;
+    }
+
+    /// Whether the folder of a file couldn't be listed: that it wasn't found says nothing then.
+    fn is_hidden(&self, id: CursorId) -> bool {
+        let path = self.cursors.get(&id).map(|cursor| &cursor.path);
+        path.is_some_and(|path| self.unlisted.keys().any(|part| path.starts_with(part)))
     }
 
     /// No file at all is said once, and the first ones after that.
@@ -284,7 +328,9 @@ impl<D: Disk> Tailer<D> {
             return;
         };
         let from = std::mem::replace(&mut cursor.path, Arc::clone(&to));
-        cursor.rotated_at = Some(now);
+        let is_back = from == to;
+        // Without a handle it may be a new file that took the number of one that is gone.
+        cursor.rotated_at = (!is_back && cursor.file.is_some()).then_some(now);
         cursor.is_named = true;
         cursor.is_dirty = true;
         if self.by_path.get(&from) == Some(&id) {
@@ -292,7 +338,9 @@ impl<D: Disk> Tailer<D> {
         }
         self.by_path.insert(Arc::clone(&to), id);
         self.poll_at(id, now);
-        self.events.push(Event::Renamed { from, to });
+        if !is_back {
+            self.events.push(Event::Renamed { from, to });
+        }
     }
 
     fn vanish(&mut self, id: CursorId, now: Instant) {
@@ -310,7 +358,7 @@ impl<D: Disk> Tailer<D> {
         self.events.push(Event::Vanished { path, unread_bytes });
     }
 
-    fn follow(&mut self, found: &Found, placed: Placed, now: Instant, disk: &mut D) {
+    fn follow(&mut self, found: &Found, placed: Placed, now: Instant, disk: &mut D) -> CursorId {
         let id = self.new_id();
         let mut cursor = Cursor::new(
             id,
@@ -321,6 +369,8 @@ impl<D: Disk> Tailer<D> {
             now,
         );
         cursor.fingerprint = placed.fingerprint;
+        cursor.kept = placed.mark;
+        cursor.rotated_at = placed.is_rotated.then_some(now);
         cursor.is_finished = placed.is_finished;
         cursor.is_hinted = disk.tells_of(&found.path);
         if let Some(read) = placed.was_replaced {
@@ -334,6 +384,7 @@ impl<D: Disk> Tailer<D> {
         self.cursors.insert(id, cursor);
         self.open(id, disk);
         self.poll_at(id, now);
+        id
     }
 
     fn new_id(&mut self) -> CursorId {
@@ -419,6 +470,9 @@ impl<D: Disk> Tailer<D> {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
+        if cursor.file.is_none() && !cursor.is_named {
+            return self.give_up(id);
+        }
         let looked = match &cursor.file {
             Some(file) => disk.look_at(file),
             None => disk.look(&cursor.path),
@@ -429,34 +483,53 @@ impl<D: Disk> Tailer<D> {
         if stat.identity != cursor.identity {
             return self.after_look(id, false, now);
         }
+        if stat.size >= cursor.read && must_be_checked(cursor, &stat) {
+            let checked = match cursor.tail {
+                Some(_) => cursor.is_same(disk),
+                None => cursor.get_acquainted(disk),
+            };
+            match checked {
+                Ok(true) => {}
+                Ok(false) => return self.replace(id, &stat, now),
+                // It is looked at again, with what is remembered as it is.
+                Err(error) => {
+                    self.tell_unreadable(id, &error);
+                    return self.after_look(id, false, now);
+                }
+            }
+        }
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
         let (had_size, grew) = (cursor.size, stat.size > cursor.size);
+        // What wasn't read may have been written anew without growing.
+        let is_other = stat.size != cursor.size || stat.modified_ms != cursor.modified_ms;
         cursor.is_dirty |= stat.size != cursor.size;
         (cursor.size, cursor.modified_ms, cursor.n_links) =
             (stat.size, stat.modified_ms, stat.n_links);
-        if grew {
-            cursor.grew_at = now;
-            cursor.is_finished = false;
+        if is_other {
+            cursor.changed_at = now;
+        }
+        cursor.is_finished &= !grew;
+        let kept = stat.size.max(cursor.read);
+        if had_size > kept {
+            self.events.push(Event::Lost {
+                path: Arc::clone(&cursor.path),
+                start: kept,
+                end: Some(had_size),
+            });
         }
         if stat.size < cursor.read {
-            let read = cursor.read;
-            let path = Arc::clone(&cursor.path);
             self.events.push(Event::Truncated {
-                path: Arc::clone(&path),
-                read,
+                path: Arc::clone(&cursor.path),
+                read: cursor.read,
                 size: stat.size,
             });
-            if had_size > read {
-                self.events.push(Event::Lost {
-                    path,
-                    start: read,
-                    end: Some(had_size),
-                });
-            }
             return self.start_anew(id, &stat, now);
         }
         let has_more = stat.size > cursor.read && !cursor.split.is_over && cursor.file.is_some();
         // What waits for its end to come is read again only once there is something new, or nothing came for long.
-        let is_new = grew || !cursor.is_told || cursor.problem.is_some();
+        let is_new = is_other || !cursor.is_told || cursor.problem.is_some();
         if has_more && is_new && !cursor.is_queued {
             cursor.is_queued = true;
             self.queue.push_back(id);
@@ -490,13 +563,13 @@ impl<D: Disk> Tailer<D> {
         let mut at = now + cursor.poll_interval - spread;
         let waits = cursor.size > cursor.read && !cursor.split.is_over;
         if waits && self.rules.splitter.waits_for_quiet() {
-            let quiet_at = cursor.grew_at + self.rules.split.multi_line_idle;
+            let quiet_at = cursor.changed_at + self.rules.split.multi_line_idle;
             if quiet_at > now {
                 at = at.min(quiet_at);
             }
         }
         if let Some(rotated_at) = cursor.rotated_at {
-            let over_at = cursor.grew_at.max(rotated_at) + ROTATED_GRACE;
+            let over_at = cursor.changed_at.max(rotated_at) + ROTATED_GRACE;
             if over_at > now {
                 at = at.min(over_at);
             }
@@ -524,10 +597,10 @@ impl<D: Disk> Tailer<D> {
         let Some(cursor) = self.cursors.get(&id) else {
             return;
         };
-        let quiet = now.saturating_duration_since(cursor.grew_at);
+        let quiet = now.saturating_duration_since(cursor.changed_at);
         let is_rotated = cursor
             .rotated_at
-            .is_some_and(|at| now >= cursor.grew_at.max(at) + ROTATED_GRACE);
+            .is_some_and(|at| now >= cursor.changed_at.max(at) + ROTATED_GRACE);
         let end = match is_rotated {
             true => End::Final,
             false
@@ -539,7 +612,7 @@ impl<D: Disk> Tailer<D> {
             false => return,
         };
         match self.read(id, end, TURN_BYTES, now, disk, intake) {
-            Reading::Done { .. } => self.finish_if_over(id, now),
+            Reading::Done { .. } | Reading::Replaced => self.finish_if_over(id, now),
             Reading::More { .. } | Reading::Blocked => {
                 if let Some(cursor) = self.cursors.get_mut(&id) {
                     cursor.is_queued = true;
@@ -557,7 +630,7 @@ impl<D: Disk> Tailer<D> {
         let Some(rotated_at) = cursor.rotated_at else {
             return;
         };
-        let quiet = now.saturating_duration_since(cursor.grew_at.max(rotated_at));
+        let quiet = now.saturating_duration_since(cursor.changed_at.max(rotated_at));
         let has_all = cursor.read >= cursor.size || cursor.split.is_over;
         if !has_all || quiet < ROTATED_GRACE {
             return;
@@ -581,16 +654,32 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
+    /// No name leads to a file that was never opened: what it holds is out of reach, unless it comes back.
+    fn give_up(&mut self, id: CursorId) {
+        if let Some(cursor) = self.cursors.get(&id)
+            && !cursor.split.is_over
+        {
+            self.events.push(Event::Lost {
+                path: Arc::clone(&cursor.path),
+                start: cursor.read,
+                end: None,
+            });
+        }
+        self.let_go(id, false);
+    }
+
     fn let_go(&mut self, id: CursorId, is_deleted: bool) {
         let Some(cursor) = self.cursors.remove(&id) else {
             return;
         };
+        self.queue.retain(|queued| *queued != id);
         self.polls.remove(&(cursor.poll_at, id));
         if self.by_identity.get(&cursor.identity) == Some(&id) {
             self.by_identity.remove(&cursor.identity);
         }
-        if is_deleted {
-            self.removed.push(cursor.identity);
+        match is_deleted {
+            true => self.removed.push(cursor.identity),
+            false => self.memory.remember(cursor.place()),
         }
     }
 
@@ -600,6 +689,17 @@ impl<D: Disk> Tailer<D> {
         if let Some(cursor) = self.cursors.get_mut(&id) {
             cursor.is_queued = false;
         }
+    }
+
+    /// The file holds something else than what was read, though it is as long.
+    fn replace(&mut self, id: CursorId, stat: &FileStat, now: Instant) {
+        if let Some(cursor) = self.cursors.get(&id) {
+            self.events.push(Event::Replaced {
+                path: Arc::clone(&cursor.path),
+                read: cursor.read,
+            });
+        }
+        self.start_anew(id, stat, now);
     }
 
     /// The file's content isn't what was read: it is followed from its beginning, as a file of its own.
@@ -623,8 +723,9 @@ impl<D: Disk> Tailer<D> {
             header_lines,
             now,
         );
-        (cursor.is_named, cursor.rotated_at, cursor.file) =
-            (old.is_named, old.rotated_at, old.file);
+        (cursor.is_named, cursor.file) = (old.is_named, old.file);
+        // Where it has a name it is written to as any other, whatever became of the one before.
+        cursor.rotated_at = old.rotated_at.filter(|_| !cursor.is_named);
         cursor.is_hinted = old.is_hinted;
         if cursor.is_named {
             self.by_path.insert(Arc::clone(&cursor.path), new_id);
@@ -646,17 +747,13 @@ impl<D: Disk> Tailer<D> {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return Reading::Done { n_bytes: 0 };
         };
-        if let Some(file) = &cursor.file
-            && cursor.fingerprint.len > 0
-            && fingerprint_of(disk, file, cursor.fingerprint.len) != Some(cursor.fingerprint)
-            && let Ok(stat) = disk.look_at(file)
-        {
-            self.events.push(Event::Replaced {
-                path: Arc::clone(&cursor.path),
-                read: cursor.read,
-            });
-            self.start_anew(id, &stat, now);
-            return Reading::Done { n_bytes: 0 };
+        match cursor.begins_alike(disk) {
+            Ok(true) => {}
+            Ok(false) => return self.is_replaced(id, now, disk),
+            Err(error) => {
+                self.tell_unreadable(id, &error);
+                return Reading::Done { n_bytes: 0 };
+            }
         }
         if !cursor.is_told {
             cursor.is_told = true;
@@ -680,8 +777,12 @@ impl<D: Disk> Tailer<D> {
         };
         cursor.file = file;
         self.buffer = buffer;
-        cursor.extend_fingerprint(disk);
+        let result = result.and_then(|reading| {
+            cursor.extend_fingerprint(disk)?;
+            Ok(reading)
+        });
         match result {
+            Ok(Reading::Replaced) => self.is_replaced(id, now, disk),
             Ok(reading) => {
                 if cursor.problem.take().is_some() {
                     self.events.push(Event::Readable {
@@ -698,6 +799,19 @@ impl<D: Disk> Tailer<D> {
     }
 }
 
+impl<D: Disk> Tailer<D> {
+    fn is_replaced(&mut self, id: CursorId, now: Instant, disk: &mut D) -> Reading {
+        let file = self
+            .cursors
+            .get(&id)
+            .and_then(|cursor| cursor.file.as_ref());
+        if let Some(Ok(stat)) = file.map(|file| disk.look_at(file)) {
+            self.replace(id, &stat, now);
+        }
+        Reading::Done { n_bytes: 0 }
+    }
+}
+
 enum Reading {
     /// Nothing more is to be had now.
     Done {
@@ -708,6 +822,8 @@ enum Reading {
         n_bytes: usize,
     },
     Blocked,
+    /// It isn't the file that was read.
+    Replaced,
 }
 
 /// Reads from where the cursor stands and hands on every piece, until the end of what is there, `bytes_max`, or a full
@@ -727,71 +843,117 @@ fn read_pieces<D: Disk>(
     intake: &mut impl Intake,
 ) -> io::Result<Reading> {
     let started_at = cursor.read;
-    let mut filled = 0;
+    // What stood before is read along, in the same call: nobody can put other bytes in between.
+    let n_before = cursor.tail.map_or(0, |tail| usize::from(tail.len));
+    buffer.resize(buffer.len().max(READ_BYTES), 0);
+    let n = disk.read_at(file, started_at - n_before as u64, buffer)?;
+    let is_same = |tail: Mark| n >= n_before && tail.is_of(&buffer[..n_before]);
+    if !cursor.tail.is_none_or(is_same) {
+        return Ok(Reading::Replaced);
+    }
+    let mut recent = buffer[..n_before].to_vec();
+    buffer.copy_within(n_before..n, 0);
+    let mut filled = n - n_before;
+    let mut is_over = filled == 0;
     // A piece that isn't all there stays at the buffer's start while more is read behind it.
     cursor.split.forget_search();
     loop {
+        let until = cursor.read + filled as u64;
+        let end = match is_over || until >= cursor.size {
+            false => End::More,
+            // It isn't as the last look said: nothing is known of what follows.
+            true if until != cursor.size => End::Now,
+            true => at_end,
+        };
+        let (at, stop) = hand_on(cursor, rules, &buffer[..filled], end, intake);
+        recent.extend_from_slice(&buffer[at.saturating_sub(MARK_BYTES as usize)..at]);
+        recent.drain(..recent.len().saturating_sub(MARK_BYTES as usize));
+        cursor.read += at as u64;
+        if at > 0 {
+            cursor.moved_to(Mark::of(cursor.read, &recent));
+        }
+        let n_bytes = (cursor.read - started_at) as usize;
+        match stop {
+            Stop::Blocked => return Ok(Reading::Blocked),
+            Stop::Over => return Ok(Reading::Done { n_bytes }),
+            // `size` may be old: whoever wrote meanwhile is noticed by the next look.
+            Stop::Incomplete if end != End::More => return Ok(Reading::Done { n_bytes }),
+            Stop::Incomplete if n_bytes >= bytes_max => return Ok(Reading::More { n_bytes }),
+            Stop::Incomplete => {}
+        }
+        buffer.copy_within(at..filled, 0);
+        filled -= at;
         if buffer.len() < filled + READ_BYTES {
             buffer.resize((filled + READ_BYTES).next_multiple_of(READ_BYTES), 0);
         }
         let n = disk.read_at(file, cursor.read + filled as u64, &mut buffer[filled..])?;
         filled += n;
-        let is_end = n == 0 || cursor.read + filled as u64 >= cursor.size;
-        let end = if is_end { at_end } else { End::More };
-        let mut at = 0;
-        loop {
-            let before = cursor.split;
-            let piece = rules
-                .splitter
-                .next(&mut cursor.split, &buffer[..filled], at, end);
-            let next = match &piece {
-                Piece::Record { data, next, kind } => {
-                    if !intake.has_room(data.len()) {
-                        cursor.read += at as u64;
-                        cursor.split = before;
-                        return Ok(Reading::Blocked);
-                    }
-                    let span = span_of(cursor, at, *next);
-                    intake.record(span, &buffer[data.clone()], *kind, &cursor.path);
-                    if *kind == RecordKind::TooLong {
-                        let end = (!cursor.split.is_leaving_out()).then_some(span.end);
-                        cursor.cut_ranges.push_back(CutRange {
-                            start: span.start,
-                            end,
-                        });
-                    }
-                    *next
+        is_over = n == 0;
+    }
+}
+
+/// Why no more of a buffer was handed on.
+enum Stop {
+    /// What is left isn't all there.
+    Incomplete,
+    /// The intake is full.
+    Blocked,
+    /// Nothing more is wanted of the file.
+    Over,
+}
+
+/// Hands on the pieces of `buffer`, which begins where the cursor stands; how many bytes they were.
+fn hand_on<F>(
+    cursor: &mut Cursor<F>,
+    rules: &Rules,
+    buffer: &[u8],
+    end: End,
+    intake: &mut impl Intake,
+) -> (usize, Stop) {
+    let mut at = 0;
+    loop {
+        let before = cursor.split;
+        match rules.splitter.next(&mut cursor.split, buffer, at, end) {
+            Piece::Record { data, next, kind } => {
+                if !intake.has_room(data.len()) {
+                    cursor.split = before;
+                    return (at, Stop::Blocked);
                 }
-                Piece::Nothing { next } => {
-                    note_left_out(cursor, at, *next);
-                    intake.nothing(span_of(cursor, at, *next));
-                    *next
-                }
-                Piece::Over { next } => {
-                    if *next > at {
-                        intake.nothing(span_of(cursor, at, *next));
-                    }
-                    cursor.read += *next as u64;
-                    return Ok(Reading::Done {
-                        n_bytes: (cursor.read - started_at) as usize,
+                let span = span_of(cursor, at, next);
+                intake.record(span, &buffer[data], kind, &cursor.path);
+                if kind == RecordKind::TooLong {
+                    let end = (!cursor.split.is_leaving_out()).then_some(span.end);
+                    cursor.cut_ranges.push_back(CutRange {
+                        start: span.start,
+                        end,
+                        is_header: false,
                     });
                 }
-                Piece::Incomplete => break,
-            };
-            at = next;
-        }
-        cursor.read += at as u64;
-        buffer.copy_within(at..filled, 0);
-        filled -= at;
-        let n_bytes = (cursor.read - started_at) as usize;
-        if is_end {
-            // `size` may be old: whoever wrote meanwhile is noticed by the next look.
-            return Ok(Reading::Done { n_bytes });
-        }
-        if n_bytes >= bytes_max {
-            return Ok(Reading::More { n_bytes });
+                at = next;
+            }
+            Piece::Nothing { next } => {
+                let is_header = before.header_lines_left > cursor.split.header_lines_left;
+                note_left_out(cursor, at, next, is_header);
+                intake.nothing(span_of(cursor, at, next));
+                at = next;
+            }
+            Piece::Over { next } => {
+                if next > at {
+                    intake.nothing(span_of(cursor, at, next));
+                }
+                return (next, Stop::Over);
+            }
+            Piece::Incomplete => return (at, Stop::Incomplete),
         }
     }
+}
+
+/// Whether a look tells that a file may hold something else than it did, though it isn't shorter than what was read:
+/// where it grew that is found out when it is read.
+fn must_be_checked<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
+    let is_other = stat.size != cursor.size || stat.modified_ms != cursor.modified_ms;
+    let is_read_next = stat.size > cursor.size.max(cursor.read) && !cursor.split.is_over;
+    cursor.file.is_some() && (cursor.tail.is_none() || (is_other && !is_read_next))
 }
 
 fn span_of<F>(cursor: &Cursor<F>, start: usize, end: usize) -> Span {
@@ -802,19 +964,25 @@ fn span_of<F>(cursor: &Cursor<F>, start: usize, end: usize) -> Span {
     }
 }
 
-/// Remembers where a header line ends, or the open record that lost its end.
-fn note_left_out<F>(cursor: &mut Cursor<F>, start: usize, end: usize) {
+/// Remembers where a header line ends, or the open range of what is left out.
+fn note_left_out<F>(cursor: &mut Cursor<F>, start: usize, end: usize, is_header: bool) {
     let span = span_of(cursor, start, end);
-    match cursor
-        .cut_ranges
-        .back_mut()
-        .filter(|range| range.end.is_none())
-    {
-        Some(range) => {
-            if !cursor.split.is_leaving_out() {
-                range.end = Some(span.end);
+    let goes_on = cursor.split.is_leaving_out();
+    let open = cursor.cut_ranges.back_mut();
+    match open.filter(|range| range.end.is_none()) {
+        Some(range) if !goes_on => {
+            range.end = Some(span.end);
+            if range.is_header {
+                cursor.header_ends.push_back(span.end);
             }
         }
-        None => cursor.header_ends.push_back(span.end),
+        Some(_) => {}
+        None if goes_on => cursor.cut_ranges.push_back(CutRange {
+            start: span.start,
+            end: None,
+            is_header,
+        }),
+        None if is_header => cursor.header_ends.push_back(span.end),
+        None => {}
     }
 }

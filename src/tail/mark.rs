@@ -1,0 +1,117 @@
+//! What stood just before an offset: tells a file that was emptied and written anew to a greater size, or took another's
+//! inode number, even where both begin alike.
+
+use std::io;
+
+use super::cursor::{fill, short_hash};
+use super::disk::Disk;
+
+/// How many bytes before an offset a mark covers at most.
+pub const MARK_BYTES: u64 = 256;
+/// The form of [`Extra`] that is written here.
+const EXTRA_VERSION: u8 = 1;
+const FLAG_ROTATED: u8 = 1;
+
+/// The hash of up to [`MARK_BYTES`] bytes before an offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub end: u64,
+    pub len: u16,
+    hash: [u8; 16],
+}
+
+impl Mark {
+    /// The mark of `bytes`, which end at the offset `end`; of too many the last count.
+    pub fn of(end: u64, bytes: &[u8]) -> Mark {
+        let bytes = &bytes[bytes.len().saturating_sub(MARK_BYTES as usize)..];
+        Mark {
+            end,
+            len: bytes.len() as u16,
+            hash: short_hash(bytes),
+        }
+    }
+
+    /// Where the bytes begin.
+    pub fn start(&self) -> u64 {
+        self.end - u64::from(self.len)
+    }
+
+    /// Whether these are the bytes.
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        *self == Mark::of(self.end, bytes)
+    }
+
+    /// Whether the bytes stand there in the file.
+    pub fn is_in<D: Disk>(&self, disk: &mut D, file: &D::File) -> io::Result<bool> {
+        let mut bytes = vec![0; usize::from(self.len)];
+        Ok(fill(disk, file, self.start(), &mut bytes)? && self.is_of(&bytes))
+    }
+}
+
+/// What a place keeps of a file beyond what every place says, in [`crate::checkpoint::Place::extra`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// At or before the place's offset.
+    pub mark: Option<Mark>,
+    /// Its name is another's or nobody's.
+    pub is_rotated: bool,
+}
+
+impl Extra {
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = vec![
+            EXTRA_VERSION,
+            if self.is_rotated { FLAG_ROTATED } else { 0 },
+        ];
+        if let Some(mark) = self.mark {
+            bytes.extend_from_slice(&mark.end.to_le_bytes());
+            bytes.extend_from_slice(&mark.len.to_le_bytes());
+            bytes.extend_from_slice(&mark.hash);
+        }
+        bytes
+    }
+
+    /// What another version wrote is as if nothing were known.
+    pub fn from_bytes(bytes: &[u8]) -> Extra {
+        let Some((&[EXTRA_VERSION, flags], rest)) = bytes.split_first_chunk::<2>() else {
+            return Extra::default();
+        };
+        Extra {
+            mark: mark_of(rest),
+            is_rotated: flags & FLAG_ROTATED != 0,
+        }
+    }
+}
+
+fn mark_of(bytes: &[u8]) -> Option<Mark> {
+    let (end, rest) = bytes.split_first_chunk::<8>()?;
+    let (len, rest) = rest.split_first_chunk::<2>()?;
+    let mark = Mark {
+        end: u64::from_le_bytes(*end),
+        len: u16::from_le_bytes(*len),
+        hash: rest.try_into().ok()?,
+    };
+    (u64::from(mark.len) <= mark.end.min(MARK_BYTES)).then_some(mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_a_place_keeps_comes_back(end in 300..u64::MAX, text: Vec<u8>, has_mark: bool, is_rotated: bool) {
+            let mark = has_mark.then(|| Mark::of(end, &text));
+            let extra = Extra { mark, is_rotated };
+            prop_assert_eq!(Extra::from_bytes(&extra.to_bytes()), extra);
+        }
+
+        #[test]
+        fn no_bytes_upset_it(bytes: Vec<u8>) {
+            let extra = Extra::from_bytes(&bytes);
+            prop_assert!(extra.mark.is_none_or(|mark| mark.start() <= mark.end));
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A file system in memory, for tests: it does what it is told, remembers every byte that ever stood in a file, and can
+//! be made to misbehave.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+
+use super::disk::{Disk, FileKind, FileStat};
+use crate::checkpoint::FileIdentity;
+
+/// What stood in a file from one truncation to the next; its place in [`MemoryDisk::contents`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentId(pub usize);
+
+/// A file, with or without names. Holding it keeps its inode number from being used again, as an open handle does.
+#[derive(Debug)]
+pub struct Node {
+    pub inode: u64,
+    pub content: Cell<ContentId>,
+    pub modified_ms: Cell<i64>,
+    pub n_links: Cell<u64>,
+}
+
+/// What the disk refuses, until told otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refusals {
+    pub names: bool,
+    pub opens: bool,
+    pub reads: bool,
+}
+
+/// The file system. A number of an inode that nothing holds any more is given to the next new file.
+#[derive(Debug, Default)]
+pub struct MemoryDisk {
+    names: BTreeMap<PathBuf, Rc<Node>>,
+    inodes: Vec<Weak<Node>>,
+    contents: Vec<Vec<u8>>,
+    clock_ms: i64,
+    /// What the last read came from.
+    pub read_from: Option<ContentId>,
+    pub refusals: Refusals,
+    /// A planted fault: every file looks like one and the same.
+    pub one_identity: bool,
+}
+
+impl MemoryDisk {
+    /// Everything that was ever written from the beginning of a file on.
+    pub fn bytes(&self, content: ContentId) -> &[u8] {
+        &self.contents[content.0]
+    }
+
+    pub fn contents(&self) -> impl Iterator<Item = ContentId> + use<> {
+        (0..self.contents.len()).map(ContentId)
+    }
+
+    pub fn node(&self, path: &str) -> Option<&Rc<Node>> {
+        self.names.get(Path::new(path))
+    }
+
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &Rc<Node>)> {
+        self.names.iter().map(|(path, node)| (path.as_path(), node))
+    }
+
+    /// Appends, to a new file if there is none.
+    pub fn append(&mut self, path: &str, bytes: &[u8]) {
+        let node = match self.names.get(Path::new(path)) {
+            Some(node) => Rc::clone(node),
+            None => self.create(path),
+        };
+        self.contents[node.content.get().0].extend_from_slice(bytes);
+        node.modified_ms.set(self.tick());
+    }
+
+    fn create(&mut self, path: &str) -> Rc<Node> {
+        let free = self.inodes.iter().position(|node| node.strong_count() == 0);
+        let place = free.unwrap_or(self.inodes.len());
+        let content = self.new_content();
+        let node = Rc::new(Node {
+            inode: place as u64 + 1,
+            content: Cell::new(content),
+            modified_ms: Cell::new(self.tick()),
+            n_links: Cell::new(1),
+        });
+        match free {
+            Some(place) => self.inodes[place] = Rc::downgrade(&node),
+            None => self.inodes.push(Rc::downgrade(&node)),
+        }
+        self.names.insert(path.into(), Rc::clone(&node));
+        node
+    }
+
+    /// Empties a file, if it is there, and writes anew.
+    pub fn truncate(&mut self, path: &str, bytes: &[u8]) {
+        if let Some(node) = self.names.get(Path::new(path)).cloned() {
+            let content = self.new_content();
+            node.content.set(content);
+            self.append(path, bytes);
+        }
+    }
+
+    pub fn rename(&mut self, from: &str, to: &str) {
+        let [old, new] = [from, to].map(|path| self.names.get(Path::new(path)));
+        // As rename(2) has it, nothing is done to two names of one file.
+        if let (Some(old), Some(new)) = (old, new)
+            && Rc::ptr_eq(old, new)
+        {
+            return;
+        }
+        if let Some(node) = self.names.remove(Path::new(from)) {
+            self.delete(to);
+            self.names.insert(to.into(), node);
+        }
+    }
+
+    pub fn link(&mut self, from: &str, to: &str) {
+        if let Some(node) = self.names.get(Path::new(from)).cloned()
+            && !self.names.contains_key(Path::new(to))
+        {
+            node.n_links.set(node.n_links.get() + 1);
+            self.names.insert(to.into(), node);
+        }
+    }
+
+    pub fn delete(&mut self, path: &str) {
+        if let Some(node) = self.names.remove(Path::new(path)) {
+            node.n_links.set(node.n_links.get() - 1);
+        }
+    }
+
+    /// The time that files are stamped with moves on; no two changes have the same.
+    pub fn tick(&mut self) -> i64 {
+        self.clock_ms += 1;
+        self.clock_ms
+    }
+
+    fn new_content(&mut self) -> ContentId {
+        self.contents.push(Vec::new());
+        ContentId(self.contents.len() - 1)
+    }
+
+    fn stat(&self, node: &Node) -> FileStat {
+        FileStat {
+            identity: FileIdentity {
+                device: 1,
+                inode: if self.one_identity { 1 } else { node.inode },
+            },
+            kind: FileKind::File,
+            size: self.bytes(node.content.get()).len() as u64,
+            modified_ms: node.modified_ms.get(),
+            n_links: node.n_links.get(),
+        }
+    }
+}
+
+impl Disk for MemoryDisk {
+    type File = Rc<Node>;
+
+    fn names(&mut self, folder: &Path) -> io::Result<Vec<OsString>> {
+        if self.refusals.names {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let inside = self
+            .names
+            .keys()
+            .filter(|path| path.parent() == Some(folder));
+        Ok(inside
+            .filter_map(|path| path.file_name())
+            .map(OsString::from)
+            .collect())
+    }
+
+    fn look(&mut self, path: &Path) -> io::Result<FileStat> {
+        if let Some(node) = self.names.get(path) {
+            return Ok(self.stat(node));
+        }
+        let is_folder = self.names.keys().any(|file| file.starts_with(path));
+        let nothing = FileStat {
+            identity: FileIdentity {
+                device: 1,
+                inode: 0,
+            },
+            kind: FileKind::Folder,
+            size: 0,
+            modified_ms: 0,
+            n_links: 1,
+        };
+        is_folder
+            .then_some(nothing)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<Rc<Node>> {
+        if self.refusals.opens {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.names
+            .get(path)
+            .cloned()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn look_at(&mut self, file: &Rc<Node>) -> io::Result<FileStat> {
+        Ok(self.stat(file))
+    }
+
+    fn tells_of(&mut self, _: &Path) -> bool {
+        true
+    }
+
+    fn read_at(&mut self, file: &Rc<Node>, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        if self.refusals.reads {
+            return Err(io::Error::other("input/output error"));
+        }
+        self.read_from = Some(file.content.get());
+        let bytes = self.bytes(file.content.get());
+        let rest = bytes.get(offset as usize..).unwrap_or_default();
+        let n = rest.len().min(into.len());
+        into[..n].copy_from_slice(&rest[..n]);
+        Ok(n)
+    }
+}
