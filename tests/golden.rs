@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use kinesis_agent::local::{Keys, Record};
+use kinesis_agent::local::Record;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
@@ -328,11 +328,11 @@ async fn a_configuration_of_the_reference_gives_its_records() {
         .replace(r#"endpoint": """#, &format!("endpoint\": {url}"))
         .replace("/tmp/app1.csv", scene.path("app1.csv").to_str().unwrap());
     scene.configure_as_written(&text);
-    let keys = Keys::test();
+    let keys = scene.keys();
     let mut agent = scene.start_with(|command| {
         command
-            .env("AWS_ACCESS_KEY_ID", keys.access_key_id)
-            .env("AWS_SECRET_ACCESS_KEY", keys.secret_access_key)
+            .env("AWS_ACCESS_KEY_ID", &keys.access_key_id)
+            .env("AWS_SECRET_ACCESS_KEY", &keys.secret_access_key)
             .env("AWS_REGION", "us-east-1");
     });
     // END_OF_FILE is the default: a file that appears is read from its beginning.

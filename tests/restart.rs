@@ -61,6 +61,17 @@ async fn start_and_look(scene: &Scene, n_runs: usize) -> AgentProcess {
     agent
 }
 
+/// Waits until the endpoint has been called.
+async fn a_call(scene: &Scene) {
+    until("a call", || {
+        let calls = scene.endpoint.received().calls();
+        calls
+            .into_iter()
+            .find(|call| call.stream.as_deref() == Some(STREAM))
+    })
+    .await;
+}
+
 async fn stopped(agent: AgentProcess) -> Ended {
     let ended = agent.stop().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -249,10 +260,7 @@ async fn sends_in_flight_have_their_time_and_what_was_not_answered_is_sent_by_th
     scene.endpoint.set_faults("stall".parse().unwrap());
     scene.write("app.log", lines(0..20).concat());
     let agent = scene.start();
-    until("a call", || {
-        (!scene.endpoint.received().calls().is_empty()).then_some(())
-    })
-    .await;
+    a_call(&scene).await;
     let ended = stopped(agent).await;
     assert!(
         ended.log.contains("Agent: 20 records still unsent after "),
@@ -279,10 +287,7 @@ async fn a_second_signal_ends_it_at_once() {
     scene.endpoint.set_faults("stall".parse().unwrap());
     scene.write("app.log", lines(0..20).concat());
     let mut agent = scene.start();
-    until("a call", || {
-        (!scene.endpoint.received().calls().is_empty()).then_some(())
-    })
-    .await;
+    a_call(&scene).await;
     agent.terminate();
     agent.says("Agent: Shutting down...").await;
     assert_eq!(agent.stop().await.code, Some(143));

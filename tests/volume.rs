@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use kinesis_agent::local::{Keep, Options, Record};
 use serde_json::json;
+use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 
 use crate::support::agent::AgentProcess;
@@ -144,7 +145,6 @@ async fn a_hundred_files_that_move_are_read_line_by_line_once() {
     let arrived = Arrived::watch(records);
     let scene = Scene::with(Options {
         keep: Keep::Send(sender),
-        check_signatures: false,
         ..Options::default()
     })
     .await;
@@ -211,7 +211,6 @@ fn backlog(bytes: usize) -> Vec<u8> {
 async fn the_others_go_on(dead_endpoint: &str) {
     let scene = Scene::with(Options {
         keep: Keep::Count,
-        check_signatures: false,
         ..Options::default()
     })
     .await;
@@ -269,9 +268,10 @@ async fn the_others_go_on(dead_endpoint: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flow_whose_endpoint_refuses_connections_delays_nobody() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound, so that nobody else gets the port, but not listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
     the_others_go_on(&url).await;
 }
 

@@ -27,6 +27,7 @@ const BUFFER_AGE_MS: u64 = 50;
 pub struct Scene {
     folder: TempDir,
     pub endpoint: Endpoint,
+    keys: Keys,
 }
 
 impl Scene {
@@ -35,14 +36,25 @@ impl Scene {
         Scene::with(Options::default()).await
     }
 
-    /// An empty folder and an endpoint that behaves so.
+    /// An empty folder and an endpoint that behaves so, but for its credentials.
+    ///
+    /// Those are the scene's own: a port is soon another's, and nobody's calls may be taken for ours.
     pub async fn with(options: Options) -> Scene {
+        let keys = Keys::new(
+            format!("AKID{:016X}", fastrand::u64(..)),
+            format!("{:032x}", fastrand::u64(..)),
+        );
+        let options = Options {
+            credentials: vec![keys.clone()],
+            ..options
+        };
         let folder = TempDir::with_prefix("kinesis-agent-test-").unwrap();
         fs::create_dir(folder.path().join("logs")).unwrap();
         fs::create_dir(folder.path().join("agent.d")).unwrap();
         Scene {
             folder,
             endpoint: Endpoint::start(options).await.unwrap(),
+            keys,
         }
     }
 
@@ -54,6 +66,11 @@ impl Scene {
     /// Where a file of the test lies.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder().join("logs").join(name)
+    }
+
+    /// Whose calls the endpoint takes.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The checkpoint database.
@@ -92,18 +109,17 @@ impl Scene {
 
     // ---- the agent
 
-    /// Writes agent.json. What it doesn't say is filled in: everything goes to the endpoint, as its test user, without
+    /// Writes agent.json. What it doesn't say is filled in: everything goes to the endpoint, as who it knows, without
     /// metrics and without waiting; relative file patterns start at the test's files.
     pub fn configure(&self, config: Value) {
         let mut config = config;
         let top = config.as_object_mut().unwrap();
-        let keys = Keys::test();
         let defaults = [
             ("kinesis.endpoint", json!(self.endpoint.url())),
             ("kinesis.region", json!("us-east-1")),
             ("firehose.endpoint", json!(self.endpoint.url())),
-            ("awsAccessKeyId", json!(keys.access_key_id)),
-            ("awsSecretAccessKey", json!(keys.secret_access_key)),
+            ("awsAccessKeyId", json!(self.keys.access_key_id)),
+            ("awsSecretAccessKey", json!(self.keys.secret_access_key)),
             ("cloudwatch.emitMetrics", json!(false)),
             ("checkpointFile", json!(self.database())),
         ];
