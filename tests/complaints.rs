@@ -2,19 +2,12 @@
 //! is over by itself when its cause is.
 
 use kinesis_agent::local::faults::Faults;
-use kinesis_agent::local::{Endpoint, Instance, Keys, Options, Streams};
+use kinesis_agent::local::{Endpoint, Instance, Options, Streams};
 use serde_json::json;
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 
-use crate::support::aws::{Authority, Proxy, endpoint, received, start, texts};
+use crate::support::aws::{Authority, ClosedPort, Proxy, endpoint, received, start, texts, user};
 use crate::support::host::{Host, Running};
-
-/// A port that nothing listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 /// A flow to a Kinesis stream and one to a Firehose stream, with a line for each.
 fn add_flows(host: &mut Host) {
@@ -163,7 +156,8 @@ async fn a_wrong_secret() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_connection() {
     let alive = endpoint("").await;
-    let port = free_port();
+    let closed = ClosedPort::new();
+    let port = closed.number();
     let mut host = Host::sending_to(&alive.url());
     host.set("kinesis.endpoint", format!("http://127.0.0.1:{port}"));
     add_flows(&mut host);
@@ -178,11 +172,7 @@ async fn a_refused_connection() {
     assert_says(&mut agent, &flow, &parts).await;
     host.append("logs/b.log", "b 2\n");
     received(&alive, 2).await;
-    let endpoint = start(Options {
-        port,
-        ..Options::default()
-    })
-    .await;
+    let endpoint = closed.open(Options::default()).await;
     received(&endpoint, 1).await;
     assert_eq!(texts(&endpoint, "a"), ["a 1\n"]);
     agent.says("Kinesis stream a get through again").await;
@@ -227,7 +217,7 @@ async fn no_credentials() {
         "records wait",
     ];
     assert_says(&mut agent, &flow, &parts).await;
-    let keys = Keys::test();
+    let keys = user();
     host.write(
         "aws-credentials",
         format!(
@@ -241,7 +231,8 @@ async fn no_credentials() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_metadata_service_that_does_not_answer_is_asked_again() {
-    let port = free_port();
+    let closed = ClosedPort::new();
+    let port = closed.number();
     let aws = endpoint("").await;
     let mut host = Host::sending_to(&aws.url());
     host.unset("awsAccessKeyId");
@@ -261,15 +252,15 @@ async fn an_instance_metadata_service_that_does_not_answer_is_asked_again() {
     ];
     assert_says(&mut agent, &flow, &parts).await;
     // Its keys are known where they were given out, so calls go there too from now on: to this port alone.
-    let metadata = start(Options {
-        port,
-        instance: Some(Instance {
-            role_name: Some("agent".into()),
-            ..Instance::default()
-        }),
-        ..Options::default()
-    })
-    .await;
+    let metadata = closed
+        .open(Options {
+            instance: Some(Instance {
+                role_name: Some("agent".into()),
+                ..Instance::default()
+            }),
+            ..Options::default()
+        })
+        .await;
     let line = agent.says("the credentials are refused").await;
     assert!(line.contains("UnrecognizedClientException"), "{line}");
     drop(metadata);
@@ -282,7 +273,8 @@ async fn a_region_that_can_not_be_found() {
         let aws: Arc<Endpoint> = Arc::new(endpoint("").await);
         let authority = Authority::new("region test");
         let proxy = Proxy::start(Arc::clone(&aws), &authority).await;
-        let port = free_port();
+        let closed = ClosedPort::new();
+        let port = closed.number();
         let mut host = Host::sending_to(&aws.url());
         host.unset("kinesis.endpoint");
         host.write("ca.pem", authority.pem());
@@ -309,15 +301,15 @@ async fn a_region_that_can_not_be_found() {
                 None
             }
             _ => Some(
-                start(Options {
-                    port,
-                    instance: Some(Instance {
-                        region: "eu-west-1".into(),
-                        ..Instance::default()
-                    }),
-                    ..Options::default()
-                })
-                .await,
+                closed
+                    .open(Options {
+                        instance: Some(Instance {
+                            region: "eu-west-1".into(),
+                            ..Instance::default()
+                        }),
+                        ..Options::default()
+                    })
+                    .await,
             ),
         };
         received(&aws, 2).await;

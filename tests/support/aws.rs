@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use kinesis_agent::local::{Call, CallOutcome, Endpoint, Options, Record};
+use kinesis_agent::local::{Call, CallOutcome, Endpoint, Keys, Options, Record};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -23,10 +23,48 @@ pub async fn endpoint(faults: &str) -> Endpoint {
     .await
 }
 
-pub async fn start(options: Options) -> Endpoint {
+/// Starts an endpoint whose only user, unless the options name others, is [`user`].
+pub async fn start(mut options: Options) -> Endpoint {
+    if options.credentials == [Keys::test()] {
+        options.credentials = vec![user()];
+    }
     Endpoint::start(options)
         .await
         .expect("loopback can be listened on")
+}
+
+/// Whose calls the endpoints of this process take. An agent of another test run may call a port that was its endpoint's
+/// and is one of ours now.
+pub fn user() -> Keys {
+    let process = std::process::id();
+    Keys::new(
+        format!("AKIDTEST{process}"),
+        format!("test-secret-{process}"),
+    )
+}
+
+/// A port that refuses connections, and that nobody else is given meanwhile.
+pub struct ClosedPort(TcpSocket);
+
+impl ClosedPort {
+    pub fn new() -> ClosedPort {
+        let socket = TcpSocket::new_v4().expect("the system has sockets");
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(any).expect("loopback has free ports");
+        ClosedPort(socket)
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.0.local_addr().expect("it is bound").port()
+    }
+
+    /// An endpoint starts to listen there.
+    pub async fn open(self, options: Options) -> Endpoint {
+        let port = self.number();
+        drop(self);
+        start(Options { port, ..options }).await
+    }
 }
 
 /// Waits for so many accepted records, over all streams.

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use kinesis_agent::local::Keys;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -51,9 +50,9 @@ impl Host {
         host
     }
 
-    /// One whose calls go to `url`, signed by the test user.
+    /// One whose calls go to `url`, signed by [`user`](super::aws::user).
     pub fn sending_to(url: &str) -> Host {
-        let keys = Keys::test();
+        let keys = super::aws::user();
         let mut host = Host::new();
         host.set("kinesis.endpoint", url);
         host.set("firehose.endpoint", url);
