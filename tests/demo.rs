@@ -13,7 +13,8 @@ fn demo(arguments: &[&str]) -> (Output, String) {
         .env("LC_ALL", "C.UTF-8")
         .output()
         .expect("the binary starts");
-    assert_eq!(left_in(folder.path()), Vec::<String>::new());
+    let left = left_in(folder.path());
+    assert!(left.is_empty(), "{left:?} left behind: {output:?}");
     let text = String::from_utf8(output.stdout.clone()).expect("UTF-8");
     assert!(!text.contains('\x1b'), "no terminal, no escapes: {text}");
     (output, text)
