@@ -50,7 +50,8 @@ fn main() {
     };
     let to_json = r#"{"optionName": "CSVTOJSON", "customFieldNames": ["id", "first_name", "last_name", "email", "gender", "ip"]}"#;
     let log_to_json = r#"{"optionName": "LOGTOJSON", "logFormat": "COMMONAPACHELOG"}"#;
-    let rows: [(&str, &dyn Fn(usize) -> String, &str, &str); 5] = [
+    type Row<'r> = (&'r str, &'r dyn Fn(usize) -> String, &'r str, &'r str);
+    let rows: [Row<'_>; 5] = [
         ("raw, 200-byte lines, no TLS", &raw_200, "", "plain"),
         ("raw, 200-byte lines", &raw_200, "", "tls"),
         ("raw, 1,000-byte lines", &raw_1000, "", "tls"),
@@ -59,7 +60,7 @@ fn main() {
     ];
     for (name, line, option, transport) in rows {
         let mut runs: Vec<Run> = (0..N_RUNS).map(|_| run(line, option, transport)).collect();
-        runs.sort_by(|a, b| a.cpu.cmp(&b.cpu));
+        runs.sort_by_key(|run| run.cpu);
         let Run {
             bytes,
             cpu,

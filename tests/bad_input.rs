@@ -32,7 +32,11 @@ async fn an_unreadable_file_is_named_and_read_once_it_can_be() {
     let (endpoint, mut host) = set_up("logs/*.log").await;
     host.write("logs/closed.log", "closed\n");
     host.write("logs/open.log", "open\n");
-    fs::set_permissions(host.path("logs/closed.log"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(
+        host.path("logs/closed.log"),
+        fs::Permissions::from_mode(0o000),
+    )
+    .unwrap();
     host.run_as(NOBODY);
     let mut agent = host.start();
     received(&endpoint, 1).await;
@@ -65,7 +69,7 @@ async fn a_closed_folder_is_named_and_its_files_are_read_once_it_is_open() {
     let (endpoint, mut host) = set_up("logs/*/app.log").await;
     host.write("logs/closed/app.log", "closed\n");
     host.write("logs/open/app.log", "open\n");
-    fs::set_permissions(host.path("logs/closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(host.path("logs/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     host.run_as(NOBODY);
     let mut agent = host.start();
     received(&endpoint, 1).await;

@@ -226,7 +226,8 @@ async fn the_external_id_must_be_the_role_s() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_is_set_up_and_fails_is_named() {
-    let cases: [(fn(&mut Host), &[&str]); 2] = [
+    type SetUp = fn(&mut Host);
+    let cases: [(SetUp, &[&str]); 2] = [
         (
             |host| {
                 host.set_env("AWS_WEB_IDENTITY_TOKEN_FILE", host.path("nowhere"));

@@ -96,10 +96,8 @@ where
         SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => {
             (FailureKind::Unanswered, "timeout")
         }
-        SdkError::DispatchFailure(dispatch) if dispatch.is_io() => {
-            (FailureKind::Unanswered, "connection broken")
-        }
-        SdkError::DispatchFailure(_) => (FailureKind::Connection, "connect"),
+        // Whatever else became of it, there was a connection: the request may have arrived.
+        SdkError::DispatchFailure(_) => (FailureKind::Unanswered, "connection broken"),
         SdkError::ResponseError(_) => (FailureKind::Unanswered, "answer broken off"),
         SdkError::ConstructionFailure(_) => (FailureKind::Content, "request not built"),
         _ => (FailureKind::Service, "unknown"),
@@ -152,5 +150,127 @@ pub fn no_region(error: &NoRegion) -> CallFailure {
         kind: FailureKind::NoRegion,
         code: "no region".to_owned(),
         message: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::aws::NoCredentials;
+
+    fn answer(status: u16, content_type: &str, body: &str) -> RawAnswer {
+        RawAnswer {
+            status,
+            content_type: content_type.to_owned(),
+            error_type: None,
+            body: Bytes::copy_from_slice(body.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_one_line_of_its_own_words() {
+        let long = "x".repeat(1_000);
+        for (answer, kind, text) in [
+            (
+                answer(503, "text/plain", "upstream is down\r\n<more>"),
+                FailureKind::Service,
+                "HTTP 503: upstream is down",
+            ),
+            (
+                answer(407, "text/html", "<html>"),
+                FailureKind::Service,
+                "HTTP 407",
+            ),
+            (
+                answer(
+                    400,
+                    wire::JSON,
+                    r#"{"__type":"InvalidSignatureException","message":"it does not match.\n\nThe request was"}"#,
+                ),
+                FailureKind::Access,
+                "InvalidSignatureException: it does not match.",
+            ),
+            (
+                answer(500, "text/plain", &long),
+                FailureKind::Service,
+                &format!("HTTP 500: {}", &long[..SHOWN_CHARS]),
+            ),
+        ] {
+            let failure = read_raw(&answer, 1).unwrap_err();
+            assert_eq!((failure.kind, &*failure.to_string()), (kind, text));
+        }
+    }
+
+    fn failed(error: ConnectorError) -> CallFailure {
+        without_answer(&SdkError::<io::Error, HttpResponse>::dispatch_failure(
+            error,
+        ))
+    }
+
+    #[test]
+    fn what_can_not_have_arrived_is_told_from_what_may_have() {
+        use io::ErrorKind;
+        let system = |kind: ErrorKind| ConnectorError::io(Box::new(io::Error::from(kind)));
+        for (error, kind, may_be_accepted) in [
+            (
+                system(ErrorKind::ConnectionRefused),
+                FailureKind::Connection,
+                false,
+            ),
+            (
+                system(ErrorKind::NetworkUnreachable),
+                FailureKind::Connection,
+                false,
+            ),
+            (
+                system(ErrorKind::ConnectionReset),
+                FailureKind::Unanswered,
+                true,
+            ),
+            (system(ErrorKind::BrokenPipe), FailureKind::Unanswered, true),
+            (
+                ConnectorError::other("connection closed before message completed".into(), None),
+                FailureKind::Unanswered,
+                true,
+            ),
+            (
+                ConnectorError::timeout("HTTP connect timeout occurred after 10s".into()),
+                FailureKind::Connection,
+                false,
+            ),
+            (
+                ConnectorError::timeout("HTTP read timeout occurred after 50s".into()),
+                FailureKind::Unanswered,
+                true,
+            ),
+        ] {
+            let failure = failed(error);
+            assert_eq!(
+                (failure.kind, failure.may_be_accepted()),
+                (kind, may_be_accepted),
+                "{failure}"
+            );
+        }
+    }
+
+    #[test]
+    fn missing_credentials_are_told_as_what_is_wrong_with_them() {
+        let problem = NoCredentials::PlaceFailed {
+            place: "profile",
+            reason: "no such role".to_owned(),
+        };
+        let failure = failed(ConnectorError::other(
+            Box::new(CredentialsError::provider_error(problem.clone())),
+            None,
+        ));
+        assert_eq!(failure.kind, FailureKind::NoCredentials);
+        assert_eq!(failure.message, problem.to_string());
+        let late = ConnectorError::other("identity resolver timed out after 10s".into(), None);
+        assert_eq!(failed(late).kind, FailureKind::NoCredentials);
     }
 }

@@ -22,6 +22,17 @@ impl CallFailure {
     }
 }
 
+impl CallFailure {
+    /// A call that ended by a defect of ours.
+    pub fn of_defect(error: &dyn fmt::Display) -> CallFailure {
+        CallFailure {
+            kind: FailureKind::Service,
+            code: "a defect of the agent, please report it".to_owned(),
+            message: error.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.message.is_empty() {

@@ -134,7 +134,7 @@ impl KinesisSink {
                     )
                     .await;
                 if again.is_ok() && self.wire.json_alone_is_taken(failure) {
-                    events::cbor_refused(&failure.to_string());
+                    events::wire_is_json(failure);
                 }
                 again
             }
@@ -186,5 +186,62 @@ fn may_be_for_cbor(failure: &CallFailure) -> bool {
 impl Sink for KinesisSink {
     fn put(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send + '_>> {
         Box::pin(async move { self.put_in_either_wire(&call).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::failure::UNUSABLE_ANSWER;
+
+    fn refusal(kind: FailureKind) -> CallFailure {
+        CallFailure {
+            kind,
+            code: "X".to_owned(),
+            message: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_plain_refusal_of_cbor_decides_at_once_and_a_failing_service_at_the_third_time() {
+        for (kind, decides_at) in [(FailureKind::Content, 1), (FailureKind::Service, 3)] {
+            let choice = WireChoice::new(WirePreference::Auto);
+            let decided: Vec<bool> = (1..=5)
+                .map(|_| choice.json_alone_is_taken(&refusal(kind)))
+                .collect();
+            let expected: Vec<bool> = (1..=5).map(|n| n == decides_at).collect();
+            assert_eq!(decided, expected, "{kind:?}");
+            assert_eq!(choice.get(), JSON);
+        }
+    }
+
+    #[test]
+    fn cbor_that_was_taken_once_stays() {
+        let choice = WireChoice::new(WirePreference::Auto);
+        choice.cbor_is_taken();
+        assert!(!choice.json_alone_is_taken(&refusal(FailureKind::Content)));
+        assert_eq!(choice.get(), CBOR);
+    }
+
+    #[test]
+    fn only_what_cbor_can_be_blamed_for_is_tried_as_json() {
+        for (kind, is_tried) in [
+            (FailureKind::Service, true),
+            (FailureKind::Content, true),
+            (FailureKind::DestinationMissing, true),
+            (FailureKind::Throttled, false),
+            (FailureKind::Access, false),
+            (FailureKind::Connection, false),
+            (FailureKind::Unanswered, false),
+            (FailureKind::NoCredentials, false),
+            (FailureKind::NoRegion, false),
+        ] {
+            assert_eq!(may_be_for_cbor(&refusal(kind)), is_tried, "{kind:?}");
+        }
+        let garbled = CallFailure {
+            code: UNUSABLE_ANSWER.to_owned(),
+            ..refusal(FailureKind::Service)
+        };
+        assert!(!may_be_for_cbor(&garbled), "its records were accepted");
     }
 }

@@ -1,5 +1,6 @@
 //! The tokio task around the [`Publisher`]: batches and answers in, calls and acknowledgements out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::budget::Budget;
+use super::failure::CallFailure;
 use super::publisher::{CallId, Command, Publisher, Reported};
 use super::sink::{CallResult, Sink};
 use crate::record::{Batch, CursorId, FlowIndex};
@@ -38,7 +40,8 @@ pub async fn run(
     budget: Budget,
     listener: Arc<dyn Listener>,
 ) {
-    let mut calls: JoinSet<(CallId, CallResult)> = JoinSet::new();
+    let mut calls: JoinSet<CallResult> = JoinSet::new();
+    let mut ids: HashMap<tokio::task::Id, CallId> = HashMap::new();
     let mut commands = Vec::new();
     let mut n_running = sinks.len();
     let mut touched = Vec::new();
@@ -59,10 +62,15 @@ pub async fn run(
                 Some(Inbound::Finished(_)) => n_running -= 1,
                 None => n_running = 0,
             },
-            Some(done) = calls.join_next() => match done {
-                Ok((id, result)) => publisher.answered(id, result, Instant::now(), &mut commands),
-                // A call's task is aborted only along with this one; a panic in it is a defect that mustn't hide.
-                Err(error) => if error.is_panic() { std::panic::resume_unwind(error.into_panic()) },
+            Some(done) = calls.join_next_with_id() => {
+                let (task, result) = match done {
+                    Ok((task, result)) => (task, result),
+                    // Only a defect ends a call like this; its records are sent again as after any other failure.
+                    Err(error) => (error.id(), Err(CallFailure::of_defect(&error))),
+                };
+                if let Some(id) = ids.remove(&task) {
+                    publisher.answered(id, result, Instant::now(), &mut commands);
+                }
             },
             () = timer => publisher.wake(Instant::now(), &mut commands),
         }
@@ -70,7 +78,8 @@ pub async fn run(
             match command {
                 Command::Send { id, flow, call } => {
                     let sink = Arc::clone(&sinks[flow.0]);
-                    calls.spawn(async move { (id, sink.put(call).await) });
+                    let task = calls.spawn(async move { sink.put(call).await });
+                    ids.insert(task.id(), id);
                     touched.push(flow);
                 }
                 Command::Advance {
@@ -93,5 +102,62 @@ pub async fn run(
         for flow in touched.drain(..) {
             listener.queued(flow, publisher.n_waiting(flow));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::super::sink::Call;
+    use super::super::wire::Answer;
+    use super::*;
+    use crate::config::{Backoff, Destination};
+    use crate::publish::batch::tests::batch_of;
+
+    /// A sink whose first call panics.
+    #[derive(Default)]
+    struct Stumbling(AtomicUsize);
+
+    impl Sink for Stumbling {
+        fn put(&self, _call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send + '_>> {
+            Box::pin(async {
+                assert!(self.0.fetch_add(1, Ordering::Relaxed) > 0, "a defect");
+                Ok(Answer::AllAccepted)
+            })
+        }
+    }
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<u64>>);
+
+    impl Listener for Heard {
+        fn advanced(&self, _flow: FlowIndex, _cursor: CursorId, offset: u64) {
+            self.0.lock().unwrap().push(offset);
+        }
+        fn queued(&self, _flow: FlowIndex, _n_batches: usize) {}
+        fn reported(&self, _flow: FlowIndex, _event: &Reported) {}
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ends_by_a_defect_is_made_again() {
+        let backoff = Backoff {
+            initial: Duration::from_millis(1),
+            max: Duration::from_millis(1),
+        };
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let batch = batch_of(&Destination::Kinesis("s".into()), &[b"a", b"b"]);
+        sender.send(Inbound::Batch(FlowIndex(0), batch)).unwrap();
+        sender.send(Inbound::Finished(FlowIndex(0))).unwrap();
+        let heard = Arc::new(Heard::default());
+        let listener: Arc<dyn Listener> = heard.clone();
+        let publisher = Publisher::new([backoff], 4, 1);
+        let sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(Stumbling::default())];
+        run(publisher, sinks, inbox, Budget::new(1 << 20, 1), listener).await;
+        assert_eq!(*heard.0.lock().unwrap(), [2]);
     }
 }

@@ -116,12 +116,6 @@ impl AgentProcess {
     /// The most memory that it has had, in KiB: `VmHWM` of its status.
     pub fn memory_kib_max(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        for l in status
-            .lines()
-            .filter(|l| l.starts_with("Rss") || l.starts_with("Vm"))
-        {
-            println!("{l}");
-        }
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
         number.unwrap().trim().parse().unwrap()

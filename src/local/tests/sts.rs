@@ -186,3 +186,55 @@ async fn parameters_are_checked() {
             .contains("<Code>InvalidAction</Code>")
     );
 }
+
+#[tokio::test]
+async fn a_web_identity_opens_the_streams_without_a_signature() {
+    let endpoint = start(Options {
+        roles: Roles::Only(vec![Role {
+            arn: ROLE.into(),
+            external_id: None,
+        }]),
+        ..Options::default()
+    })
+    .await;
+    let call = |arn: &str, token: &str| {
+        let body = format!(
+            "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleArn={arn}&RoleSessionName=agent&WebIdentityToken={token}"
+        );
+        let endpoint = &endpoint;
+        async move {
+            let form = "application/x-www-form-urlencoded";
+            let answer = post(endpoint, "", form, body.as_bytes()).await;
+            (answer.status, String::from_utf8(answer.body).unwrap())
+        }
+    };
+    let (status, text) = call(ROLE, "any-token").await;
+    assert_eq!(status, 200, "{text}");
+    let member = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>")).unwrap();
+        rest.split('<').next().unwrap().to_owned()
+    };
+    let keys = Keys {
+        session_token: Some(member("SessionToken")),
+        ..Keys::new(member("AccessKeyId"), member("SecretAccessKey"))
+    };
+    put(&kinesis_with(&endpoint, &keys), "s", &[(b"x", "k")])
+        .await
+        .unwrap();
+    let signer = endpoint.received().calls()[0].signer.clone().unwrap();
+    assert_eq!(signer.access_key_id, keys.access_key_id);
+    assert_eq!(signer.region, "eu-central-1");
+    for (arn, token, status, code) in [
+        (
+            "arn:aws:iam::000000000000:role/other",
+            "any-token",
+            403,
+            "AccessDenied",
+        ),
+        (ROLE, "t", 400, "ValidationError"),
+    ] {
+        let (answered, text) = call(arn, token).await;
+        assert_eq!(answered, status, "{text}");
+        assert!(text.contains(code), "{text}");
+    }
+}

@@ -64,14 +64,6 @@ pub fn region_from_default_variable(region: &str) {
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AWS, message).emit();
 }
 
-/// The endpoint of Kinesis takes no CBOR. INFO: bodies are written in another form from now on.
-pub fn cbor_refused(error: &str) {
-    let message = format!(
-        "the Kinesis endpoint takes no CBOR ({error}); records are sent to it as JSON from now on"
-    );
-    Entry::new(Level::INFO, names::THREAD_MAIN, names::AWS, message).emit();
-}
-
 /// A service is called in another region than the host's, as the reference does it. WARN: it may not be meant.
 pub fn region_differs(service: &str, region: &str, host_region: &str) {
     let message = format!(
@@ -215,4 +207,12 @@ pub fn odd_configuration(finding: &dyn std::fmt::Display) {
 pub fn not_started(error: &dyn std::fmt::Display) {
     let message = format!("Agent: can't start: {error}");
     Entry::new(Level::ERROR, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// The Kinesis endpoint takes no CBOR. INFO: bodies are JSON from now on.
+pub fn wire_is_json(failure: &dyn std::fmt::Display) {
+    let message = format!(
+        "the Kinesis endpoint takes no CBOR ({failure}): bodies are sent as JSON from now on"
+    );
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::AWS, message).emit();
 }

@@ -396,8 +396,8 @@ fn events_of_the_agent_say_what_where_why_and_what_to_do() {
     type Act = fn();
     let table: [(Act, &str); 12] = [
         (
-            || cbor_refused("HTTP 400: no"),
-            "(main) [INFO] the Kinesis endpoint takes no CBOR (HTTP 400: no); records are sent to it as JSON from now on",
+            || wire_is_json(&"HTTP 400: no"),
+            "(main) [INFO] the Kinesis endpoint takes no CBOR (HTTP 400: no): bodies are sent as JSON from now on",
         ),
         (
             || stopped_with_unsent(1, Duration::from_secs(10)),
