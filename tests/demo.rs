@@ -1,22 +1,59 @@
 //! `kinesis-agent demo`, as a newcomer runs it: the real binary, real files, real calls.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs the demo where temporary files go to a folder of the test's own, which must be empty after.
 fn demo(arguments: &[&str]) -> (Output, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let output = Command::new(env!("CARGO_BIN_EXE_kinesis-agent"))
-        .arg("demo")
-        .args(arguments)
-        .env("TMPDIR", folder.path())
-        .env("LC_ALL", "C.UTF-8")
+    let output = command(folder.path(), arguments)
         .output()
         .expect("the binary starts");
-    assert_eq!(left_in(folder.path()), Vec::<String>::new());
+    let left = left_in(folder.path());
+    assert!(left.is_empty(), "{left:?} left behind: {output:?}");
     let text = String::from_utf8(output.stdout.clone()).expect("UTF-8");
     assert!(!text.contains('\x1b'), "no terminal, no escapes: {text}");
     (output, text)
+}
+
+fn command(temporary: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kinesis-agent"));
+    command
+        .arg("demo")
+        .args(arguments)
+        .env("TMPDIR", temporary)
+        .env("LC_ALL", "C.UTF-8");
+    command
+}
+
+/// Runs the demo and sends it the signals once it has said `until`; its exit code and what it said after that.
+fn demo_with_signals(arguments: &[&str], until: &str, signals: &[Signal]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut process = command(folder.path(), arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut said = BufReader::new(process.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    while !line.contains(until) {
+        line.clear();
+        assert_ne!(
+            said.read_line(&mut line).expect("UTF-8"),
+            0,
+            "it ended early"
+        );
+    }
+    for signal in signals {
+        kill_process(Pid::from_child(&process), *signal).expect("it runs");
+    }
+    let mut rest = String::new();
+    said.read_to_string(&mut rest).expect("UTF-8");
+    let code = process.wait().expect("it ends").code();
+    assert_eq!(left_in(folder.path()), Vec::<String>::new());
+    (code, rest)
 }
 
 fn left_in(folder: &Path) -> Vec<String> {
@@ -81,6 +118,37 @@ fn a_single_line_is_enough() {
         text.contains("1 line written, 1 record received, 0 lost, 0 twice, 0 wrong\n"),
         "{text}"
     );
+}
+
+#[test]
+fn a_signal_stops_it_early_with_a_verdict_on_what_was_written() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let arguments = ["--lines", "600000", "--seconds", "600"];
+        let (code, text) = demo_with_signals(&arguments, "{\"id\":\"", &[signal]);
+        assert_eq!(code, Some(0), "{text}");
+        let verdict = text
+            .lines()
+            .find(|line| line.contains(" lines written, "))
+            .expect("a verdict");
+        let numbers: Vec<u64> = verdict
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let [n_written, n_received, 0, 0, 0] = numbers[..] else {
+            panic!("{verdict}");
+        };
+        assert_eq!(n_written, n_received);
+        assert!((1..600_000).contains(&n_written), "{verdict}");
+        assert!(text.contains("stopped early"), "{text}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_no_file_stays_either() {
+    let arguments = ["--lines", "100", "--seconds", "600", "--faults", "stall"];
+    // Two signals of one kind could become one on the way.
+    let (code, _) = demo_with_signals(&arguments, " 0 received", &[Signal::INT, Signal::TERM]);
+    assert_eq!(code, Some(130));
 }
 
 #[test]

@@ -25,19 +25,19 @@ enum Shown {
 }
 
 impl Configuration {
-    /// Follows the file in `folder`, and sends to the endpoint as its test user.
+    /// Follows the file in `folder`, and sends to the endpoint with these keys.
     ///
     /// `answer_timeout`: how long an answer may take, where some never come. Errors: a folder whose name isn't UTF-8,
     /// which no agent.json can hold.
     pub fn new(
         folder: &Path,
         endpoint: &str,
+        keys: &Keys,
         answer_timeout: Option<Duration>,
     ) -> anyhow::Result<Configuration> {
         let folder = folder.to_str().with_context(|| {
             format!("the temporary folder {folder:?} has a name that isn't UTF-8; set TMPDIR")
         })?;
-        let keys = Keys::test();
         let text = |value: &str| serde_json::Value::from(value).to_string();
         let columns = COLUMNS.map(text).join(", ");
         let timeout = answer_timeout.map(|timeout| {
@@ -153,6 +153,7 @@ mod tests {
             let configuration = Configuration::new(
                 Path::new(folder),
                 "http://127.0.0.1:1",
+                &Keys::test(),
                 Some(Duration::from_secs(2)),
             )
             .unwrap();
@@ -169,8 +170,13 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_the_text_but_for_what_stands_aside() {
-        let configuration =
-            Configuration::new(Path::new("/tmp/d"), "http://127.0.0.1:1", None).unwrap();
+        let configuration = Configuration::new(
+            Path::new("/tmp/d"),
+            "http://127.0.0.1:1",
+            &Keys::test(),
+            None,
+        )
+        .unwrap();
         let shown = configuration.shown();
         assert_eq!(shown.iter().filter(|line| line.is_none()).count(), 2);
         assert!(shown.iter().flatten().all(|line| !line.contains("Secret")));

@@ -37,7 +37,7 @@ use self::writer::{Pen, Script, Writer};
 use super::{exit, run::runtime};
 use crate::agent::{Agent, Memory};
 use crate::local::faults::{CallFacts, Effects, Faults};
-use crate::local::{Endpoint, Keep, Options, Record, Service};
+use crate::local::{Endpoint, Keep, Keys, Options, Record, Service, Streams};
 use crate::telemetry::notices::Notices;
 
 /// The most lines of a demo: about 800 MB of files.
@@ -150,7 +150,10 @@ impl<'a> Demo<'a> {
             n_records: 1,
         });
         let (sender, records) = mpsc::channel(CALLS_WAITING_MAX);
+        let keys = keys_of_this_run();
         let endpoint = Endpoint::start(Options {
+            credentials: vec![keys.clone()],
+            streams: Streams::Only([STREAM.to_owned()].into()),
             keep: Keep::Send(sender),
             faults,
             ..Options::default()
@@ -158,7 +161,7 @@ impl<'a> Demo<'a> {
         .await
         .context("can't listen on 127.0.0.1")?;
         let timeout = effects.stalls.then(|| ANSWER_TIMEOUT + effects.delay_max);
-        let configuration = Configuration::new(folder, &endpoint.url(), timeout)?;
+        let configuration = Configuration::new(folder, &endpoint.url(), &keys, timeout)?;
         let span = Duration::from_secs(args.seconds);
         let look = screen.look();
         let mut opening = view::title(&look, args.lines, span, args.faults.as_deref());
@@ -349,6 +352,15 @@ fn take_in(mut records: mpsc::Receiver<Vec<Record>>, ledger: &Mutex<Ledger>) {
 
 fn locked(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An agent of another process that has lost its endpoint may call the port that this one got: nobody else's
+/// signatures hold here.
+fn keys_of_this_run() -> Keys {
+    Keys::new(
+        "AKIDDEMO",
+        format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
+    )
 }
 
 /// Every file gets at least one line.
