@@ -269,7 +269,7 @@ mod tests {
             .region(Region::new("us-east-1"))
             .endpoint_url(format!("http://{address}"))
             .credentials_provider(Credentials::new("id", "secret", None, None, "test"))
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .http_client(crate::aws::http::usual_client())
             .build();
         Client::from_conf(config)
     }
