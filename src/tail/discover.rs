@@ -120,11 +120,7 @@ impl Patterns {
 
     /// Looks for files. `known` says what is known of the file that is followed under a path: it is believed while the
     /// listing of its folder doesn't say otherwise.
-    pub fn walk(
-        &self,
-        disk: &mut impl Disk,
-        known: impl Fn(&Path) -> Option<FileStat>,
-    ) -> Listing {
+    pub fn walk(&self, disk: &mut impl Disk, known: impl Fn(&Path) -> Option<FileStat>) -> Listing {
         let mut walk = Walk {
             disk,
             known,
@@ -256,9 +252,10 @@ impl<D: Disk, K: Fn(&Path) -> Option<FileStat>> Walk<'_, D, K> {
                 for name in self.names(folder) {
                     if part.takes(&name.text) {
                         let hinted = Hinted {
-                            identity: name.file_inode.zip(device).map(|(inode, device)| {
-                                FileIdentity { device, inode }
-                            }),
+                            identity: name
+                                .file_inode
+                                .zip(device)
+                                .map(|(inode, device)| FileIdentity { device, inode }),
                         };
                         self.visit(folder.join(&name.text), rest, depth, hinted);
                     }
@@ -327,9 +324,9 @@ impl<D: Disk, K: Fn(&Path) -> Option<FileStat>> Walk<'_, D, K> {
             self.listing.n_excluded += 1;
             return;
         }
-        let believed = hinted.identity.and_then(|identity| {
-            (self.known)(&path).filter(|known| known.identity == identity)
-        });
+        let believed = hinted
+            .identity
+            .and_then(|identity| (self.known)(&path).filter(|known| known.identity == identity));
         let looked = match believed {
             Some(stat) => Ok(stat),
             None => self.disk.look(&path),
@@ -464,6 +461,7 @@ mod tests {
         );
     }
 
+    /// P-EXCLUDE: A file is not followed while its name or path, or that of a folder it is in, matches `exclude`.
     #[test]
     fn what_is_excluded_isnt_found() {
         let folder = tree(&[
@@ -487,11 +485,17 @@ mod tests {
             (vec!["old"], all.to_vec()),
             (vec!["a.log"], vec![]),
             (vec!["./old"], vec!["a.log", "new/a.log", "new/old/a.log"]),
-            (vec!["./old/**"], vec!["a.log", "new/a.log", "new/old/a.log"]),
+            (
+                vec!["./old/**"],
+                vec!["a.log", "new/a.log", "new/old/a.log"],
+            ),
             (vec!["**/old/*"], vec!["a.log", "new/a.log"]),
             (vec!["**/old"], vec!["a.log", "new/a.log"]),
             (vec!["./{old/deep,new}"], vec!["a.log", "old/a.log"]),
-            (vec!["./*.log", "./new"], vec!["old/a.log", "old/deep/a.log"]),
+            (
+                vec!["./*.log", "./new"],
+                vec!["old/a.log", "old/deep/a.log"],
+            ),
             (vec!["./**/a.log"], vec![]),
         ] {
             let found = found_without(folder.path(), &["**/*.log"], &excluded);
@@ -499,7 +503,9 @@ mod tests {
         }
         let patterns = [format!("{}/*", folder.path().display())];
         let patterns = Patterns::new(patterns.iter().map(String::as_str)).unwrap();
-        let nothing = patterns.without(&[Excluded::Name("a.*".to_owned())]).unwrap();
+        let nothing = patterns
+            .without(&[Excluded::Name("a.*".to_owned())])
+            .unwrap();
         let listing = nothing.walk(&mut OsDisk, |_| None);
         assert_eq!((listing.files.len(), listing.n_excluded), (0, 2));
     }

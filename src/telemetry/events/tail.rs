@@ -235,8 +235,8 @@ pub fn pattern_matches_nothing(flow: &FlowCounters) {
 pub fn everything_left_out(flow: &FlowCounters, n_excluded: usize) {
     let text = format!(
         "no file is followed: exclude leaves out all that filePattern matches ({}); correct exclude if they should be \
-         sent; files that appear later are read from their beginning",
-        counted(n_excluded as u64, "file or directory").replace("directorys", "directories")
+         sent",
+        counted(n_excluded as u64, "name")
     );
     say_once_a_minute(
         &flow.flow().0,
