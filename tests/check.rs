@@ -69,7 +69,7 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
     const CSV: &str = r#", "dataProcessingOptions": [{"optionName": "CSVTOJSON", "customFieldNames": ["a"], "delimiter": "D"}]"#;
     let one = |members: &str| flows(&[flow("*.log", members)]);
     // Configuration; exit codes without and with --strict; words of the one finding, if there is one.
-    let table: [(String, (i32, i32), &[&str]); 11] = [
+    let table: [(String, (i32, i32), &[&str]); 12] = [
         (one(""), (0, 0), &[]),
         (
             one(r#", "maxBufferSizeRecrods": 5"#),
@@ -132,6 +132,11 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
                 "the folder LOGS/logs/none does not exist",
                 "create the folder",
             ],
+        ),
+        (
+            one(r#", "exclude": ["a*"]"#),
+            (0, 1),
+            &["warning: ", "flows[0].filePattern", "left out by exclude"],
         ),
         (
             flows(&[flow("*.log", ""), flow("a*", "")]),

@@ -180,6 +180,14 @@ impl<'doc> Section<'doc, '_> {
         texts
     }
 
+    /// A text, or a list of texts; numbers and booleans are taken as text. `None` if the key is absent or was refused.
+    pub fn text_or_texts(&mut self, name: &str) -> Option<Vec<String>> {
+        match &self.node(name)?.value {
+            Value::List(_) => self.texts(name),
+            _ => self.text(name).map(|text| vec![text]),
+        }
+    }
+
     /// The number under that name in the key's own unit, or its default.
     pub fn number(&mut self, name: &str) -> Option<i64> {
         self.measured(name).map(|(number, _)| number)

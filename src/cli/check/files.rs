@@ -42,10 +42,10 @@ pub fn look(loaded: &Loaded, reader: &Reader, findings: &mut Vec<Finding>) -> Ve
     let mut seen = Vec::new();
     for (flow, place) in flows.iter().zip(&loaded.places) {
         // The configuration has refused patterns that are none.
-        let Ok(patterns) = Patterns::new(flow.patterns.iter().map(String::as_str)) else {
+        let Ok(patterns) = Patterns::of(flow) else {
             continue;
         };
-        let listing = patterns.walk(&mut OsDisk);
+        let listing = patterns.walk(&mut OsDisk, |_| None);
         look_at_flow(flow, place, &listing, reader, findings);
         seen.push(FlowFiles {
             flow: flow.id.to_string(),
@@ -97,6 +97,14 @@ fn look_at_flow(
         add(Severity::Error, problem, "see those above");
     }
     if !listing.files.is_empty() || !unreadable.is_empty() {
+        return;
+    }
+    if listing.n_excluded > 0 {
+        add(
+            Severity::Warning,
+            "matches no file that isn't left out by exclude".to_owned(),
+            "correct exclude or the pattern",
+        );
         return;
     }
     let missing = listing.problems.first().map(|(folder, _)| folder);

@@ -145,10 +145,8 @@ fn chosen_flow<'c>(config: &'c Config, id: Option<&str>, file: &Path) -> anyhow:
         return Ok(flow);
     }
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let reads = |flow: &&Arc<Flow>| {
-        Patterns::new(flow.patterns.iter().map(String::as_str))
-            .is_ok_and(|patterns| patterns.matches(&file))
-    };
+    let reads =
+        |flow: &&Arc<Flow>| Patterns::of(flow).is_ok_and(|patterns| patterns.matches(&file));
     let reading: Vec<_> = config.flows.iter().filter(reads).collect();
     match reading[..] {
         [flow] => Ok(flow),
