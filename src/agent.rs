@@ -19,7 +19,7 @@ use crate::aws::instance::Instance;
 use crate::checkpoint::{
     CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
 };
-use crate::config::{Config, Destination, ProcessingOption, limits};
+use crate::config::{Config, Destination, Flow, ProcessingOption, limits};
 use crate::flow::{FlowThread, Inbox, Surroundings};
 use crate::process::Ec2Metadata;
 use crate::publish::budget::{BUDGET_BYTES, Budget};
@@ -133,7 +133,7 @@ impl Agent {
         );
         let publisher = tokio::spawn(run::run(
             machine,
-            sinks(&config, &clients),
+            sinks(&config, &clients, &budget),
             inbox,
             budget.clone(),
             listener,
@@ -278,27 +278,25 @@ fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces
     Ok((writer, places))
 }
 
-fn sinks(config: &Config, clients: &Arc<Clients>) -> Vec<Arc<dyn Sink>> {
+fn sinks(config: &Config, clients: &Arc<Clients>, budget: &Budget) -> Vec<Arc<dyn Sink>> {
     let wire = Arc::new(WireChoice::new(config.publish.kinesis_wire));
-    let sink = |destination: &Destination| -> Arc<dyn Sink> {
-        let (clients, layout) = (Arc::clone(clients), Layout::new(destination));
-        match destination {
+    let sink = |(place, flow): (usize, &Arc<Flow>)| -> Arc<dyn Sink> {
+        let (clients, layout) = (Arc::clone(clients), Layout::new(&flow.destination));
+        match &flow.destination {
             Destination::Kinesis(stream) => Arc::new(KinesisSink::new(
                 clients,
                 stream.clone(),
                 layout,
                 Arc::clone(&wire),
+                FlowIndex(place),
+                budget.clone(),
             )),
             Destination::Firehose(stream) => {
                 Arc::new(FirehoseSink::new(clients, stream.clone(), layout))
             }
         }
     };
-    config
-        .flows
-        .iter()
-        .map(|flow| sink(&flow.destination))
-        .collect()
+    config.flows.iter().enumerate().map(sink).collect()
 }
 
 type CurrentMetadata = Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>;
