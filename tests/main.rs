@@ -8,6 +8,7 @@
 mod bad_input;
 mod borders;
 mod complaints;
+mod crash;
 mod credentials;
 mod demo;
 mod faults;
@@ -16,6 +17,8 @@ mod https;
 mod outside;
 mod papers;
 mod restart;
+mod simulated_lives;
+mod simulation;
 mod support;
 mod try_sample;
 mod volume;
