@@ -2,9 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::ffi::OsString;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
@@ -22,8 +20,7 @@ use kinesis_agent::publish::publisher::{CallId, Publisher};
 use kinesis_agent::publish::run::Inbound;
 use kinesis_agent::publish::sink::Call;
 use kinesis_agent::record::{Batch, FlowIndex};
-use kinesis_agent::tail::disk::{Disk, FileStat};
-use kinesis_agent::tail::testing::{MemoryDisk, Node};
+use kinesis_agent::tail::testing::MemoryDisk;
 use kinesis_agent::tail::{Hint, Rules};
 use kinesis_agent::telemetry::counters::FlowCounters;
 
@@ -37,31 +34,7 @@ pub struct Setting {
 }
 
 /// The disk, which outlives every process.
-#[derive(Clone)]
-pub struct SharedDisk(pub Rc<RefCell<MemoryDisk>>);
-
-impl Disk for SharedDisk {
-    type File = Rc<Node>;
-
-    fn names(&mut self, folder: &Path) -> io::Result<Vec<OsString>> {
-        self.0.borrow_mut().names(folder)
-    }
-    fn look(&mut self, path: &Path) -> io::Result<FileStat> {
-        self.0.borrow_mut().look(path)
-    }
-    fn open(&mut self, path: &Path) -> io::Result<Rc<Node>> {
-        self.0.borrow_mut().open(path)
-    }
-    fn look_at(&mut self, file: &Rc<Node>) -> io::Result<FileStat> {
-        self.0.borrow_mut().look_at(file)
-    }
-    fn tells_of(&mut self, path: &Path) -> bool {
-        self.0.borrow_mut().tells_of(path)
-    }
-    fn read_at(&mut self, file: &Rc<Node>, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.0.borrow_mut().read_at(file, offset, into)
-    }
-}
+pub type SharedDisk = Rc<RefCell<MemoryDisk>>;
 
 /// The database, which outlives every process too. A save is one transaction.
 #[derive(Default)]
@@ -159,7 +132,7 @@ impl Process {
                 seed,
             };
             FlowSide {
-                machine: Machine::new(parts, disk.clone(), now),
+                machine: Machine::new(parts, Rc::clone(disk), now),
                 inbox,
                 news,
                 wake_at: now,

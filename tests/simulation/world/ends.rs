@@ -1,7 +1,6 @@
 //! Kills, stops, starts, and the end of all of it.
 
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use kinesis_agent::record::FlowIndex;
@@ -9,7 +8,7 @@ use kinesis_agent::tail::testing::{ContentId, Refusals};
 
 use super::World;
 use crate::simulation::ledger::Verdict;
-use crate::simulation::process::{Process, SharedDisk};
+use crate::simulation::process::Process;
 use crate::simulation::weather::Weather;
 
 /// Once all is well, everything arrives and everything ends within this: the longest back-off, the longest time between
@@ -45,11 +44,17 @@ impl World {
 
     pub(super) fn start_again(&mut self) {
         let run = self.process.run + 1;
-        let shared = SharedDisk(Rc::clone(&self.disk));
         let seed = self.rng.u64(..);
         // The old one's handles go first: its inode numbers may be used again.
         self.process.flows.clear();
-        self.process = Process::start(run, &self.setting, &self.database, &shared, seed, self.now);
+        self.process = Process::start(
+            run,
+            &self.setting,
+            &self.database,
+            &self.disk,
+            seed,
+            self.now,
+        );
         let disk = self.disk.borrow();
         let now: HashMap<u64, ContentId> = disk
             .files()

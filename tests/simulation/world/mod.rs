@@ -91,7 +91,7 @@ pub struct World {
     hints_work: bool,
     now: Instant,
     start: Instant,
-    disk: Rc<RefCell<MemoryDisk>>,
+    disk: SharedDisk,
     folders: Vec<Folder>,
     database: Database,
     database_works: bool,
@@ -110,9 +110,8 @@ impl World {
     pub fn new(seed: u64, planted: Planted, telling: Telling) -> World {
         let mut rng = Rng::with_seed(seed);
         let setting = setting(&mut rng);
-        let disk = Rc::new(RefCell::new(MemoryDisk::default()));
+        let disk: SharedDisk = Rc::new(RefCell::new(MemoryDisk::default()));
         let (now, database) = (Instant::now(), Database::default());
-        let shared = SharedDisk(Rc::clone(&disk));
         World {
             planted,
             renames_chain: rng.bool(),
@@ -120,7 +119,7 @@ impl World {
             now,
             start: now,
             folders: setting.flows.iter().map(|_| Folder::default()).collect(),
-            process: Process::start(1, &setting, &database, &shared, rng.u64(..), now),
+            process: Process::start(1, &setting, &database, &disk, rng.u64(..), now),
             disk,
             database,
             database_works: true,
