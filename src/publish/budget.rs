@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::record::FlowIndex;
 
 /// Bytes that all flows together may hold. Bounds the agent's memory: see the table in docs/performance.md.
-pub const BUDGET_BYTES: usize = 16 * 1024 * 1024;
+pub const BUDGET_BYTES: usize = 12 * 1024 * 1024;
 /// The least that each flow is sure of, however many there are: a call with few records.
 const SHARE_BYTES_MIN: usize = 96 * 1024;
 
