@@ -5,6 +5,7 @@
 //! checkpoints are written, handed back and closed ─▶ the last progress line
 //! ```
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +15,8 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::aws::Clients;
 use crate::aws::instance::Instance;
+use crate::aws::{Address, Clients};
 use crate::checkpoint::{
     CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
 };
@@ -37,6 +38,8 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::progress::{self, MetricLines};
 use crate::telemetry::{cloudwatch, events};
 
+/// How long after a region or credentials weren't found they are looked for again while there is nothing to send.
+const LOOK_AGAIN_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the start waits for the instance metadata, where `ADDEC2METADATA` asks for it.
 const FIRST_METADATA_WAIT: Duration = Duration::from_secs(1);
 
@@ -358,42 +361,81 @@ async fn report_status(config: Arc<Config>, counters: Arc<AgentCounters>, starte
     }
 }
 
-/// Says where each kind of flow sends to and as whom, once that is found out.
+/// Where calls go and as whom, told once each as soon as it is known. What isn't found is said at once, though there may
+/// be nothing to send yet, and looked for again.
 async fn tell_addresses(clients: Arc<Clients>, config: Arc<Config>) {
     let has = |wanted: fn(&Destination) -> bool| {
         config.flows.iter().any(|flow| wanted(&flow.destination))
     };
-    if has(|destination| matches!(destination, Destination::Kinesis(_)))
-        && let Ok(address) = clients.kinesis_address().await
-    {
-        events::sending_to(
-            "Kinesis",
-            address.endpoint.as_deref(),
-            &address.region,
-            address.source,
-        );
-        if address.source == "AWS_DEFAULT_REGION" {
-            events::region_from_default_variable(&address.region);
+    let mut kinesis = has(|destination| matches!(destination, Destination::Kinesis(_)));
+    let mut firehose = has(|destination| matches!(destination, Destination::Firehose(_)));
+    let mut credentials = true;
+    let mut said = Said::default();
+    loop {
+        if kinesis {
+            match clients.kinesis_address().await {
+                Ok(address) => {
+                    tell_address("Kinesis", &address);
+                    kinesis = false;
+                }
+                Err(error) => said.say("region", &error.to_string()),
+            }
+        }
+        if firehose {
+            match clients.firehose_address().await {
+                Ok(address) => {
+                    tell_address("Firehose", &address);
+                    tell_if_region_differs(&clients, &config, &address).await;
+                    firehose = false;
+                }
+                Err(error) => said.say("region", &error.to_string()),
+            }
+        }
+        if credentials {
+            match clients.describe_credentials().await {
+                Ok(source) => {
+                    events::credentials_from(&source);
+                    credentials = false;
+                }
+                Err(error) => said.say("credentials", &format!("no AWS credentials: {error}")),
+            }
+        }
+        if !(kinesis || firehose || credentials) {
+            return;
+        }
+        tokio::time::sleep(LOOK_AGAIN_INTERVAL).await;
+    }
+}
+
+/// What isn't found yet and was said to be so.
+#[derive(Default)]
+struct Said(HashSet<&'static str>);
+
+impl Said {
+    fn say(&mut self, what: &'static str, problem: &str) {
+        if self.0.insert(what) {
+            events::not_found_yet(problem);
         }
     }
-    if has(|destination| matches!(destination, Destination::Firehose(_)))
-        && let Ok(address) = clients.firehose_address().await
-    {
-        events::sending_to(
-            "Firehose",
-            address.endpoint.as_deref(),
-            &address.region,
-            address.source,
-        );
-        if config.aws.firehose.endpoint.is_none()
-            && config.aws.firehose.region.is_none()
-            && let Some(host) = clients.host_region_beside_default().await
-        {
-            events::region_differs("Firehose", &address.region, &host);
-        }
+}
+
+fn tell_address(service: &str, address: &Address) {
+    let Address {
+        endpoint,
+        region,
+        source,
+    } = address;
+    events::sending_to(service, endpoint.as_deref(), region, source);
+    if service == "Kinesis" && *source == "AWS_DEFAULT_REGION" {
+        events::region_from_default_variable(region);
     }
-    if let Ok(source) = clients.describe_credentials().await {
-        events::credentials_from(&source);
+}
+
+/// compat: Firehose's default region is us-east-1 wherever the host is, which surprises.
+async fn tell_if_region_differs(clients: &Clients, config: &Config, address: &Address) {
+    let is_default = config.aws.firehose.endpoint.is_none() && config.aws.firehose.region.is_none();
+    if is_default && let Some(host) = clients.host_region_beside_default().await {
+        events::region_differs("Firehose", &address.region, &host);
     }
 }
 

@@ -11,9 +11,10 @@ use std::time::Instant;
 
 use crate::record::FlowIndex;
 
-/// Bytes that all flows together may hold. Bounds the agent's memory: see the table in docs/performance.md.
+/// Bytes that all flows together may hold, and with that the bound on the agent's memory: 64 MB, of which the program
+/// itself, a hundred flows' threads and what the allocator can't use again take the larger part.
 pub const BUDGET_BYTES: usize = 12 * 1024 * 1024;
-/// The least that each flow is sure of, however many there are: a call with few records.
+/// The least that each flow is sure of, however many there are: a call with a few records.
 const SHARE_BYTES_MIN: usize = 96 * 1024;
 
 /// Bodies that are kept for the next batches.

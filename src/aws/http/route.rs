@@ -39,7 +39,9 @@ struct ConnectTimeout(Duration);
 
 /// The environment names a proxy that isn't spoken to.
 #[derive(Debug, thiserror::Error)]
-#[error("the proxy {0} isn't of a known kind: HTTPS_PROXY, HTTP_PROXY and ALL_PROXY may be http:// or https://")]
+#[error(
+    "the proxy {0} isn't of a known kind: HTTPS_PROXY, HTTP_PROXY and ALL_PROXY may be http:// or https://"
+)]
 struct UnknownProxy(Uri);
 
 impl Route {
@@ -70,7 +72,9 @@ impl Route {
         let Some(proxy) = self.proxy_for(&uri) else {
             return match is_secure {
                 false => Ok(Line::to_host(self.tcp.call(uri).await?)),
-                true => Ok(Line::to_host(self.secured(self.tcp.clone())?.call(uri).await?)),
+                true => Ok(Line::to_host(
+                    self.secured(self.tcp.clone())?.call(uri).await?,
+                )),
             };
         };
         let to_proxy = proxy.uri().clone();

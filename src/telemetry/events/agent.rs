@@ -197,6 +197,13 @@ pub fn credentials_from(source: &str) {
     Entry::new(Level::INFO, names::THREAD_MAIN, names::AWS, message).emit();
 }
 
+/// What calls need isn't there yet, in the words of who looked for it. WARN.
+pub fn not_found_yet(what: &str) {
+    let message =
+        format!("{what}; records wait in their files until it is found; it is looked for again");
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AWS, message).emit();
+}
+
 /// Something in the configuration is odd, in the words of its finding. WARN.
 pub fn odd_configuration(finding: &dyn std::fmt::Display) {
     let message = finding.to_string();
