@@ -19,14 +19,15 @@ use crate::aws::instance::Instance;
 use crate::checkpoint::{
     CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
 };
-use crate::config::{Config, Destination, ProcessingOption, limits};
+use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
+use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
 use crate::flow::{FlowThread, Inbox, Surroundings};
 use crate::process::Ec2Metadata;
 use crate::publish::budget::{BUDGET_BYTES, Budget};
 use crate::publish::firehose::FirehoseSink;
 use crate::publish::kinesis::{KinesisSink, WireChoice};
-use crate::publish::publisher::{Publisher, Reported};
-use crate::publish::run::{self, Listener};
+use crate::publish::publisher::{FlowRules, Publisher, Refused, RefusedId, Reported};
+use crate::publish::run::{self, Inbound, Listener};
 use crate::publish::sink::Sink;
 use crate::publish::wire::Layout;
 use crate::record::{CursorId, FlowIndex};
@@ -99,6 +100,7 @@ impl Agent {
         let budget = Budget::new(BUDGET_BYTES, config.flows.len());
         let ec2 = instance_metadata(&config, &clients).await;
         let (batches, inbox) = mpsc::unbounded_channel();
+        let dead_letters = dead_letters(&config, memory, &batches)?;
         let watch = Watch::start()
             .inspect_err(|error| events::no_change_events(error))
             .ok();
@@ -125,9 +127,10 @@ impl Agent {
             counters: Arc::clone(&counters),
             clients: Arc::clone(&clients),
             config: Arc::clone(&config),
+            dead_letters,
         });
         let machine = Publisher::new(
-            config.flows.iter().map(|flow| flow.backoff),
+            config.flows.iter().map(|flow| rules_of(flow, memory)),
             slots,
             fastrand::u64(..),
         );
@@ -206,6 +209,45 @@ impl Agent {
             events::stopped_with_unsent(unsent, asked_at.elapsed());
         }
         events::status(&counters, self.started_at.elapsed(), metric_lines(&config));
+    }
+}
+
+/// The thread that keeps refused records, where a flow may need it.
+fn dead_letters(
+    config: &Config,
+    memory: Memory,
+    publisher: &mpsc::UnboundedSender<Inbound>,
+) -> anyhow::Result<Option<DeadLetterWriter>> {
+    let are_kept =
+        |flow: &Arc<Flow>| rules_of(flow, memory).refused_records == RefusedRecords::DeadLetter;
+    if !config.flows.iter().any(are_kept) {
+        return Ok(None);
+    }
+    let file = DeadLetterFile::new(
+        config.dead_letters.path.clone(),
+        config.dead_letters.bytes_max,
+    );
+    let publisher = publisher.downgrade();
+    let kept = move |id| {
+        // Where the publisher is gone nobody waits for it.
+        if let Some(publisher) = publisher.upgrade() {
+            let _ = publisher.send(Inbound::Kept(id));
+        }
+    };
+    let writer =
+        DeadLetterWriter::start(file, kept).context("starting the dead letters' writer")?;
+    Ok(Some(writer))
+}
+
+/// What a flow's configuration says about sending. An agent that remembers nothing keeps no dead letters.
+fn rules_of(flow: &Flow, memory: Memory) -> FlowRules {
+    let refused_records = match (memory, flow.refused_records) {
+        (Memory::None, RefusedRecords::DeadLetter) => RefusedRecords::Skip,
+        (_, refused_records) => refused_records,
+    };
+    FlowRules {
+        backoff: flow.backoff,
+        refused_records,
     }
 }
 
@@ -405,6 +447,8 @@ struct Relay {
     counters: Arc<AgentCounters>,
     clients: Arc<Clients>,
     config: Arc<Config>,
+    /// `None`: no flow keeps any.
+    dead_letters: Option<DeadLetterWriter>,
 }
 
 impl Listener for Relay {
@@ -414,6 +458,13 @@ impl Listener for Relay {
 
     fn queued(&self, flow: FlowIndex, n_batches: usize) {
         self.inboxes[flow.0].queued(n_batches);
+    }
+
+    fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused) {
+        if let Some(dead_letters) = &self.dead_letters {
+            let counters = &self.counters.flows[flow.0].1;
+            dead_letters.keep(id, &refused, counters, Timestamp::now());
+        }
     }
 
     fn reported(&self, flow: FlowIndex, event: &Reported) {
@@ -458,6 +509,10 @@ impl Listener for Relay {
                 );
             }
             Reported::Recovered { n_failures } => events::recovered(counters, *n_failures),
+            Reported::GivenUp { error } => {
+                let text = format!("{}: {}", error.code, error.message);
+                events::records_refused(counters, 1, &text);
+            }
         }
     }
 }

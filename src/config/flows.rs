@@ -17,7 +17,7 @@ use super::raw::Section;
 use super::report::Severity;
 use super::{
     Backoff, BatchLimits, CsvDelimiter, Destination, Flow, FlowId, InitialPosition, JsonPointer,
-    Ordering, PartitionKey, ProcessingOption, Split,
+    Ordering, PartitionKey, ProcessingOption, RefusedRecords, Split,
 };
 
 /// Reads a flow, whose section is taken for a Kinesis one until its destination is known; `None` if it has no
@@ -49,6 +49,11 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
         _ => InitialPosition::EndOfFile,
     };
     let backoff = backoff(flow);
+    let refused_records = match flow.choice("refusedRecords") {
+        Some("SKIP") => RefusedRecords::Skip,
+        Some("RETRY") => RefusedRecords::Retry,
+        _ => RefusedRecords::DeadLetter,
+    };
     let queue_capacity_batches = flow.count("publishQueueCapacity");
     let poll_interval_min = flow.duration("minTimeBetweenFilePollsMillis");
     let rescan_interval_max = flow.duration("maxTimeBetweenFileTrackerRefreshMillis");
@@ -65,6 +70,7 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
         split,
         processing,
         backoff,
+        refused_records,
         queue_capacity_batches,
         poll_interval_min,
         rescan_interval_max,
