@@ -21,7 +21,7 @@ use crate::checkpoint::{
 };
 use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
 use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
-use crate::flow::{FlowThread, Inbox, Surroundings};
+use crate::flow::{FlowThread, Inbox, Surroundings, watchdog};
 use crate::process::Ec2Metadata;
 use crate::publish::budget::{BUDGET_BYTES, Budget};
 use crate::publish::firehose::FirehoseSink;
@@ -40,6 +40,8 @@ use crate::telemetry::{cloudwatch, events};
 
 /// How long the start waits for the instance metadata, where `ADDEC2METADATA` asks for it.
 const FIRST_METADATA_WAIT: Duration = Duration::from_secs(1);
+/// How long flows may take to save their places at the end; one whose thread hangs is left behind.
+const FLOWS_END_WAIT: Duration = Duration::from_secs(5);
 
 /// Whether progress outlives the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +63,7 @@ pub struct Agent {
     started_at: Instant,
     stop_metrics: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
     status: JoinHandle<()>,
+    watchdog: JoinHandle<()>,
 }
 
 /// Why the agent couldn't start.
@@ -129,6 +132,8 @@ impl Agent {
             config: Arc::clone(&config),
             dead_letters,
         });
+        let inboxes = flows.iter().map(FlowThread::inbox).collect();
+        let watchdog = tokio::spawn(watchdog::watch(inboxes, Arc::clone(&counters)));
         let machine = Publisher::new(
             config.flows.iter().map(|flow| rules_of(flow, memory)),
             slots,
@@ -136,7 +141,11 @@ impl Agent {
         );
         let publisher = tokio::spawn(run::run(
             machine,
-            sinks(&config, &clients),
+            sinks(
+                config.flows.iter().map(|flow| &flow.destination),
+                &config,
+                &clients,
+            ),
             inbox,
             budget.clone(),
             listener,
@@ -159,6 +168,7 @@ impl Agent {
             started_at,
             stop_metrics,
             status,
+            watchdog,
         })
     }
 
@@ -184,13 +194,17 @@ impl Agent {
             self.publisher.abort();
         }
         let ended = tokio::task::spawn_blocking(move || {
-            let hand_back = self.flows.into_iter().filter_map(FlowThread::end).collect();
+            self.flows.iter().for_each(FlowThread::end);
+            let deadline = Instant::now() + FLOWS_END_WAIT;
+            let flows = self.flows.into_iter();
+            let hand_back = flows.filter_map(|flow| flow.ended(deadline)).collect();
             let saved = self
                 .checkpoints
                 .map_or(Ok(()), |writer| writer.stop(hand_back));
             (saved, self.counters, self.config)
         });
         self.status.abort();
+        self.watchdog.abort();
         let Ok((saved, counters, config)) = ended.await else {
             return;
         };
@@ -251,7 +265,8 @@ fn rules_of(flow: &Flow, memory: Memory) -> FlowRules {
     }
 }
 
-fn slots_of(config: &Config) -> usize {
+/// Calls that may be in flight at once.
+pub fn slots_of(config: &Config) -> usize {
     let wanted = config
         .publish
         .slots
@@ -320,7 +335,12 @@ fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces
     Ok((writer, places))
 }
 
-fn sinks(config: &Config, clients: &Arc<Clients>) -> Vec<Arc<dyn Sink>> {
+/// What carries calls to these destinations, one for each.
+pub fn sinks<'d>(
+    destinations: impl IntoIterator<Item = &'d Destination>,
+    config: &Config,
+    clients: &Arc<Clients>,
+) -> Vec<Arc<dyn Sink>> {
     let wire = Arc::new(WireChoice::new(config.publish.kinesis_wire));
     let sink = |destination: &Destination| -> Arc<dyn Sink> {
         let (clients, layout) = (Arc::clone(clients), Layout::new(destination));
@@ -336,11 +356,7 @@ fn sinks(config: &Config, clients: &Arc<Clients>) -> Vec<Arc<dyn Sink>> {
             }
         }
     };
-    config
-        .flows
-        .iter()
-        .map(|flow| sink(&flow.destination))
-        .collect()
+    destinations.into_iter().map(sink).collect()
 }
 
 type CurrentMetadata = Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>;

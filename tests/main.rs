@@ -9,6 +9,7 @@ mod bad_input;
 mod borders;
 mod complaints;
 mod credentials;
+mod dead_letters;
 mod demo;
 mod faults;
 mod golden;

@@ -301,11 +301,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = place(&folder, 10_000_000);
         let long = letter("a", &vec![b'x'; 200_000]);
-        file.append(&[long.clone()]).unwrap();
+        file.append(std::slice::from_ref(&long)).unwrap();
         let mut text = std::fs::read(file.path()).unwrap();
         text.extend_from_slice(&long.to_line()[..150_000]);
         std::fs::write(file.path(), &text).unwrap();
-        assert_eq!(file.read().unwrap(), [long.clone()]);
+        assert_eq!(file.read().unwrap(), std::slice::from_ref(&long));
         file.append(&[letter("b", b"2")]).unwrap();
         assert_eq!(file.read().unwrap(), [long, letter("b", b"2")]);
     }
@@ -317,7 +317,7 @@ mod tests {
         let file = place(&folder, one.to_line().len() as u64 * 2);
         file.append(&[one.clone(), one.clone()]).unwrap();
         assert!(matches!(
-            file.append(&[one.clone()]),
+            file.append(std::slice::from_ref(&one)),
             Err(FileError::Full { .. })
         ));
         assert_eq!(file.read().unwrap(), [one.clone(), one]);

@@ -698,7 +698,7 @@ impl FlowState {
     fn got_through(&mut self, flow: FlowIndex, commands: &mut Vec<Command>) {
         self.blocked_until = None;
         self.failures.succeeded();
-        self.others_are_taken(flow, commands);
+        self.others_are_taken();
         if self.n_failures_said > 0 {
             let event = Reported::Recovered {
                 n_failures: std::mem::take(&mut self.n_failures_said),
@@ -750,7 +750,7 @@ fn bytes_of(batch: &Batch, records: &[u16]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -764,7 +764,7 @@ mod tests {
     };
     const FLOW: FlowIndex = FlowIndex(0);
 
-    fn batch(n_records: usize, cursor: u64, start: u64, end: u64) -> Batch {
+    pub(super) fn batch(n_records: usize, cursor: u64, start: u64, end: u64) -> Batch {
         let data: Vec<&[u8]> = vec![b"x"; n_records];
         let mut batch = batch_of(&Destination::Kinesis("s".into()), &data);
         batch.spans = vec![Span {
@@ -1141,7 +1141,7 @@ mod tests {
                     match command {
                         Command::Send { id, call, .. } => open.push((id, call)),
                         Command::Advance { offset, .. } => mark = offset,
-                        Command::Release { .. } | Command::Report { .. } => {}
+                        Command::Keep { .. } | Command::Release { .. } | Command::Report { .. } => {}
                     }
                 }
                 let on_their_way: Vec<Lane> = open
@@ -1214,7 +1214,7 @@ mod tests {
                             prop_assert_eq!(below, offset, "everything below the watermark is accepted");
                         }
                         Command::Release { bytes, .. } => held -= bytes as i64,
-                        Command::Report { .. } => {}
+                        Command::Keep { .. } | Command::Report { .. } => {}
                     }
                 }
                 prop_assert!(open.len() <= 4);
