@@ -17,6 +17,7 @@ mod https;
 mod outside;
 mod papers;
 mod restart;
+mod supervision;
 mod support;
 mod try_sample;
 mod volume;
