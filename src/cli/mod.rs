@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand; without one the agent runs.
 
+mod check;
 mod dead_letters;
 mod demo;
 pub mod endpoint;
@@ -44,6 +45,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say everything that is wrong with a configuration, on this host, without starting anything.
+    Check(check::CheckArgs),
     /// List, show and send again the records that a service refused for good.
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Write files, ship them to an endpoint inside this process, and say whether every line arrived.
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match line.command {
+        Some(Command::Check(args)) => check::run(&args),
         Some(Command::DeadLetters(args)) => dead_letters::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Endpoint(args)) => endpoint::run(args),

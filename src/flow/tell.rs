@@ -30,10 +30,13 @@ pub(super) fn tell(counters: &FlowCounters, event: &Event) {
         Event::Finished { path, size } => events::file_finished(counters, path, *size),
         Event::NoFiles {
             missing_folder: Some(folder),
+            n_excluded: 0,
         } => events::directory_missing(counters, folder),
         Event::NoFiles {
             missing_folder: None,
+            n_excluded: 0,
         } => events::pattern_matches_nothing(counters),
+        Event::NoFiles { n_excluded, .. } => events::everything_left_out(counters, *n_excluded),
         Event::FilesFound { n_files } => events::files_found(counters, *n_files),
         Event::Unlisted { path, error } => events::directory_unreadable(counters, path, error),
     }

@@ -3,12 +3,11 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
-use super::disk::{Disk, FileKind, FileStat};
+use super::disk::{Disk, FileKind, FileStat, Name};
 use crate::checkpoint::FileIdentity;
 
 /// What stood in a file from one truncation to the next; its place in [`MemoryDisk::contents`].
@@ -158,18 +157,21 @@ impl MemoryDisk {
 impl Disk for MemoryDisk {
     type File = Rc<Node>;
 
-    fn names(&mut self, folder: &Path) -> io::Result<Vec<OsString>> {
+    fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>> {
         if self.refusals.names {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let inside = self
             .names
-            .keys()
-            .filter(|path| path.parent() == Some(folder));
-        Ok(inside
-            .filter_map(|path| path.file_name())
-            .map(OsString::from)
-            .collect())
+            .iter()
+            .filter(|(path, _)| path.parent() == Some(folder));
+        let name = |(path, node): (&PathBuf, &Rc<Node>)| {
+            Some(Name {
+                text: path.file_name()?.to_owned(),
+                file_inode: Some(self.stat(node).identity.inode),
+            })
+        };
+        Ok(inside.filter_map(name).collect())
     }
 
     fn look(&mut self, path: &Path) -> io::Result<FileStat> {
