@@ -292,7 +292,7 @@ async fn they_are_listed_shown_and_replayed() {
     let scene = scene().await;
     let config = json!({"flows": [flow(json!({})), {
         "filePattern": "other.log", "deliveryStream": "d", "initialPosition": "START_OF_FILE",
-    }]});
+    }], "maxSendingThreads": 1});
     scene.configure(config);
     let none = dead_letters(&scene, &[]);
     assert!(said(&none).starts_with("no dead letters in "), "{none:?}");
