@@ -1,0 +1,312 @@
+//! When each file is looked at, and what that tells: it grew, was quiet, was cut off, holds something else, is over.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::read::Reading;
+use super::{
+    POLL_INTERVAL_MAX, POLL_INTERVAL_MAX_WITHOUT_HINTS, ROTATED_GRACE, TURN_BYTES, Tailer,
+};
+use crate::record::CursorId;
+use crate::tail::cursor::{Cursor, Start};
+use crate::tail::disk::{Disk, FileStat};
+use crate::tail::split::{End, SplitState};
+use crate::tail::{Event, Intake};
+
+/// Looks at quiet files that cost a thousandth of a core.
+pub(super) const LOOKS_PER_SECOND: u64 = 1_000;
+/// How long a rotated file is held open beyond [`ROTATED_GRACE`] while it still has a name somewhere: a slow writer may
+/// go on.
+const RENAMED_AWAY_HOLD: Duration = Duration::from_secs(3600);
+
+impl<D: Disk> Tailer<D> {
+    pub(super) fn poll_at(&mut self, id: CursorId, at: Instant) {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
+        self.polls.remove(&(cursor.poll_at, id));
+        cursor.poll_at = at;
+        cursor.poll_interval = Duration::ZERO;
+        self.polls.insert((at, id));
+    }
+
+    pub(super) fn look_at_due(&mut self, now: Instant, disk: &mut D, intake: &mut impl Intake) {
+        while let Some((at, id)) = self.polls.first().copied() {
+            if at > now {
+                break;
+            }
+            self.polls.pop_first();
+            self.look_at(id, now, disk, intake);
+        }
+    }
+
+    fn look_at(&mut self, id: CursorId, now: Instant, disk: &mut D, intake: &mut impl Intake) {
+        self.open(id, disk);
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
+        if cursor.file.is_none() && !cursor.is_named {
+            return self.give_up(id);
+        }
+        let looked = match &cursor.file {
+            Some(file) => disk.look_at(file),
+            None => disk.look(&cursor.path),
+        };
+        let Ok(stat) = looked else {
+            return self.after_look(id, false, now);
+        };
+        if stat.identity != cursor.identity {
+            return self.after_look(id, false, now);
+        }
+        if stat.size >= cursor.read && must_be_checked(cursor, &stat) {
+            let checked = match cursor.tail {
+                Some(_) => cursor.is_same(disk),
+                None => cursor.get_acquainted(disk),
+            };
+            match checked {
+                Ok(true) => {}
+                Ok(false) => return self.replace(id, &stat, now),
+                // It is looked at again, with what is remembered as it is.
+                Err(error) => {
+                    self.tell_unreadable(id, &error);
+                    return self.after_look(id, false, now);
+                }
+            }
+        }
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
+        let (had_size, grew) = (cursor.size, stat.size > cursor.size);
+        // What wasn't read may have been written anew without growing.
+        let is_other = stat.size != cursor.size || stat.modified_ms != cursor.modified_ms;
+        cursor.is_dirty |= stat.size != cursor.size;
+        (cursor.size, cursor.modified_ms, cursor.n_links) =
+            (stat.size, stat.modified_ms, stat.n_links);
+        if is_other {
+            cursor.changed_at = now;
+        }
+        cursor.is_finished &= !grew;
+        let kept = stat.size.max(cursor.read);
+        if had_size > kept {
+            self.events.push(Event::Lost {
+                path: Arc::clone(&cursor.path),
+                start: kept,
+                end: Some(had_size),
+            });
+        }
+        if stat.size < cursor.read {
+            self.events.push(Event::Truncated {
+                path: Arc::clone(&cursor.path),
+                read: cursor.read,
+                size: stat.size,
+            });
+            return self.start_anew(id, &stat, now);
+        }
+        let has_more = stat.size > cursor.read && !cursor.split.is_over && cursor.file.is_some();
+        // What waits for its end to come is read again only once there is something new, or nothing came for long.
+        let is_new = is_other || !cursor.is_told || cursor.problem.is_some();
+        if has_more && is_new && !cursor.is_queued {
+            cursor.is_queued = true;
+            self.queue.push_back(id);
+        } else if has_more && !is_new && !cursor.is_queued {
+            self.read_after_quiet(id, now, disk, intake);
+        } else if !has_more {
+            self.finish_if_over(id, now);
+        }
+        self.after_look(id, grew, now);
+    }
+
+    /// Sets the time of the next look: soon after growth, and the later the longer the file was quiet.
+    fn after_look(&mut self, id: CursorId, grew: bool, now: Instant) {
+        let Some(cursor) = self.cursors.get(&id) else {
+            return;
+        };
+        let longest = self.poll_interval_max(cursor.is_hinted && cursor.is_named);
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
+        let shortest = self.rules.poll_interval_min.max(Duration::from_millis(1));
+        cursor.poll_interval = match grew {
+            true => shortest,
+            false => (cursor.poll_interval * 2).clamp(shortest, longest.max(shortest)),
+        };
+        // Quiet files are looked at one after the other rather than all at once.
+        let spread = match cursor.poll_interval >= longest {
+            true => longest / 4 * (id.0 % 16) as u32 / 16,
+            false => Duration::ZERO,
+        };
+        let mut at = now + cursor.poll_interval - spread;
+        let waits = cursor.size > cursor.read && !cursor.split.is_over;
+        if waits && self.rules.splitter.waits_for_quiet() {
+            let quiet_at = cursor.changed_at + self.rules.split.multi_line_idle;
+            if quiet_at > now {
+                at = at.min(quiet_at);
+            }
+        }
+        if let Some(rotated_at) = cursor.rotated_at {
+            let over_at = cursor.changed_at.max(rotated_at) + ROTATED_GRACE;
+            if over_at > now {
+                at = at.min(over_at);
+            }
+        }
+        cursor.poll_at = at;
+        self.polls.insert((at, id));
+    }
+
+    fn poll_interval_max(&self, is_hinted: bool) -> Duration {
+        let fair_share = Duration::from_millis(self.cursors.len() as u64 * 1000 / LOOKS_PER_SECOND);
+        match self.hints_work && is_hinted {
+            true => POLL_INTERVAL_MAX.max(fair_share),
+            false => POLL_INTERVAL_MAX_WITHOUT_HINTS.max(fair_share),
+        }
+    }
+
+    /// A multi-line record ends when nothing came for a while, and everything ends with a rotated file.
+    fn read_after_quiet(
+        &mut self,
+        id: CursorId,
+        now: Instant,
+        disk: &mut D,
+        intake: &mut impl Intake,
+    ) {
+        let Some(cursor) = self.cursors.get(&id) else {
+            return;
+        };
+        let quiet = now.saturating_duration_since(cursor.changed_at);
+        let is_rotated = cursor
+            .rotated_at
+            .is_some_and(|at| now >= cursor.changed_at.max(at) + ROTATED_GRACE);
+        let end = match is_rotated {
+            true => End::Final,
+            false
+                if self.rules.splitter.waits_for_quiet()
+                    && quiet >= self.rules.split.multi_line_idle =>
+            {
+                End::Quiet
+            }
+            false => return,
+        };
+        match self.read(id, end, TURN_BYTES, now, disk, intake) {
+            Reading::Done { .. } | Reading::Replaced => self.finish_if_over(id, now),
+            Reading::More { .. } | Reading::Blocked => {
+                if let Some(cursor) = self.cursors.get_mut(&id) {
+                    cursor.is_queued = true;
+                    self.queue.push_back(id);
+                }
+            }
+        }
+    }
+
+    /// Lets go of a rotated file that gave all it will and is acknowledged.
+    fn finish_if_over(&mut self, id: CursorId, now: Instant) {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
+        let Some(rotated_at) = cursor.rotated_at else {
+            return;
+        };
+        let quiet = now.saturating_duration_since(cursor.changed_at.max(rotated_at));
+        let has_all = cursor.read >= cursor.size || cursor.split.is_over;
+        if !has_all || quiet < ROTATED_GRACE {
+            return;
+        }
+        if !cursor.is_finished {
+            cursor.is_finished = true;
+            cursor.is_dirty = true;
+            self.events.push(Event::Finished {
+                path: Arc::clone(&cursor.path),
+                size: cursor.size,
+            });
+        }
+        let is_settled = cursor.acknowledged >= cursor.read;
+        let is_deleted = cursor.n_links == 0;
+        if is_settled
+            && !cursor.is_named
+            && !cursor.is_dirty
+            && (is_deleted || quiet >= RENAMED_AWAY_HOLD)
+        {
+            self.let_go(id, is_deleted);
+        }
+    }
+
+    /// No name leads to a file that was never opened: what it holds is out of reach, unless it comes back.
+    fn give_up(&mut self, id: CursorId) {
+        if let Some(cursor) = self.cursors.get(&id)
+            && !cursor.split.is_over
+        {
+            self.events.push(Event::Lost {
+                path: Arc::clone(&cursor.path),
+                start: cursor.read,
+                end: None,
+            });
+        }
+        self.let_go(id, false);
+    }
+
+    fn let_go(&mut self, id: CursorId, is_deleted: bool) {
+        let Some(cursor) = self.cursors.remove(&id) else {
+            return;
+        };
+        self.queue.retain(|queued| *queued != id);
+        self.polls.remove(&(cursor.poll_at, id));
+        if self.by_identity.get(&cursor.identity) == Some(&id) {
+            self.by_identity.remove(&cursor.identity);
+        }
+        match is_deleted {
+            true => self.removed.push(cursor.identity),
+            false => self.memory.remember(cursor.place()),
+        }
+    }
+
+    /// The file holds something else than what was read, though it is as long.
+    pub(super) fn replace(&mut self, id: CursorId, stat: &FileStat, now: Instant) {
+        if let Some(cursor) = self.cursors.get(&id) {
+            self.events.push(Event::Replaced {
+                path: Arc::clone(&cursor.path),
+                read: cursor.read,
+            });
+        }
+        self.start_anew(id, stat, now);
+    }
+
+    /// The file's content isn't what was read: it is followed from its beginning, as a file of its own.
+    fn start_anew(&mut self, id: CursorId, stat: &FileStat, now: Instant) {
+        let Some(old) = self.cursors.remove(&id) else {
+            return;
+        };
+        self.polls.remove(&(old.poll_at, id));
+        self.queue.retain(|queued| *queued != id);
+        let new_id = self.new_id();
+        let start = Start {
+            offset: 0,
+            split: SplitState::at_start(&self.rules.split),
+        };
+        let header_lines = self.rules.split.skip_header_lines;
+        let mut cursor = Cursor::new(
+            new_id,
+            Arc::clone(&old.path),
+            stat,
+            start,
+            header_lines,
+            now,
+        );
+        (cursor.is_named, cursor.file) = (old.is_named, old.file);
+        // Where it has a name it is written to as any other, whatever became of the one before.
+        cursor.rotated_at = old.rotated_at.filter(|_| !cursor.is_named);
+        cursor.is_hinted = old.is_hinted;
+        if cursor.is_named {
+            self.by_path.insert(Arc::clone(&cursor.path), new_id);
+        }
+        self.by_identity.insert(cursor.identity, new_id);
+        self.cursors.insert(new_id, cursor);
+        self.poll_at(new_id, now);
+    }
+}
+
+/// Whether a look tells that a file may hold something else than it did, though it isn't shorter than what was read:
+/// where it grew that is found out when it is read.
+fn must_be_checked<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
+    let is_other = stat.size != cursor.size || stat.modified_ms != cursor.modified_ms;
+    let is_read_next = stat.size > cursor.size.max(cursor.read) && !cursor.split.is_over;
+    cursor.file.is_some() && (cursor.tail.is_none() || (is_other && !is_read_next))
+}

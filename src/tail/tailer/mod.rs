@@ -1,0 +1,296 @@
+//! The state machine that follows a flow's files.
+//!
+//! A turn looks for new files when that is due, looks at the files whose time has come, and reads from those that have
+//! more: each in its turn and at most [`TURN_BYTES`] of it, so that a backlog never delays a live file by more than one
+//! turn of each. A file is looked at the less often the longer it was quiet; hints bring the next look forward.
+//!
+//! Here is the turn itself and what the tailer's owner asks of it; its three jobs are [`walk`] (which files there are),
+//! [`look`] (when each is looked at, and what that tells) and [`read`] (bytes to the intake).
+
+mod look;
+mod read;
+mod walk;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cursor::Cursor;
+use super::disk::Disk;
+use super::place::Memory;
+use super::split::End;
+use super::{Event, Hint, Intake, Rules, Turn};
+use crate::checkpoint::{FileIdentity, FlowPlaces, Place};
+use crate::record::CursorId;
+use read::Reading;
+
+/// The most that is read of one file before the others have their turn.
+pub const TURN_BYTES: usize = 1024 * 1024;
+/// The longest time between two looks at a quiet file.
+const POLL_INTERVAL_MAX: Duration = Duration::from_secs(10);
+/// The same where no hints come, for few files; many share [`look::LOOKS_PER_SECOND`].
+const POLL_INTERVAL_MAX_WITHOUT_HINTS: Duration = Duration::from_secs(1);
+/// The shortest time between two walks, whatever hints come.
+const WALK_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// How long a file whose name went to another must be quiet before its last line counts as all there is of it.
+pub const ROTATED_GRACE: Duration = Duration::from_secs(60);
+
+/// The files of one flow.
+pub struct Tailer<D: Disk> {
+    rules: Rules,
+    memory: Memory,
+    cursors: HashMap<CursorId, Cursor<D::File>>,
+    by_path: HashMap<Arc<Path>, CursorId>,
+    by_identity: HashMap<FileIdentity, CursorId>,
+    /// When each cursor is looked at next.
+    polls: BTreeSet<(Instant, CursorId)>,
+    /// Cursors with more to be read, in turns.
+    queue: VecDeque<CursorId>,
+    next_id: u64,
+    walk_at: Instant,
+    walked_at: Option<Instant>,
+    /// Files that were renamed out of the patterns' reach while we were away have been looked for.
+    has_sought_strays: bool,
+    /// Whether hints can be relied on to come in time.
+    hints_work: bool,
+    buffer: Vec<u8>,
+    events: Vec<Event>,
+    removed: Vec<FileIdentity>,
+    had_files: Option<bool>,
+    /// Folders that the last walk listed, until they are asked for.
+    folders: Option<Vec<PathBuf>>,
+    unlisted: HashMap<PathBuf, io::ErrorKind>,
+}
+
+impl<D: Disk> Tailer<D> {
+    /// A tailer that goes on where `places` say. It doesn't touch the disk before its first turn.
+    pub fn new(rules: Rules, places: FlowPlaces, now: Instant) -> Tailer<D> {
+        Tailer {
+            rules,
+            memory: Memory::new(places),
+            cursors: HashMap::new(),
+            by_path: HashMap::new(),
+            by_identity: HashMap::new(),
+            polls: BTreeSet::new(),
+            queue: VecDeque::new(),
+            next_id: 0,
+            walk_at: now,
+            walked_at: None,
+            has_sought_strays: false,
+            hints_work: false,
+            buffer: Vec::new(),
+            events: Vec::new(),
+            removed: Vec::new(),
+            had_files: None,
+            folders: None,
+            unlisted: HashMap::new(),
+        }
+    }
+
+    /// Whether changes are hinted at, so that polling may be slow.
+    pub fn set_hints_work(&mut self, work: bool) {
+        self.hints_work = work;
+    }
+
+    /// Something may have changed.
+    pub fn hint(&mut self, hint: &Hint, now: Instant) {
+        match hint {
+            Hint::Written(path) => match self.by_path.get(path.as_path()).copied() {
+                Some(id) => self.poll_at(id, now),
+                None if self.rules.patterns.matches(path) => self.walk_soon(now),
+                None => {}
+            },
+            Hint::Renamed => self.walk_soon(now),
+        }
+    }
+
+    fn walk_soon(&mut self, now: Instant) {
+        let soonest = self
+            .walked_at
+            .map_or(now, |walked| walked + WALK_INTERVAL_MIN);
+        self.walk_at = self.walk_at.min(soonest.max(now));
+    }
+
+    /// Everything of a file below `offset` is acknowledged. A cursor that isn't known any more is no error.
+    pub fn acknowledge(&mut self, id: CursorId, offset: u64) {
+        if let Some(cursor) = self.cursors.get_mut(&id) {
+            cursor.acknowledge(offset);
+        }
+    }
+
+    /// One turn: looks at what is due and hands on what there is, until the queue is empty, [`TURN_BYTES`] were read or
+    /// the intake is full.
+    pub fn turn(&mut self, now: Instant, disk: &mut D, intake: &mut impl Intake) -> Turn {
+        if now >= self.walk_at {
+            self.walk(now, disk);
+        }
+        self.look_at_due(now, disk, intake);
+        let mut left_bytes = TURN_BYTES;
+        let mut is_blocked = false;
+        while left_bytes > 0 {
+            let Some(id) = self.queue.pop_front() else {
+                break;
+            };
+            match self.read(id, End::Now, left_bytes, now, disk, intake) {
+                Reading::Done { n_bytes } => {
+                    self.unqueue(id);
+                    left_bytes = left_bytes.saturating_sub(n_bytes.max(1));
+                }
+                Reading::More { n_bytes } => {
+                    self.queue.push_back(id);
+                    left_bytes = left_bytes.saturating_sub(n_bytes.max(1));
+                }
+                Reading::Blocked => {
+                    self.queue.push_front(id);
+                    is_blocked = true;
+                    break;
+                }
+                Reading::Replaced => {}
+            }
+        }
+        if self.queue.is_empty() {
+            self.buffer = Vec::new();
+        }
+        let next_poll = self.polls.first().map(|(at, _)| *at);
+        Turn {
+            has_more: !self.queue.is_empty() && !is_blocked,
+            is_blocked,
+            wake_at: next_poll.map_or(self.walk_at, |poll| poll.min(self.walk_at)),
+        }
+    }
+
+    fn unqueue(&mut self, id: CursorId) {
+        if let Some(cursor) = self.cursors.get_mut(&id) {
+            cursor.is_queued = false;
+        }
+    }
+
+    /// What happened since this was last asked.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The places that changed since this was last asked, and the files of which nothing is to be remembered.
+    pub fn take_changes(&mut self) -> (Vec<Place>, Vec<FileIdentity>) {
+        let changed = |cursor: &mut Cursor<D::File>| {
+            std::mem::take(&mut cursor.is_dirty).then(|| cursor.place())
+        };
+        let places = self.cursors.values_mut().filter_map(changed).collect();
+        (places, std::mem::take(&mut self.removed))
+    }
+
+    /// Whether [`Tailer::take_changes`] has anything to tell.
+    pub fn has_changes(&self) -> bool {
+        !self.removed.is_empty() || self.cursors.values().any(|cursor| cursor.is_dirty)
+    }
+
+    /// The followed files.
+    pub fn cursors(&self) -> impl Iterator<Item = &Cursor<D::File>> {
+        self.cursors.values()
+    }
+
+    /// The folders that the last walk listed, if there was one since this was last asked.
+    pub fn take_folders(&mut self) -> Option<Vec<PathBuf>> {
+        self.folders.take()
+    }
+
+    /// Whether the first look has been taken.
+    pub fn has_looked(&self) -> bool {
+        self.walked_at.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{InitialPosition, Split};
+    use crate::record::Span;
+    use crate::tail::discover::Patterns;
+    use crate::tail::disk::OsDisk;
+    use crate::tail::split::RecordKind;
+    use crate::tail::split::Splitter;
+
+    /// What reaches the intake, in words.
+    #[derive(Default)]
+    struct Heard(Vec<String>);
+
+    impl Intake for Heard {
+        fn has_room(&mut self, _data_bytes: usize) -> bool {
+            true
+        }
+
+        fn record(&mut self, _span: Span, data: &[u8], _kind: RecordKind, _path: &Path) {
+            self.hear("record", data);
+        }
+
+        fn nothing(&mut self, _span: Span) {}
+
+        fn skipped(&mut self, _span: Span, line: &[u8], _path: &Path) {
+            self.hear("skipped", line);
+        }
+
+        fn header(&mut self, line: &[u8]) {
+            self.hear("header", line);
+        }
+    }
+
+    impl Heard {
+        fn hear(&mut self, what: &str, data: &[u8]) {
+            let text = String::from_utf8_lossy(data);
+            self.0.push(format!("{what} {}", text.trim_end()));
+        }
+    }
+
+    fn rules(folder: &Path) -> Rules {
+        let split = Split {
+            skip_header_lines: 2,
+            is_header_needed: true,
+            skip_lines: Some(crate::process::java_regex::JavaRegex::new("#.*").unwrap()),
+            quoted_csv: None,
+            multi_line_start: None,
+            multi_line_idle: Duration::from_secs(1),
+            footer: None,
+            truncated_terminator: Vec::new(),
+            aggregate_bytes_max: None,
+        };
+        let pattern = folder.join("*.csv");
+        Rules {
+            patterns: Patterns::new([pattern.to_str().unwrap()]).unwrap(),
+            splitter: Splitter::new(&split, 1 << 20),
+            split,
+            initial_position: InitialPosition::StartOfFile,
+            poll_interval_min: Duration::from_millis(1),
+            rescan_interval_max: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn records_come_after_their_files_header_even_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "comment\nid,name\n1,a\n#noise\n").unwrap();
+        let now = Instant::now();
+        let mut tailer = Tailer::new(rules(folder.path()), FlowPlaces::default(), now);
+        let mut heard = Heard::default();
+        tailer.turn(now, &mut OsDisk, &mut heard);
+        let expected = ["header id,name", "record 1,a", "skipped #noise"];
+        assert_eq!(heard.0, expected);
+
+        for cursor in tailer.cursors.values_mut() {
+            cursor.acknowledge(cursor.read);
+        }
+        let (places, _) = tailer.take_changes();
+        std::fs::write(&path, "comment\nid,name\n1,a\n#noise\n2,b\n").unwrap();
+        let places = FlowPlaces {
+            ours: places,
+            saved_before: true,
+            ..FlowPlaces::default()
+        };
+        let mut tailer = Tailer::new(rules(folder.path()), places, now);
+        let mut heard = Heard::default();
+        tailer.turn(now, &mut OsDisk, &mut heard);
+        assert_eq!(heard.0, ["header id,name", "record 2,b"]);
+    }
+}

@@ -1,0 +1,308 @@
+//! A file's bytes to the intake, piece by piece.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Tailer;
+use crate::config::Split;
+use crate::record::{CursorId, Span};
+use crate::tail::cursor::{Cursor, CutRange};
+use crate::tail::disk::Disk;
+use crate::tail::mark::{MARK_BYTES, Mark};
+use crate::tail::split::{End, Piece, RecordKind, header_line};
+use crate::tail::{Event, Intake, Rules};
+
+/// One read. Large enough that system calls don't show, small enough for a hundred flows.
+const READ_BYTES: usize = 64 * 1024;
+/// A file's header, and what stands before it, is looked for in so much of the file's beginning.
+const HEADER_BYTES_MAX: usize = 1024 * 1024;
+
+impl<D: Disk> Tailer<D> {
+    pub(super) fn read(
+        &mut self,
+        id: CursorId,
+        at_end: End,
+        bytes_max: usize,
+        now: Instant,
+        disk: &mut D,
+        intake: &mut impl Intake,
+    ) -> Reading {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return Reading::Done { n_bytes: 0 };
+        };
+        match cursor.begins_alike(disk) {
+            Ok(true) => {}
+            Ok(false) => return self.is_replaced(id, now, disk),
+            Err(error) => {
+                self.tell_unreadable(id, &error);
+                return Reading::Done { n_bytes: 0 };
+            }
+        }
+        if !cursor.is_told {
+            cursor.is_told = true;
+            let (path, offset, size) = (Arc::clone(&cursor.path), cursor.read, cursor.size);
+            self.events.push(Event::Opened { path, offset, size });
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let file = cursor.file.take();
+        let result = match &file {
+            Some(file) => read_pieces(
+                cursor,
+                file,
+                &self.rules,
+                &mut buffer,
+                at_end,
+                bytes_max,
+                disk,
+                intake,
+            ),
+            None => Ok(Reading::Done { n_bytes: 0 }),
+        };
+        cursor.file = file;
+        self.buffer = buffer;
+        let result = result.and_then(|reading| {
+            cursor.extend_fingerprint(disk)?;
+            Ok(reading)
+        });
+        match result {
+            Ok(Reading::Replaced) => self.is_replaced(id, now, disk),
+            Ok(reading) => {
+                if cursor.problem.take().is_some() {
+                    self.events.push(Event::Readable {
+                        path: Arc::clone(&cursor.path),
+                    });
+                }
+                reading
+            }
+            Err(error) => {
+                self.tell_unreadable(id, &error);
+                Reading::Done { n_bytes: 0 }
+            }
+        }
+    }
+
+    fn is_replaced(&mut self, id: CursorId, now: Instant, disk: &mut D) -> Reading {
+        let file = self
+            .cursors
+            .get(&id)
+            .and_then(|cursor| cursor.file.as_ref());
+        if let Some(Ok(stat)) = file.map(|file| disk.look_at(file)) {
+            self.replace(id, &stat, now);
+        }
+        Reading::Done { n_bytes: 0 }
+    }
+}
+
+/// What a read came to.
+pub(super) enum Reading {
+    /// Nothing more is to be had now.
+    Done {
+        n_bytes: usize,
+    },
+    /// Others have their turn first.
+    More {
+        n_bytes: usize,
+    },
+    Blocked,
+    /// It isn't the file that was read.
+    Replaced,
+}
+
+/// Reads from where the cursor stands and hands on every piece, until the end of what is there, `bytes_max`, or a full
+/// intake. What is left of a piece that isn't all there is read again next time: nothing is held between turns.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a loop over one cursor's state and the three worlds around it"
+)]
+fn read_pieces<D: Disk>(
+    cursor: &mut Cursor<D::File>,
+    file: &D::File,
+    rules: &Rules,
+    buffer: &mut Vec<u8>,
+    at_end: End,
+    bytes_max: usize,
+    disk: &mut D,
+    intake: &mut impl Intake,
+) -> io::Result<Reading> {
+    let started_at = cursor.read;
+    // What stood before is read along, in the same call: nobody can put other bytes in between.
+    let n_before = cursor.tail.map_or(0, |tail| usize::from(tail.len));
+    buffer.resize(buffer.len().max(READ_BYTES), 0);
+    let n = disk.read_at(file, started_at - n_before as u64, buffer)?;
+    let is_same = |tail: Mark| n >= n_before && tail.is_of(&buffer[..n_before]);
+    if !cursor.tail.is_none_or(is_same) {
+        return Ok(Reading::Replaced);
+    }
+    let mut recent = buffer[..n_before].to_vec();
+    buffer.copy_within(n_before..n, 0);
+    let mut filled = n - n_before;
+    let mut is_over = filled == 0;
+    if let Some(header) = &cursor.header {
+        intake.header(header);
+    }
+    // A piece that isn't all there stays at the buffer's start while more is read behind it.
+    cursor.split.forget_search();
+    loop {
+        let until = cursor.read + filled as u64;
+        let end = match is_over || until >= cursor.size {
+            false => End::More,
+            // It isn't as the last look said: nothing is known of what follows.
+            true if until != cursor.size => End::Now,
+            true => at_end,
+        };
+        let (at, stop) = hand_on(cursor, rules, &buffer[..filled], end, intake);
+        recent.extend_from_slice(&buffer[at.saturating_sub(MARK_BYTES as usize)..at]);
+        recent.drain(..recent.len().saturating_sub(MARK_BYTES as usize));
+        cursor.read += at as u64;
+        if at > 0 {
+            cursor.moved_to(Mark::of(cursor.read, &recent));
+        }
+        let n_bytes = (cursor.read - started_at) as usize;
+        match stop {
+            Stop::Blocked => return Ok(Reading::Blocked),
+            Stop::Over => return Ok(Reading::Done { n_bytes }),
+            // `size` may be old: whoever wrote meanwhile is noticed by the next look.
+            Stop::Incomplete if end != End::More => return Ok(Reading::Done { n_bytes }),
+            Stop::Incomplete if n_bytes >= bytes_max => return Ok(Reading::More { n_bytes }),
+            Stop::HeaderMissing => {
+                let header = read_header(disk, file, &rules.split)?;
+                intake.header(cursor.header.insert(header));
+                buffer.copy_within(at..filled, 0);
+                filled -= at;
+                continue;
+            }
+            Stop::Incomplete => {}
+        }
+        buffer.copy_within(at..filled, 0);
+        filled -= at;
+        if buffer.len() < filled + READ_BYTES {
+            buffer.resize((filled + READ_BYTES).next_multiple_of(READ_BYTES), 0);
+        }
+        let n = disk.read_at(file, cursor.read + filled as u64, &mut buffer[filled..])?;
+        filled += n;
+        is_over = n == 0;
+    }
+}
+
+/// Why no more of a buffer was handed on.
+enum Stop {
+    /// What is left isn't all there.
+    Incomplete,
+    /// The intake is full.
+    Blocked,
+    /// Nothing more is wanted of the file.
+    Over,
+    /// A record waits for the line that names the file's columns.
+    HeaderMissing,
+}
+
+/// Hands on the pieces of `buffer`, which begins where the cursor stands; how many bytes they were.
+fn hand_on<F>(
+    cursor: &mut Cursor<F>,
+    rules: &Rules,
+    buffer: &[u8],
+    end: End,
+    intake: &mut impl Intake,
+) -> (usize, Stop) {
+    let mut at = 0;
+    loop {
+        let before = cursor.split;
+        match rules.splitter.next(&mut cursor.split, buffer, at, end) {
+            Piece::Record { .. } if rules.split.is_header_needed && cursor.header.is_none() => {
+                cursor.split = before;
+                return (at, Stop::HeaderMissing);
+            }
+            Piece::Skipped { line, next } => {
+                intake.skipped(span_of(cursor, at, next), &buffer[line], &cursor.path);
+                at = next;
+            }
+            Piece::Record { data, next, kind } => {
+                if !intake.has_room(data.len()) {
+                    cursor.split = before;
+                    return (at, Stop::Blocked);
+                }
+                let span = span_of(cursor, at, next);
+                intake.record(span, &buffer[data], kind, &cursor.path);
+                if kind == RecordKind::TooLong {
+                    let end = (!cursor.split.is_leaving_out()).then_some(span.end);
+                    cursor.cut_ranges.push_back(CutRange {
+                        start: span.start,
+                        end,
+                        is_header: false,
+                    });
+                }
+                at = next;
+            }
+            Piece::Nothing { next } => {
+                let is_header = before.header_lines_left > cursor.split.header_lines_left;
+                note_left_out(cursor, at, next, is_header);
+                intake.nothing(span_of(cursor, at, next));
+                at = next;
+            }
+            Piece::Over { next } => {
+                if next > at {
+                    intake.nothing(span_of(cursor, at, next));
+                }
+                return (next, Stop::Over);
+            }
+            Piece::Incomplete => return (at, Stop::Incomplete),
+        }
+    }
+}
+
+/// The line that names the file's columns, from the file's beginning.
+///
+/// # Errors
+///
+/// It can't be read now, or the file isn't what it was any more: the next look tells.
+fn read_header<D: Disk>(disk: &mut D, file: &D::File, split: &Split) -> io::Result<Box<[u8]>> {
+    let mut beginning = Vec::new();
+    loop {
+        let filled = beginning.len();
+        beginning.resize(filled + READ_BYTES, 0);
+        let n = disk.read_at(file, filled as u64, &mut beginning[filled..])?;
+        beginning.truncate(filled + n);
+        if let Some(line) = header_line(&beginning, split.skip_header_lines) {
+            return Ok(line.into());
+        }
+        if n == 0 || beginning.len() > HEADER_BYTES_MAX {
+            let problem = format!(
+                "its header isn't within its first {} bytes",
+                beginning.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+    }
+}
+
+fn span_of<F>(cursor: &Cursor<F>, start: usize, end: usize) -> Span {
+    Span {
+        cursor: cursor.id,
+        start: cursor.read + start as u64,
+        end: cursor.read + end as u64,
+    }
+}
+
+/// Remembers where a header line ends, or the open range of what is left out.
+fn note_left_out<F>(cursor: &mut Cursor<F>, start: usize, end: usize, is_header: bool) {
+    let span = span_of(cursor, start, end);
+    let goes_on = cursor.split.is_leaving_out();
+    let open = cursor.cut_ranges.back_mut();
+    match open.filter(|range| range.end.is_none()) {
+        Some(range) if !goes_on => {
+            range.end = Some(span.end);
+            if range.is_header {
+                cursor.header_ends.push_back(span.end);
+            }
+        }
+        Some(_) => {}
+        None if goes_on => cursor.cut_ranges.push_back(CutRange {
+            start: span.start,
+            end: None,
+            is_header,
+        }),
+        None if is_header => cursor.header_ends.push_back(span.end),
+        None => {}
+    }
+}

@@ -1,0 +1,291 @@
+//! Which files there are: what a walk found is followed, renamed or known to be gone.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{POLL_INTERVAL_MAX, POLL_INTERVAL_MAX_WITHOUT_HINTS, Tailer, WALK_INTERVAL_MIN};
+use crate::checkpoint::FileIdentity;
+use crate::record::CursorId;
+use crate::tail::Event;
+use crate::tail::cursor::Cursor;
+use crate::tail::discover::Found;
+use crate::tail::disk::{Disk, FileKind, FileStat};
+use crate::tail::place::Placed;
+use crate::tail::rotation::{self, Known, Move};
+
+impl<D: Disk> Tailer<D> {
+    pub(super) fn walk(&mut self, now: Instant, disk: &mut D) {
+        let listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
+        let is_first = self.walked_at.replace(now).is_none();
+        self.tell_problems(&listing.problems);
+        let view = |cursor: &Cursor<D::File>| Known {
+            id: cursor.id,
+            identity: cursor.identity,
+            path: cursor.is_named.then(|| Arc::clone(&cursor.path)),
+        };
+        let known: Vec<Known> = self.cursors.values().map(view).collect();
+        let moves = rotation::plan(&known, &listing.files, &listing.other_names);
+        let new: Vec<Found> = moves
+            .iter()
+            .filter_map(|step| match step {
+                Move::Appeared { found } => {
+                    Some(self.under_known_name(found, &listing.other_names))
+                }
+                _ => None,
+            })
+            .collect();
+        for step in moves {
+            match step {
+                Move::Renamed { id, to } => self.rename(id, to, now),
+                Move::Vanished { id } if self.is_hidden(id) => {}
+                Move::Vanished { id } => self.vanish(id, now),
+                Move::Appeared { .. } => {}
+            }
+        }
+        let placed = match is_first {
+            true => self.memory.place_first(&self.rules, disk, &new),
+            false => new
+                .iter()
+                .map(|found| self.memory.place(&self.rules, found))
+                .collect(),
+        };
+        for (found, placed) in new.iter().zip(placed) {
+            self.follow(found, placed, now, disk);
+        }
+        self.follow_strays(now, disk);
+        self.tell_files(
+            listing.files.len(),
+            listing.n_excluded,
+            listing.is_missing_folder.then_some(listing.problems),
+        );
+        self.folders = Some(listing.folders);
+        let n_files = listing.files.len() as u64;
+        let interval = match self.hints_work {
+            true => self.rules.rescan_interval_max,
+            false => Duration::from_millis(n_files)
+                .clamp(POLL_INTERVAL_MAX_WITHOUT_HINTS, POLL_INTERVAL_MAX),
+        };
+        self.walk_at = now
+            + interval
+                .min(self.rules.rescan_interval_max)
+                .max(WALK_INTERVAL_MIN);
+    }
+
+    /// The file that is followed under this name, as it was at its last look.
+    fn stat_of(&self, path: &Path) -> Option<FileStat> {
+        let cursor = self.cursors.get(self.by_path.get(path)?)?;
+        Some(FileStat {
+            identity: cursor.identity,
+            kind: FileKind::File,
+            size: cursor.size,
+            modified_ms: cursor.modified_ms,
+            n_links: cursor.n_links,
+        })
+    }
+
+    /// What was renamed out of the patterns' reach while we were away is read to its end.
+    fn follow_strays(&mut self, now: Instant, disk: &mut D) {
+        if self.has_sought_strays || !self.unlisted.is_empty() {
+            return;
+        }
+        let (strays, is_complete) = self.memory.strays(disk);
+        self.has_sought_strays = is_complete;
+        for found in strays {
+            let placed = self.memory.place(&self.rules, &found);
+            let id = self.follow(&found, placed, now, disk);
+            self.vanish(id, now);
+        }
+    }
+
+    /// A file of several names keeps the one it had in the run before.
+    fn under_known_name(
+        &self,
+        found: &Found,
+        other_names: &HashSet<(FileIdentity, Arc<Path>)>,
+    ) -> Found {
+        let identity = found.stat.identity;
+        let known = self.memory.name_of(identity).map(Arc::<Path>::from);
+        let known = known.filter(|path| other_names.contains(&(identity, Arc::clone(path))));
+        Found {
+            path: known.unwrap_or_else(|| Arc::clone(&found.path)),
+            stat: found.stat,
+        }
+    }
+
+    fn tell_problems(&mut self, problems: &[(PathBuf, io::Error)]) {
+        let now_unlisted: HashMap<_, _> = problems
+            .iter()
+            .filter(|(_, error)| error.kind() != io::ErrorKind::NotFound)
+            .map(|(path, error)| (path.clone(), error.kind()))
+            .collect();
+        for (path, error) in problems {
+            let is_new = now_unlisted.contains_key(path)
+                && self.unlisted.get(path) != now_unlisted.get(path);
+            if is_new {
+                self.events.push(Event::Unlisted {
+                    path: path.clone(),
+                    error: error.to_string(),
+                });
+            }
+        }
+        self.unlisted = now_unlisted;
+    }
+
+    /// Whether the folder of a file couldn't be listed: that it wasn't found says nothing then.
+    fn is_hidden(&self, id: CursorId) -> bool {
+        let path = self.cursors.get(&id).map(|cursor| &cursor.path);
+        path.is_some_and(|path| self.unlisted.keys().any(|part| path.starts_with(part)))
+    }
+
+    /// No file at all is said once, and the first ones after that.
+    fn tell_files(
+        &mut self,
+        n_files: usize,
+        n_excluded: usize,
+        missing: Option<Vec<(PathBuf, io::Error)>>,
+    ) {
+        let has_files = n_files > 0;
+        match (has_files, self.had_files.replace(has_files)) {
+            (false, None | Some(true)) => {
+                let missing_folder = missing
+                    .and_then(|problems| problems.into_iter().next())
+                    .map(|(path, _)| path);
+                self.events.push(Event::NoFiles {
+                    missing_folder,
+                    n_excluded,
+                });
+            }
+            (true, Some(false)) => self.events.push(Event::FilesFound { n_files }),
+            _ => {}
+        }
+    }
+
+    fn rename(&mut self, id: CursorId, to: Arc<Path>, now: Instant) {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
+        let from = std::mem::replace(&mut cursor.path, Arc::clone(&to));
+        let is_back = from == to;
+        // Without a handle it may be a new file that took the number of one that is gone.
+        cursor.rotated_at = (!is_back && cursor.file.is_some()).then_some(now);
+        cursor.is_named = true;
+        cursor.is_dirty = true;
+        if self.by_path.get(&from) == Some(&id) {
+            self.by_path.remove(&from);
+        }
+        self.by_path.insert(Arc::clone(&to), id);
+        self.poll_at(id, now);
+        if !is_back {
+            self.events.push(Event::Renamed { from, to });
+        }
+    }
+
+    fn vanish(&mut self, id: CursorId, now: Instant) {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
+        cursor.rotated_at = Some(now);
+        cursor.is_named = false;
+        let path = Arc::clone(&cursor.path);
+        let unread_bytes = cursor.size.saturating_sub(cursor.read);
+        if self.by_path.get(&path) == Some(&id) {
+            self.by_path.remove(&path);
+        }
+        self.poll_at(id, now);
+        self.events.push(Event::Vanished { path, unread_bytes });
+    }
+
+    pub(super) fn follow(
+        &mut self,
+        found: &Found,
+        placed: Placed,
+        now: Instant,
+        disk: &mut D,
+    ) -> CursorId {
+        let id = self.new_id();
+        let mut cursor = Cursor::new(
+            id,
+            Arc::clone(&found.path),
+            &found.stat,
+            placed.start,
+            placed.header_lines,
+            now,
+        );
+        cursor.fingerprint = placed.fingerprint;
+        cursor.kept = placed.mark;
+        cursor.rotated_at = placed.is_rotated.then_some(now);
+        cursor.is_finished = placed.is_finished;
+        cursor.is_hinted = disk.tells_of(&found.path);
+        if let Some(read) = placed.was_replaced {
+            self.events.push(Event::Replaced {
+                path: Arc::clone(&found.path),
+                read,
+            });
+        }
+        self.by_path.insert(Arc::clone(&found.path), id);
+        self.by_identity.insert(found.stat.identity, id);
+        self.cursors.insert(id, cursor);
+        self.open(id, disk);
+        self.poll_at(id, now);
+        id
+    }
+
+    pub(super) fn new_id(&mut self) -> CursorId {
+        self.next_id += 1;
+        CursorId(self.next_id)
+    }
+
+    /// Opens the cursor's file if it isn't open; whether it is now.
+    pub(super) fn open(&mut self, id: CursorId, disk: &mut D) -> bool {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return false;
+        };
+        if cursor.file.is_some() {
+            return true;
+        }
+        if !cursor.is_named {
+            return false;
+        }
+        let opened = disk
+            .open(&cursor.path)
+            .and_then(|file| disk.look_at(&file).map(|stat| (file, stat)));
+        match opened {
+            // Between the look and the opening the name went to another file: the next walk tells.
+            Ok((_, stat)) if stat.identity != cursor.identity => false,
+            Ok((file, _)) => {
+                cursor.file = Some(file);
+                if cursor.problem.take().is_some() {
+                    self.events.push(Event::Readable {
+                        path: Arc::clone(&cursor.path),
+                    });
+                }
+                true
+            }
+            Err(error) => {
+                self.tell_unreadable(id, &error);
+                false
+            }
+        }
+    }
+
+    /// A reason is said once, until another takes its place or it is over.
+    pub(super) fn tell_unreadable(&mut self, id: CursorId, error: &io::Error) {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
+        if error.kind() == io::ErrorKind::NotFound
+            || cursor.problem.replace(error.kind()) == Some(error.kind())
+        {
+            return;
+        }
+        let path = Arc::clone(&cursor.path);
+        self.events.push(Event::Unreadable {
+            path,
+            kind: error.kind(),
+            error: error.to_string(),
+        });
+    }
+}
