@@ -5,6 +5,8 @@
 pub mod cursor;
 pub mod discover;
 pub mod disk;
+pub mod gzip;
+pub mod hash;
 pub mod mark;
 #[cfg(test)]
 mod model;

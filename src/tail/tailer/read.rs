@@ -156,6 +156,7 @@ fn read_pieces<D: Disk>(
         recent.drain(..recent.len().saturating_sub(MARK_BYTES as usize));
         cursor.read += at as u64;
         if at > 0 {
+            cursor.running.update(&buffer[..at]);
             cursor.moved_to(Mark::of(cursor.read, &recent));
         }
         let n_bytes = (cursor.read - started_at) as usize;

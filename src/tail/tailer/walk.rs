@@ -194,7 +194,7 @@ impl<D: Disk> Tailer<D> {
             now,
         );
         cursor.fingerprint = placed.fingerprint;
-        cursor.kept = placed.mark;
+        cursor.marks.extend(placed.mark);
         cursor.rotated_at = placed.is_rotated.then_some(now);
         cursor.is_finished = placed.is_finished;
         cursor.is_hinted = disk.tells_of(&found.path);
