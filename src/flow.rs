@@ -455,9 +455,9 @@ impl FlowLoop {
 
     /// The oldest file that isn't wholly acknowledged, or else the newest: where the reference must go on.
     fn hand_back(&self) -> Option<HandBack> {
-        let age = |cursor: &&crate::tail::cursor::Cursor<std::fs::File>| {
-            (cursor.modified_ms, std::cmp::Reverse(cursor.size))
-        };
+        let age = |cursor: &&crate::tail::cursor::Cursor<
+            crate::tail::gzip::Body<std::fs::File>,
+        >| { (cursor.modified_ms, std::cmp::Reverse(cursor.size)) };
         let named = || self.tailer.cursors().filter(|cursor| cursor.is_named);
         let unfinished = named()
             .filter(|cursor| cursor.behind_bytes() > 0)
@@ -704,6 +704,10 @@ fn tell(counters: &FlowCounters, event: &Event) {
             events::file_truncated(counters, path, *read, *size)
         }
         Event::Replaced { path, read } => events::file_replaced(counters, path, *read),
+        Event::Continued { from, to, offset } => {
+            events::file_continued(counters, from, to, *offset);
+        }
+        Event::Suspected { path, source } => events::file_suspected(counters, path, source),
         Event::Lost { path, start, end } => events::bytes_lost(counters, path, *start, *end),
         Event::Finished { path, size } => events::file_finished(counters, path, *size),
         Event::NoFiles {

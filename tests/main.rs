@@ -16,6 +16,7 @@ mod https;
 mod outside;
 mod papers;
 mod restart;
+mod rotation;
 mod support;
 mod try_sample;
 mod volume;

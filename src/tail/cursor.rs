@@ -68,6 +68,13 @@ pub struct Cursor<F> {
     pub poll_interval: Duration,
     /// The system tells when it is written to.
     pub is_hinted: bool,
+    /// Nothing was known of it before, and nothing is read yet: it may turn out to be a copy of another.
+    pub is_new: bool,
+    /// The followed file that it may be a copy of.
+    pub suspected: Option<CursorId>,
+    pub followed_at: Instant,
+    /// The number of the walk that found it; 0 for one of the run before.
+    pub since_walk: u64,
     /// In the queue of files to be read.
     pub is_queued: bool,
     /// Its opening was told.
@@ -130,6 +137,10 @@ impl<F> Cursor<F> {
             poll_at: now,
             poll_interval: Duration::ZERO,
             is_hinted: false,
+            is_new: false,
+            suspected: None,
+            followed_at: now,
+            since_walk: 0,
             is_queued: false,
             is_told: false,
             is_dirty: true,
@@ -204,6 +215,7 @@ impl<F> Cursor<F> {
                 Extra {
                     mark: self.mark_before(offset),
                     is_rotated: self.rotated_at.is_some(),
+                    is_given_up: false,
                 }
                 .to_bytes(),
             ),
@@ -214,8 +226,8 @@ impl<F> Cursor<F> {
     pub fn moved_to(&mut self, mark: Mark) {
         let mark = mark.with(self.running);
         self.tail = Some(mark);
-        // Nothing can be read on from within what is left out.
-        if self.split.is_leaving_out() {
+        // Nothing can be read on from within what is left out, and no bytes are like any others.
+        if self.split.is_leaving_out() || mark.end == 0 {
             return;
         }
         if self.marks.back().is_some_and(|last| last.end == mark.end) {
@@ -300,7 +312,16 @@ impl<F> Cursor<F> {
 
     /// Makes the fingerprint cover as much of the file's beginning as was read, up to [`FINGERPRINT_BYTES`].
     pub fn extend_fingerprint<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
-        let len = u64::from(FINGERPRINT_BYTES).min(self.read) as u32;
+        self.fingerprint_up_to(self.read, disk)
+    }
+
+    /// Makes it cover what is there, read or not.
+    pub fn note_beginning<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
+        self.fingerprint_up_to(self.size, disk)
+    }
+
+    fn fingerprint_up_to<D: Disk<File = F>>(&mut self, end: u64, disk: &mut D) -> io::Result<()> {
+        let len = u64::from(FINGERPRINT_BYTES).min(end) as u32;
         if len <= self.fingerprint.len {
             return Ok(());
         }

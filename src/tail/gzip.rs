@@ -65,6 +65,17 @@ impl<D: Disk> Disk for WithGzip<'_, D> {
         }
     }
 
+    fn share(&mut self, file: &Body<D::File>) -> io::Result<Body<D::File>> {
+        match file {
+            Body::Plain(file) => self.0.share(file).map(Body::Plain),
+            Body::Gzip(gunzip) => {
+                let file = self.0.share(&gunzip.borrow().file)?;
+                let gunzip = Gunzip::new(self.0, file)?;
+                Ok(Body::Gzip(Box::new(RefCell::new(gunzip))))
+            }
+        }
+    }
+
     fn look_at(&mut self, file: &Body<D::File>) -> io::Result<FileStat> {
         match file {
             Body::Plain(file) => self.0.look_at(file),

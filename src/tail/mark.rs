@@ -16,6 +16,7 @@ const EXTRA_VERSION_UNHASHED: u8 = 1;
 /// An end, a length and a hash.
 const MARK_LEN: usize = 8 + 2 + 16;
 const FLAG_ROTATED: u8 = 1;
+const FLAG_GIVEN_UP: u8 = 2;
 
 /// The hash of up to [`MARK_BYTES`] bytes before an offset, and of all that was read before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +73,15 @@ pub struct Extra {
     pub mark: Option<Mark>,
     /// Its name is another's or nobody's.
     pub is_rotated: bool,
+    /// It is gone, was looked for in vain, and what was lost of it was told.
+    pub is_given_up: bool,
 }
 
 impl Extra {
     pub fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = vec![
-            EXTRA_VERSION,
-            if self.is_rotated { FLAG_ROTATED } else { 0 },
-        ];
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        let flags = flag(self.is_rotated, FLAG_ROTATED) | flag(self.is_given_up, FLAG_GIVEN_UP);
+        let mut bytes = vec![EXTRA_VERSION, flags];
         if let Some(mark) = self.mark {
             bytes.extend_from_slice(&mark.end.to_le_bytes());
             bytes.extend_from_slice(&mark.len.to_le_bytes());
@@ -111,6 +113,7 @@ impl Extra {
         Extra {
             mark,
             is_rotated: flags & FLAG_ROTATED != 0,
+            is_given_up: flags & FLAG_GIVEN_UP != 0,
         }
     }
 }
@@ -135,20 +138,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_place_keeps_comes_back(end in 300..u64::MAX, text: Vec<u8>, has_mark: bool, is_rotated: bool) {
+        fn what_a_place_keeps_comes_back(end in 300..u64::MAX, text: Vec<u8>, has_mark: bool, is_rotated: bool, is_given_up: bool) {
             let mut running = RunningHash::starting_at(end - 100);
             running.update(&[b'x'; 100]);
             let mark = has_mark.then(|| Mark::of(end, &text).with(running));
-            let extra = Extra { mark, is_rotated };
+            let extra = Extra { mark, is_rotated, is_given_up };
             prop_assert_eq!(Extra::from_bytes(&extra.to_bytes()), extra);
         }
 
         #[test]
         fn what_the_version_without_a_running_hash_kept_comes_back(end in 300..u64::MAX, text: Vec<u8>) {
             let mark = Mark::of(end, &text);
-            let mut bytes = Extra { mark: Some(mark), is_rotated: true }.to_bytes();
+            let extra = Extra { mark: Some(mark), is_rotated: true, is_given_up: false };
+            let mut bytes = extra.to_bytes();
             bytes[0] = EXTRA_VERSION_UNHASHED;
-            prop_assert_eq!(Extra::from_bytes(&bytes), Extra { mark: Some(mark), is_rotated: true });
+            prop_assert_eq!(Extra::from_bytes(&bytes), extra);
         }
 
         #[test]

@@ -202,6 +202,10 @@ impl Disk for MemoryDisk {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn share(&mut self, file: &Rc<Node>) -> io::Result<Rc<Node>> {
+        Ok(Rc::clone(file))
+    }
+
     fn look_at(&mut self, file: &Rc<Node>) -> io::Result<FileStat> {
         Ok(self.stat(file))
     }
