@@ -138,6 +138,9 @@ const RULES: &[Rule] = &[
 
 /// What is tested with a clock, chance and a disk of the test's own.
 const PURE: &[&str] = &[
+    "flow::inbox",
+    "flow::intake",
+    "flow::machine",
     "process",
     "publish::backoff",
     "publish::batch",
@@ -317,17 +320,17 @@ fn a_crossing_is_found_however_it_is_written() {
             "1: only aws, publish::kinesis",
         ),
         (
-            "src/flow.rs",
+            "src/flow/thread.rs",
             "fn f() { tracing::info!(\"x\") }",
             "1: only telemetry logs",
         ),
         (
-            "src/flow.rs",
+            "src/flow/thread.rs",
             "use tracing::warn;",
             "1: only telemetry logs",
         ),
         (
-            "src/flow.rs",
+            "src/flow/thread.rs",
             "use crate::telemetry::metrics; fn f() { g(metrics::Metric::BytesSent) }",
             "1: only telemetry names a metric",
         ),
@@ -390,7 +393,7 @@ fn what_stays_on_its_side_is_left_in_peace() {
         ),
         ("src/config/flows.rs", "fn f() { g(\"kinesisStream\") }"),
         (
-            "src/flow.rs",
+            "src/flow/thread.rs",
             "fn f() { g(\"set kinesis.region or AWS_REGION\") }",
         ),
     ] {

@@ -7,7 +7,9 @@
 
 mod bad_input;
 mod borders;
+mod check;
 mod complaints;
+mod crash;
 mod credentials;
 mod demo;
 mod faults;
@@ -17,6 +19,8 @@ mod outside;
 mod papers;
 mod restart;
 mod rotation;
+mod simulated_lives;
+mod simulation;
 mod support;
 mod try_sample;
 mod volume;

@@ -8,17 +8,16 @@ use crate::process::java_regex::{Flags, GroupFinder, JavaRegex, PatternError};
 use super::json::Value;
 use super::keys::Place;
 use super::limits::{
-    FIREHOSE_STREAM_NAME_CHARS_MAX, KINESIS_STREAM_NAME_CHARS_MAX, PARTITION_KEY_BYTES_MAX,
-    PARTITION_KEY_CHARS_MAX,
+    FIREHOSE_STREAM_NAME_CHARS_MAX, FLOW_ID_BYTES_MAX, KINESIS_STREAM_NAME_CHARS_MAX,
+    PARTITION_KEY_BYTES_MAX, PARTITION_KEY_CHARS_MAX,
 };
-use super::options;
-use super::pattern::{self, DirectoryPart, FilePatternError};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
     Backoff, BatchLimits, CsvDelimiter, Destination, Flow, FlowId, InitialPosition, JsonPointer,
     Ordering, PartitionKey, ProcessingOption, Split,
 };
+use super::{files, options};
 
 /// Reads a flow, whose section is taken for a Kinesis one until its destination is known; `None` if it has no
 /// destination or no pattern. `cwd` is what relative patterns are relative to.
@@ -31,7 +30,11 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
         None => Place::KinesisFlow,
     };
     flow.check_names();
-    let patterns = file_pattern(flow, cwd);
+    let patterns = files::patterns(flow, cwd);
+    let id = own_id(flow);
+    let excluded = files::excluded(flow, cwd, patterns.as_ref());
+    let ignore_older = flow.time("ignoreOlder");
+    let deleted_files = files::deleted_files(flow);
     let batch = BatchLimits {
         age_max: flow.duration("maxBufferAgeMillis"),
         records_max: flow.count("maxBufferSizeRecords"),
@@ -53,10 +56,13 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
     let poll_interval_min = flow.duration("minTimeBetweenFilePollsMillis");
     let rescan_interval_max = flow.duration("maxTimeBetweenFileTrackerRefreshMillis");
     let emit_internal_metrics = flow.flag("log.emitInternalMetrics");
-    let (destination, (written, absolute)) = (destination?, patterns?);
+    let (destination, patterns) = (destination?, patterns?);
     Some(Flow {
-        id: id(&destination, &written),
-        patterns: vec![absolute],
+        id: id.unwrap_or_else(|| derived_id(&destination, &patterns.written)),
+        patterns: patterns.absolute,
+        excluded,
+        ignore_older,
+        deleted_files,
         destination,
         partition_key,
         ordering,
@@ -72,16 +78,49 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
     })
 }
 
-/// The pattern stands in it as written, so that checkpoints are found again whatever directory the agent starts in.
-fn id(destination: &Destination, pattern: &str) -> FlowId {
+/// What stands before the pattern in the id of a flow that has none of its own.
+pub fn id_prefix(destination: &Destination) -> String {
     let service = match destination {
         Destination::Kinesis(_) => "kinesis",
         Destination::Firehose(_) => "fh",
     };
-    FlowId(Arc::from(format!(
-        "{service}:{}:{pattern}",
-        destination.name()
-    )))
+    format!("{service}:{}:", destination.name())
+}
+
+/// The pattern stands in it as written, so that checkpoints are found again whatever directory the agent starts in.
+fn derived_id(destination: &Destination, pattern: &str) -> FlowId {
+    FlowId(Arc::from(id_prefix(destination) + pattern))
+}
+
+/// The flow's `id`.
+fn own_id(flow: &mut Section) -> Option<FlowId> {
+    const KEY: &str = "id";
+    let is_list = matches!(
+        flow.node("filePattern").map(|node| &node.value),
+        Some(Value::List(_))
+    );
+    let Some(id) = flow.text(KEY) else {
+        if is_list && flow.node(KEY).is_none() {
+            let problem = "missing: a flow whose filePattern is a list needs one";
+            let remedy =
+                "write a name that stays when the list changes: checkpoints are kept under it";
+            flow.error(KEY, problem, remedy);
+        }
+        return None;
+    };
+    if id.trim().is_empty() || id.len() > FLOW_ID_BYTES_MAX || id.contains(char::is_control) {
+        let legal = format!("1 to {FLOW_ID_BYTES_MAX} bytes without control characters");
+        let remedy = "write a short name, such as app-logs";
+        flow.finding(
+            Severity::Error,
+            KEY,
+            "not a name for a flow",
+            Some(legal),
+            remedy,
+        );
+        return None;
+    }
+    Some(FlowId(id.into()))
 }
 
 fn destination(flow: &mut Section) -> Option<Destination> {
@@ -140,84 +179,13 @@ fn check_stream_name(flow: &mut Section, key: &str, name: &str) {
         let legal = format!("1 to {chars_max} of the characters a-z A-Z 0-9 _ . -");
         let problem = "not a name that AWS gives a stream, so every call will fail";
         flow.finding(
-            Severity::Warning,
+            Severity::Mistake,
             key,
             problem,
             Some(legal),
             "write the stream's name, not its ARN",
         );
     }
-}
-
-/// The pattern as written and as it is followed.
-fn file_pattern(flow: &mut Section, cwd: &Path) -> Option<(String, String)> {
-    let key = "filePattern";
-    if flow.node(key).is_none() {
-        flow.error(
-            key,
-            "missing",
-            "write a directory and a glob, such as /var/log/app.log*",
-        );
-        return None;
-    }
-    let written = flow.text(key)?;
-    let parsed = match pattern::parse(&written, cwd) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            let remedy = match error {
-                FilePatternError::TooLong => "write a shorter one",
-                FilePatternError::NoDirectory => {
-                    "write the directory too, such as /var/log/app.log*"
-                }
-                FilePatternError::NoFileName => {
-                    "write a file name or a glob after the slash, such as *"
-                }
-                FilePatternError::NotAGlob { .. } | FilePatternError::Refused(_) => {
-                    "close it, or write a backslash (\\\\ in JSON) before a character that is meant literally"
-                }
-            };
-            flow.error(key, error.to_string(), remedy);
-            return None;
-        }
-    };
-    if written.starts_with('~') {
-        flow.warn(
-            key,
-            "~ is not a home directory here, but a directory of that name",
-            "write the directory in full",
-        );
-    } else if parsed.is_relative {
-        let problem = format!(
-            "relative, so it depends on where the agent starts; now {}",
-            parsed.absolute
-        );
-        flow.warn(key, problem, "write it with a leading slash");
-    }
-    match parsed.directory {
-        DirectoryPart::Plain => {}
-        DirectoryPart::Globs => {
-            let problem = "the directory part holds glob characters and is matched as a glob; the reference takes it literally";
-            flow.finding(
-                Severity::Note,
-                key,
-                problem,
-                None,
-                "write a backslash (\\\\ in JSON) before what is literal",
-            );
-        }
-        DirectoryPart::Literal => {
-            let problem =
-                "the directory part holds glob characters but is no glob, so it is taken literally";
-            flow.finding(
-                Severity::Note,
-                key,
-                problem,
-                None,
-                "complete the glob, if it is meant as one",
-            );
-        }
-    }
-    Some((written, parsed.absolute))
 }
 
 fn partition_key(flow: &mut Section) -> PartitionKey {

@@ -74,6 +74,8 @@ pub enum Kind {
     },
     /// A list of texts.
     Texts,
+    /// A text, or a list of texts.
+    TextOrTexts,
     /// A list of objects.
     Objects,
     /// Any JSON value.
@@ -81,6 +83,8 @@ pub enum Kind {
 }
 
 /// What a number counts. Times may have a fraction, which is kept to the millisecond.
+///
+/// [`Unit::Spelled`] is for keys that the reference doesn't know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Count,
@@ -88,6 +92,8 @@ pub enum Unit {
     Millis,
     Seconds,
     Days,
+    /// Seconds, or a text with its unit: `90s`, `15m`, `36h`, `7d`.
+    Spelled,
 }
 
 /// What becomes of a number outside its range.
@@ -163,7 +169,7 @@ impl Unit {
         match self {
             Unit::Count | Unit::Bytes => None,
             Unit::Millis => Some(1),
-            Unit::Seconds => Some(1000),
+            Unit::Seconds | Unit::Spelled => Some(1000),
             Unit::Days => Some(86_400_000),
         }
     }
@@ -174,7 +180,7 @@ impl Unit {
             Unit::Count => "",
             Unit::Bytes => " bytes",
             Unit::Millis => " ms",
-            Unit::Seconds => " s",
+            Unit::Seconds | Unit::Spelled => " s",
             Unit::Days => " days",
         }
     }
@@ -263,7 +269,7 @@ const ON_TIME: &str = "reading goes on as soon as a batch has gone, and a batch 
 const CANT_LOAD_JAVA: &str = "use a profile with credential_process, assumeRoleARN, or the environment's credentials instead";
 
 use Effect::{Nothing, Refused, Sets};
-use Kind::{Any, Objects, Text, Texts};
+use Kind::{Any, Objects, Text, TextOrTexts, Texts};
 use OptionName::*;
 use Outside::{Default as UseDefault, Nearest, Refuse};
 use Scope::*;
@@ -366,7 +372,15 @@ pub static KEYS: &[Key] = &[
     key(Top, "log.maxBackupIndex", number(Count, LOG_BACKUPS, None, Nearest), Sets("log.max_backups"), "finished log files kept"),
 
     // A flow: which files, and where to
-    key(Flow, "filePattern", Text, Sets("patterns"), "the files: a directory and a glob"),
+    key(Flow, "filePattern", TextOrTexts, Sets("patterns"), "the files: a directory and a glob, or a list of such"),
+    key(Flow, "id", Text, Sets("id"), "the name of the flow, under which its checkpoints are kept; else its stream and filePattern"),
+    key(Flow, "exclude", TextOrTexts, Sets("excluded"), "globs of file names, or of whole paths, that are left out although filePattern matches"),
+    key(Flow, "ignoreOlder", number(Spelled, IGNORE_OLDER_SECONDS, None, Refuse),
+        Sets("ignore_older"), "files not changed for so long (seconds, or 36h, 7d) are not opened until they change"),
+    key(Flow, "deletedFiles.maxBytes", number(Bytes, DELETED_BYTES, Some(DELETED_BYTES_DEFAULT), Refuse),
+        Sets("deleted_files.bytes_max"), "what deleted files that aren't wholly sent may hold of the disk; 0 is no bound"),
+    key(Flow, "deletedFiles.maxAge", number(Spelled, DELETED_AGE_SECONDS, Some(DELETED_AGE_SECONDS_DEFAULT), Refuse),
+        Sets("deleted_files.age_max"), "how long a deleted file is held that isn't wholly sent (seconds, or 7d); 0 is no bound"),
     key(Flow, "kinesisStream", Text, Sets("destination"), "the Kinesis stream that receives the records"),
     key(Flow, "deliveryStream", Text, Sets("destination"), "the Firehose delivery stream that receives the records"),
     key(KinesisFlow, "partitionKeyOption", choice(&["RANDOM", "DETERMINISTIC"], Some("RANDOM")),
@@ -542,7 +556,7 @@ mod tests {
                         key.name
                     );
                 }
-                Kind::Flag { .. } | Text | Texts | Objects | Any => {}
+                Kind::Flag { .. } | Text | Texts | TextOrTexts | Objects | Any => {}
             }
         }
     }

@@ -44,6 +44,12 @@ pub const JSON_VALUES_MAX: usize = 250_000;
 
 /// Longest file pattern in bytes: what the system takes for a path. It also bounds the regex that a glob becomes.
 pub const PATTERN_BYTES_MAX: usize = 4096;
+/// Most patterns that the groups of one may stand for, where they reach over slashes: each is walked by itself.
+pub const PATTERN_CHOICES_MAX: usize = 100;
+/// Most patterns in `filePattern`, and in `exclude`.
+pub const PATTERNS_MAX: usize = 100;
+/// Longest `id` of a flow in bytes: it stands in every line of the log and every row of the checkpoints.
+pub const FLOW_ID_BYTES_MAX: usize = 512;
 /// Unknown keys of one object that are named; the rest is counted.
 pub const UNKNOWN_KEYS_SHOWN_MAX: usize = 100;
 
@@ -75,6 +81,16 @@ pub const MULTI_LINE_IDLE_MS: RangeInclusive<i64> = 10..=HOUR_MS;
 pub const QUEUE_WAIT_MS: RangeInclusive<i64> = 1000..=900_000;
 /// `minTimeBetweenFilePollsMillis` and `maxTimeBetweenFileTrackerRefreshMillis`, ms; 0 would be a loop without a pause.
 pub const POLL_MS: RangeInclusive<i64> = 1..=HOUR_MS;
+/// `ignoreOlder`, seconds; less than a second is no age for a file.
+pub const IGNORE_OLDER_SECONDS: RangeInclusive<i64> = 1..=100 * 365 * 86_400;
+/// `deletedFiles.maxBytes`, bytes; 0 is no bound.
+pub const DELETED_BYTES: RangeInclusive<i64> = 0..=i64::MAX;
+/// `deletedFiles.maxBytes` where it is not set, bytes.
+pub const DELETED_BYTES_DEFAULT: i64 = 64 * 1024 * 1024 * 1024;
+/// `deletedFiles.maxAge`, seconds; 0 is no bound.
+pub const DELETED_AGE_SECONDS: RangeInclusive<i64> = 0..=100 * 365 * 86_400;
+/// `deletedFiles.maxAge` where it is not set, seconds.
+pub const DELETED_AGE_SECONDS_DEFAULT: i64 = 7 * 86_400;
 /// `retryInitialBackoffMillis` and `retryMaxBackoffMillis`, ms; 0 would be a loop without a pause.
 pub const BACKOFF_MS: RangeInclusive<i64> = 1..=HOUR_MS;
 /// `publishQueueCapacity`, batches; with 0 nothing could ever be sent.

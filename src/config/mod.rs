@@ -10,6 +10,7 @@
 
 mod endpoint;
 mod environment;
+mod files;
 mod flows;
 #[cfg(test)]
 mod golden_tests;
@@ -19,6 +20,7 @@ pub mod limits;
 mod load;
 mod number;
 mod options;
+mod overlap;
 pub mod pattern;
 mod raw;
 pub mod report;
@@ -36,7 +38,9 @@ use crate::process::java_regex::{GroupFinder, JavaRegex};
 
 pub use endpoint::region_of_host;
 pub use environment::Environment;
-pub use load::{Loaded, load, load_text};
+pub use flows::id_prefix;
+pub use load::{FlowPlace, Loaded, load, load_text};
+pub use overlap::overlap;
 pub use report::{Finding, Refused, Report, Severity};
 
 /// Everything the agent needs to know before it starts.
@@ -58,7 +62,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
 }
 
-/// The identity of a flow, `kinesis:STREAM:DIR/PATTERN` or `fh:STREAM:DIR/PATTERN`: the key of its checkpoints.
+/// The identity of a flow, the key of its checkpoints: `id`, or else `kinesis:STREAM:DIR/PATTERN` or
+/// `fh:STREAM:DIR/PATTERN`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId(pub Arc<str>);
 
@@ -74,6 +79,12 @@ pub struct Flow {
     pub id: FlowId,
     /// Absolute globs in the syntax of [`pattern::compile`] (`filePattern`); they may stand in any part.
     pub patterns: Vec<String>,
+    /// What is left out although the patterns match (`exclude`).
+    pub excluded: Vec<Excluded>,
+    /// Files not changed for so long aren't opened until they change (`ignoreOlder`).
+    pub ignore_older: Option<Duration>,
+    /// What deleted files that aren't wholly sent may cost.
+    pub deleted_files: DeletedFiles,
     pub destination: Destination,
     pub partition_key: PartitionKey,
     pub ordering: Ordering,
@@ -91,6 +102,24 @@ pub struct Flow {
     pub rescan_interval_max: Duration,
     /// Also log the internal metrics of this flow (`log.emitInternalMetrics`).
     pub emit_internal_metrics: bool,
+}
+
+/// What a flow leaves out, in the syntax of [`pattern::compile`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Excluded {
+    /// Files of such a name, wherever they are.
+    Name(String),
+    /// The files and folders at such a path, and all that is in those folders.
+    Path(String),
+}
+
+/// What deleted files that aren't wholly sent may cost; each `None` is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DeletedFiles {
+    /// Bytes of the disk (`deletedFiles.maxBytes`).
+    pub bytes_max: Option<u64>,
+    /// Time since their deletion (`deletedFiles.maxAge`).
+    pub age_max: Option<Duration>,
 }
 
 /// The stream that receives a flow's records.

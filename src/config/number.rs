@@ -39,6 +39,11 @@ impl Number {
                 });
             }
         };
+        if let (Value::Text(text), Unit::Spelled) = (value, unit)
+            && let Some((number, seconds)) = spelled(text)
+        {
+            return Ok(Number::Fraction(number * seconds));
+        }
         let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
         if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
             let too_large = NotANumber {
@@ -96,6 +101,22 @@ impl Number {
     }
 }
 
+/// A number and the seconds of the unit behind it, as in `36h`; `None` if it isn't written so.
+fn spelled(text: &str) -> Option<(f64, f64)> {
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
+    let (number, unit) = text.split_at(unit_at);
+    let seconds = match unit {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => return None,
+    };
+    let is_number = json::is_number(number);
+    let number = number.parse().ok().filter(|_| is_number)?;
+    Some((number, seconds))
+}
+
 /// A range for a message.
 pub fn range_shown(range: &RangeInclusive<i64>, unit: Unit) -> String {
     match *range.end() {
@@ -149,6 +170,22 @@ mod tests {
                 Some(Fraction(1000.0)),
             ),
             (Value::Number("1e999".into()), Unit::Millis, None),
+            (text("90s"), Unit::Spelled, Some(Fraction(90.0))),
+            (text("1.5h"), Unit::Spelled, Some(Fraction(5400.0))),
+            (text("7d"), Unit::Spelled, Some(Fraction(604_800.0))),
+            (text("15m"), Unit::Spelled, Some(Fraction(900.0))),
+            (text("-1d"), Unit::Spelled, Some(Fraction(-86_400.0))),
+            (text("3600"), Unit::Spelled, Some(Whole(3600))),
+            (
+                Value::Number("3600".into()),
+                Unit::Spelled,
+                Some(Whole(3600)),
+            ),
+            (text("7 d"), Unit::Spelled, None),
+            (text("d"), Unit::Spelled, None),
+            (text("7D"), Unit::Spelled, None),
+            (text("1h30m"), Unit::Spelled, None),
+            (text("7d"), Unit::Seconds, None),
             (Value::Bool(true), Unit::Count, None),
             (Value::Null, Unit::Millis, None),
             (Value::List(Vec::new()), Unit::Count, None),

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use globset::{Glob, GlobBuilder};
 
-use super::limits::PATTERN_BYTES_MAX;
+use super::limits::{PATTERN_BYTES_MAX, PATTERN_CHOICES_MAX};
 
 /// A file pattern that can be followed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct FilePattern {
-    /// Absolute, in the syntax of [`compile`].
-    pub absolute: String,
+    /// Absolute, in the syntax of [`compile`]: one, or more where a group reaches over a slash.
+    pub absolute: Vec<String>,
     /// Written without a leading slash, so resolved against the working directory.
     pub is_relative: bool,
     /// What the characters `* ? [ ] { } \` mean in the directory part, if it holds any.
@@ -34,6 +34,8 @@ pub enum FilePatternError {
     NoDirectory,
     #[error("it is longer than a path can be, {PATTERN_BYTES_MAX} bytes")]
     TooLong,
+    #[error("its groups stand for more than {PATTERN_CHOICES_MAX} patterns")]
+    TooManyChoices,
     #[error("it ends in a slash, so it names no file")]
     NoFileName,
     #[error("not a glob: {what} at character {at}")]
@@ -50,11 +52,117 @@ pub enum FilePatternError {
 ///
 /// # Errors
 ///
-/// Too long, no directory part, no file name, or a last part that is no glob in Java's sense.
+/// Too long, too many choices, no directory part, no file name, or a last part that is no glob in Java's sense.
 pub fn parse(text: &str, cwd: &Path) -> Result<FilePattern, FilePatternError> {
     if text.len() > PATTERN_BYTES_MAX {
         return Err(FilePatternError::TooLong);
     }
+    let choices = choices_over_slashes(text).ok_or(FilePatternError::TooManyChoices)?;
+    if let [_] = choices[..] {
+        return parse_choice(text, cwd);
+    }
+    let mut pattern = FilePattern {
+        absolute: Vec::new(),
+        is_relative: false,
+        directory: DirectoryPart::Globs,
+    };
+    for choice in choices {
+        let FilePattern {
+            absolute,
+            is_relative,
+            ..
+        } = parse_choice(&choice, cwd)?;
+        pattern.absolute.extend(absolute);
+        pattern.is_relative |= is_relative;
+    }
+    Ok(pattern)
+}
+
+/// The patterns that groups over slashes stand for: `/a/{b,c/d}/e` is `/a/b/e` and `/a/c/d/e`; a pattern without such a
+/// group stands for itself. `None`: there are too many.
+///
+/// A group without a comma, or within which another character than its own would have to be closed, is none: the
+/// directory part is literal then, as in the reference.
+fn choices_over_slashes(text: &str) -> Option<Vec<String>> {
+    let mut open = vec![text.to_owned()];
+    let mut choices = Vec::new();
+    while let Some(text) = open.pop() {
+        let Some(group) = group_over_slash(&text) else {
+            choices.push(text);
+            continue;
+        };
+        let (before, after) = (&text[..group.start], &text[group.end..]);
+        let within = group.choices.iter().rev();
+        open.extend(within.map(|choice| format!("{before}{choice}{after}")));
+        if choices.len() + open.len() > PATTERN_CHOICES_MAX {
+            return None;
+        }
+    }
+    Some(choices)
+}
+
+/// A group `{…}` of a pattern.
+struct Group {
+    start: usize,
+    /// Behind its closing brace.
+    end: usize,
+    choices: Vec<String>,
+}
+
+/// The first group that holds a slash and a comma.
+fn group_over_slash(text: &str) -> Option<Group> {
+    let mut group: Option<Group> = None;
+    let mut at = 0;
+    while let Some(c) = text[at..].chars().next() {
+        let piece = piece_at(&text[at..], c);
+        let end = at + piece.len();
+        match (c, &mut group) {
+            ('{', group) => {
+                *group = Some(Group {
+                    start: at,
+                    end,
+                    choices: vec![String::new()],
+                });
+            }
+            ('}', Some(open)) => {
+                open.end = end;
+                let has_slash = text[open.start..end].contains('/');
+                if has_slash && open.choices.len() > 1 {
+                    return group;
+                }
+                group = None;
+            }
+            (',', Some(open)) => open.choices.push(String::new()),
+            (_, Some(open)) => {
+                if let Some(choice) = open.choices.last_mut() {
+                    choice.push_str(piece);
+                }
+            }
+            (_, None) => {}
+        }
+        at = end;
+    }
+    None
+}
+
+/// What a text that begins with `c` begins with: an escaped character, a class, or the character alone.
+fn piece_at(text: &str, c: char) -> &str {
+    let class_end = || {
+        let end = text.find(']').filter(|end| !text[..*end].contains('/'));
+        end.map(|end| end + 1)
+    };
+    let len = match c {
+        '\\' => {
+            let escaped = text[1..].chars().next();
+            escaped.map(|escaped| 1 + escaped.len_utf8())
+        }
+        '[' => class_end(),
+        _ => None,
+    };
+    &text[..len.unwrap_or(c.len_utf8())]
+}
+
+fn parse_choice(text: &str, cwd: &Path) -> Result<FilePattern, FilePatternError> {
     let slash = text.rfind('/').ok_or(FilePatternError::NoDirectory)?;
     let (directory, name) = (&text[..slash], &text[slash + 1..]);
     if name.is_empty() {
@@ -92,7 +200,7 @@ pub fn parse(text: &str, cwd: &Path) -> Result<FilePattern, FilePatternError> {
     absolute.push_str(&name);
     compile(&absolute).map_err(|error| FilePatternError::Refused(error.kind().to_string()))?;
     Ok(FilePattern {
-        absolute,
+        absolute: vec![absolute],
         is_relative,
         directory: directory_part,
     })
@@ -296,7 +404,7 @@ mod tests {
         for (glob, name, expected) in JAVA {
             match (parsed(&format!("/d/{glob}")), expected) {
                 (Ok(pattern), Some(expected)) => {
-                    let matcher = compile(&pattern.absolute)
+                    let matcher = compile(&pattern.absolute[0])
                         .expect("a parsed pattern compiles")
                         .compile_matcher();
                     assert_eq!(
@@ -319,7 +427,7 @@ mod tests {
             ("[^-^b]", "^b", "a_"),
         ] {
             let pattern = parsed(&format!("/d/{glob}")).expect("a glob");
-            let matcher = compile(&pattern.absolute)
+            let matcher = compile(&pattern.absolute[0])
                 .expect("a parsed pattern compiles")
                 .compile_matcher();
             for c in inside.chars() {
@@ -349,13 +457,39 @@ mod tests {
             assert_eq!(
                 parsed(text),
                 Ok(FilePattern {
-                    absolute: absolute.into(),
+                    absolute: vec![absolute.into()],
                     is_relative,
                     directory
                 }),
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn groups_may_reach_over_slashes() {
+        for (text, expected) in [
+            ("/{a,b/c}/d", vec!["/a/d", "/b/c/d"]),
+            ("/l/{a/x,b/y}.log", vec!["/l/a/x.log", "/l/b/y.log"]),
+            ("/{a/,}x", vec!["/a/x", "/x"]),
+            ("/{a,b}/{c/d,e}", vec!["/{a,b}/c/d", "/{a,b}/e"]),
+            (
+                "/{a/1,b}/{c/2,d}/x",
+                vec!["/a/1/c/2/x", "/a/1/d/x", "/b/c/2/x", "/b/d/x"],
+            ),
+            ("/{a\\,b/c,d}/x", vec!["/a\\,b/c/x", "/d/x"]),
+            ("/{[a,}]/c,d}/x", vec!["/[a,}]/c/x", "/d/x"]),
+            ("/{[a/c,d}/x", vec!["/\\[a/c/x", "/d/x"]),
+            ("/\\{a/b,c/x", vec!["/\\{a/b,c/x"]),
+        ] {
+            let pattern = parsed(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(pattern.absolute, expected, "{text}");
+        }
+        let many = format!("/x{}", "{a/,b/}".repeat(20));
+        assert_eq!(
+            parsed(&format!("{many}y")),
+            Err(FilePatternError::TooManyChoices)
+        );
     }
 
     #[test]
@@ -437,7 +571,7 @@ mod tests {
             let text = format!("/{}/x", piece.repeat((PATTERN_BYTES_MAX - 3) / piece.len()));
             let pattern = parsed(&text).unwrap_or_else(|error| panic!("{piece}: {error}"));
             assert!(
-                !compile(&pattern.absolute)
+                !compile(&pattern.absolute[0])
                     .expect("a glob")
                     .compile_matcher()
                     .is_match("/y"),
@@ -450,14 +584,16 @@ mod tests {
         #[test]
         fn a_parsed_pattern_always_compiles(text in "[a-c^!,{}\\[\\]\\\\*?/é-]{0,16}") {
             if let Ok(pattern) = parsed(&format!("/d{text}")) {
-                prop_assert!(compile(&pattern.absolute).is_ok(), "{}", pattern.absolute);
+                for absolute in pattern.absolute {
+                    prop_assert!(compile(&absolute).is_ok(), "{absolute}");
+                }
             }
         }
 
         #[test]
         fn a_file_name_without_glob_characters_matches_itself_alone(name in "[a-z.,+()|$^!-]{1,8}", other in "[a-z.]{1,8}") {
             let pattern = parsed(&format!("/d/{name}")).unwrap();
-            let matcher = compile(&pattern.absolute).unwrap().compile_matcher();
+            let matcher = compile(&pattern.absolute[0]).unwrap().compile_matcher();
             let (itself, another) = (format!("/d/{name}"), format!("/d/{other}"));
             prop_assert!(matcher.is_match(itself));
             prop_assert_eq!(matcher.is_match(another), name == other);

@@ -2,6 +2,9 @@
 //!
 //! A pattern is walked part by part: plain parts are taken as they are, glob parts (`* ? [] {} \`) are matched against
 //! the names in a folder, `**` stands for any number of folders. A leading dot is nothing special, as in Java.
+//!
+//! A folder's listing tells the inode number of each name. Where that and the folder's device are those of the file that
+//! is followed under this name, it needs no look of its own: a walk over 10,000 followed files lists, and looks at none.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -11,18 +14,29 @@ use std::sync::Arc;
 
 use globset::GlobMatcher;
 
-use super::disk::{Disk, FileKind, FileStat};
+use super::disk::{Disk, FileKind, FileStat, Name};
 use crate::checkpoint::FileIdentity;
-use crate::config::pattern;
+use crate::config::{Excluded, Flow, pattern};
 
 /// Names ending so (in any case) are never read: compressed copies of what was.
 const IGNORED_SUFFIXES: [&str; 3] = [".gz", ".bz2", ".zip"];
 /// Folders that `**` goes down at most: links may make circles.
 const FOLDER_DEPTH_MAX: usize = 32;
 
-/// The patterns of a flow, ready to be walked.
+/// The patterns of a flow, and what they leave out, ready to be walked.
 #[derive(Debug, Clone)]
-pub struct Patterns(Vec<Pattern>);
+pub struct Patterns {
+    named: Vec<Pattern>,
+    left_out: LeftOut,
+}
+
+/// What `exclude` names.
+#[derive(Debug, Clone, Default)]
+struct LeftOut {
+    names: Vec<GlobMatcher>,
+    /// Files, and folders with all that is in them.
+    paths: Vec<Pattern>,
+}
 
 #[derive(Debug, Clone)]
 struct Pattern {
@@ -58,31 +72,65 @@ pub struct Listing {
     pub problems: Vec<(PathBuf, io::Error)>,
     /// Whether every problem is the absence of a folder.
     pub is_missing_folder: bool,
+    /// Names and folders that match and are left out by `exclude`.
+    pub n_excluded: usize,
 }
 
 impl Patterns {
+    /// What a flow names and what it leaves out.
+    ///
+    /// Errors: a glob that can't be understood; the configuration has refused those.
+    pub fn of(flow: &Flow) -> Result<Patterns, globset::Error> {
+        Patterns::new(flow.patterns.iter().map(String::as_str))?.without(&flow.excluded)
+    }
+
     /// Errors: a glob that can't be understood.
     pub fn new<'p>(
         patterns: impl IntoIterator<Item = &'p str>,
     ) -> Result<Patterns, globset::Error> {
-        let expanded = patterns.into_iter().flat_map(expand_slashed_braces);
-        expanded
-            .map(|pattern| Pattern::new(&pattern))
-            .collect::<Result<_, _>>()
-            .map(Patterns)
+        let named = patterns.into_iter().map(Pattern::new);
+        Ok(Patterns {
+            named: named.collect::<Result<_, _>>()?,
+            left_out: LeftOut::default(),
+        })
+    }
+
+    /// The same patterns without what `excluded` names.
+    ///
+    /// Errors: a glob that can't be understood.
+    pub fn without(mut self, excluded: &[Excluded]) -> Result<Patterns, globset::Error> {
+        for excluded in excluded {
+            match excluded {
+                Excluded::Name(glob) => {
+                    let glob = pattern::compile(glob)?;
+                    self.left_out.names.push(glob.compile_matcher());
+                }
+                Excluded::Path(glob) => self.left_out.paths.push(Pattern::new(glob)?),
+            }
+        }
+        Ok(self)
     }
 
     /// Whether `path` is one that a walk would find, if a file is there.
     pub fn matches(&self, path: &Path) -> bool {
-        !is_ignored(path) && self.0.iter().any(|pattern| pattern.matches(path))
+        !is_ignored(path)
+            && self.named.iter().any(|pattern| pattern.matches(path))
+            && !self.left_out.takes_file(path)
     }
 
-    /// Looks for files.
-    pub fn walk(&self, disk: &mut impl Disk) -> Listing {
-        let mut listing = Listing::default();
-        for pattern in &self.0 {
-            walk_part(disk, &pattern.base, &pattern.parts, 0, &mut listing);
+    /// Looks for files. `known` says what is known of the file that is followed under a path: it is believed while the
+    /// listing of its folder doesn't say otherwise.
+    pub fn walk(&self, disk: &mut impl Disk, known: impl Fn(&Path) -> Option<FileStat>) -> Listing {
+        let mut walk = Walk {
+            disk,
+            known,
+            left_out: &self.left_out,
+            listing: Listing::default(),
+        };
+        for pattern in &self.named {
+            walk.part(&pattern.base, &pattern.parts, 0);
         }
+        let mut listing = walk.listing;
         listing.is_missing_folder = !listing.problems.is_empty()
             && listing
                 .problems
@@ -101,6 +149,23 @@ impl Patterns {
         listing.folders.sort();
         listing.folders.dedup();
         listing
+    }
+}
+
+impl LeftOut {
+    fn takes_file(&self, path: &Path) -> bool {
+        let name = path.file_name().map(Path::new);
+        name.is_some_and(|name| self.takes_name(name)) || self.takes_path(path)
+    }
+
+    fn takes_name(&self, name: &Path) -> bool {
+        self.names.iter().any(|glob| glob.is_match(name))
+    }
+
+    /// Whether the file or folder, or a folder above it, is left out.
+    fn takes_path(&self, path: &Path) -> bool {
+        let takes = |path: &Path| self.paths.iter().any(|pattern| pattern.matches(path));
+        !self.paths.is_empty() && path.ancestors().any(takes)
     }
 }
 
@@ -155,86 +220,133 @@ impl Part {
     }
 }
 
-fn walk_part(
-    disk: &mut impl Disk,
-    folder: &Path,
-    parts: &[Part],
-    depth: usize,
-    listing: &mut Listing,
-) {
-    let Some((part, rest)) = parts.split_first() else {
-        return;
-    };
-    match part {
-        Part::Plain(name) => {
-            if rest.is_empty() {
-                listing.folders.push(folder.to_owned());
-            }
-            visit(disk, &folder.join(name), rest, depth, listing);
-        }
-        Part::Glob(_) => {
-            for name in names(disk, folder, listing) {
-                if part.takes(&name) {
-                    visit(disk, &folder.join(&name), rest, depth, listing);
-                }
-            }
-        }
-        Part::AnyFolders => {
-            walk_part(disk, folder, rest, depth, listing);
-            if depth == FOLDER_DEPTH_MAX {
-                return;
-            }
-            for name in names(disk, folder, listing) {
-                let path = folder.join(&name);
-                match disk.look(&path) {
-                    Ok(stat) if stat.kind == FileKind::Folder => {
-                        walk_part(disk, &path, parts, depth + 1, listing);
-                    }
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        listing.problems.push((path, error));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
+/// One walk.
+struct Walk<'w, D, K> {
+    disk: &'w mut D,
+    known: K,
+    left_out: &'w LeftOut,
+    listing: Listing,
 }
 
-fn names(disk: &mut impl Disk, folder: &Path, listing: &mut Listing) -> Vec<std::ffi::OsString> {
-    match disk.names(folder) {
-        Ok(names) => {
-            listing.folders.push(folder.to_owned());
-            names
-        }
-        Err(error) => {
-            listing.problems.push((folder.to_owned(), error));
-            Vec::new()
-        }
-    }
+/// What the listing of a folder says about one name.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hinted {
+    /// The identity that a regular file of this name has, unless it is mounted there.
+    identity: Option<FileIdentity>,
 }
 
-fn visit(disk: &mut impl Disk, path: &Path, rest: &[Part], depth: usize, listing: &mut Listing) {
-    if !rest.is_empty() {
-        return walk_part(disk, path, rest, depth, listing);
+impl<D: Disk, K: Fn(&Path) -> Option<FileStat>> Walk<'_, D, K> {
+    fn part(&mut self, folder: &Path, parts: &[Part], depth: usize) {
+        let Some((part, rest)) = parts.split_first() else {
+            return;
+        };
+        match part {
+            Part::Plain(name) => {
+                if rest.is_empty() {
+                    self.listing.folders.push(folder.to_owned());
+                }
+                self.visit(folder.join(name), rest, depth, Hinted::default());
+            }
+            Part::Glob(_) => {
+                let device = self.device(folder, rest);
+                for name in self.names(folder) {
+                    if part.takes(&name.text) {
+                        let hinted = Hinted {
+                            identity: name
+                                .file_inode
+                                .zip(device)
+                                .map(|(inode, device)| FileIdentity { device, inode }),
+                        };
+                        self.visit(folder.join(&name.text), rest, depth, hinted);
+                    }
+                }
+            }
+            Part::AnyFolders => self.any_folders(folder, parts, rest, depth),
+        }
     }
-    if is_ignored(path) {
-        return;
-    }
-    match disk.look(path) {
-        Ok(stat) if stat.kind == FileKind::File => listing.files.push(Found {
-            path: path.into(),
-            stat,
-        }),
-        Ok(_) => {}
-        // Gone between listing and looking, a dangling link, or not there yet.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if let Some(folder) = path.parent()
-                && disk.look(folder).is_err()
-            {
-                listing.problems.push((folder.to_owned(), error));
+
+    /// `**`: no folder, or each folder here and in turn what is in it.
+    fn any_folders(&mut self, folder: &Path, parts: &[Part], rest: &[Part], depth: usize) {
+        self.part(folder, rest, depth);
+        if depth == FOLDER_DEPTH_MAX {
+            return;
+        }
+        for name in self.names(folder) {
+            if name.file_inode.is_some() {
+                continue;
+            }
+            let path = folder.join(&name.text);
+            if self.left_out.takes_path(&path) {
+                self.listing.n_excluded += 1;
+                continue;
+            }
+            match self.disk.look(&path) {
+                Ok(stat) if stat.kind == FileKind::Folder => self.part(&path, parts, depth + 1),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    self.listing.problems.push((path, error));
+                }
+                _ => {}
             }
         }
-        Err(error) => listing.problems.push((path.to_owned(), error)),
+    }
+
+    /// The device of a folder whose names may be files.
+    fn device(&mut self, folder: &Path, rest: &[Part]) -> Option<u64> {
+        let stat = rest.is_empty().then(|| self.disk.look(folder));
+        stat?.ok().map(|stat| stat.identity.device)
+    }
+
+    fn names(&mut self, folder: &Path) -> Vec<Name> {
+        match self.disk.names(folder) {
+            Ok(names) => {
+                self.listing.folders.push(folder.to_owned());
+                names
+            }
+            Err(error) => {
+                self.listing.problems.push((folder.to_owned(), error));
+                Vec::new()
+            }
+        }
+    }
+
+    fn visit(&mut self, path: PathBuf, rest: &[Part], depth: usize, hinted: Hinted) {
+        if !rest.is_empty() {
+            match self.left_out.takes_path(&path) {
+                true => self.listing.n_excluded += 1,
+                false => self.part(&path, rest, depth),
+            }
+            return;
+        }
+        if is_ignored(&path) {
+            return;
+        }
+        if self.left_out.takes_file(&path) {
+            self.listing.n_excluded += 1;
+            return;
+        }
+        let believed = hinted
+            .identity
+            .and_then(|identity| (self.known)(&path).filter(|known| known.identity == identity));
+        let looked = match believed {
+            Some(stat) => Ok(stat),
+            None => self.disk.look(&path),
+        };
+        match looked {
+            Ok(stat) if stat.kind == FileKind::File => self.listing.files.push(Found {
+                path: path.into(),
+                stat,
+            }),
+            Ok(_) => {}
+            // Gone between listing and looking, a dangling link, or not there yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if let Some(folder) = path.parent()
+                    && self.disk.look(folder).is_err()
+                {
+                    self.listing.problems.push((folder.to_owned(), error));
+                }
+            }
+            Err(error) => self.listing.problems.push((path, error)),
+        }
     }
 }
 
@@ -253,43 +365,6 @@ fn is_glob(part: &str) -> bool {
     part.contains(['*', '?', '[', ']', '{', '}', '\\'])
 }
 
-/// `/a/{b,c/d}/e` becomes `/a/b/e` and `/a/c/d/e`: a brace that holds a slash reaches over parts.
-fn expand_slashed_braces(pattern: &str) -> Vec<String> {
-    let Some((start, end)) = slashed_brace(pattern) else {
-        return vec![pattern.to_owned()];
-    };
-    let (before, inside, after) = (
-        &pattern[..start],
-        &pattern[start + 1..end],
-        &pattern[end + 1..],
-    );
-    inside
-        .split(',')
-        .flat_map(|choice| expand_slashed_braces(&format!("{before}{choice}{after}")))
-        .collect()
-}
-
-fn slashed_brace(pattern: &str) -> Option<(usize, usize)> {
-    let mut open = None;
-    let mut escaped = false;
-    for (at, byte) in pattern.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'{' => open = Some(at),
-            b'}' => {
-                if let Some(start) = open.take()
-                    && pattern[start..at].contains('/')
-                {
-                    return Some((start, at));
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,12 +381,26 @@ mod tests {
     }
 
     fn found(folder: &Path, patterns: &[&str]) -> Vec<String> {
-        let patterns: Vec<String> = patterns
+        found_without(folder, patterns, &[])
+    }
+
+    /// The files that patterns below a folder name, without what is excluded; paths of that are below it too.
+    fn found_without(folder: &Path, patterns: &[&str], excluded: &[&str]) -> Vec<String> {
+        let below = |pattern: &str| {
+            let parsed = pattern::parse(&format!("{}/{pattern}", folder.display()), Path::new("/"));
+            parsed.unwrap().absolute
+        };
+        let patterns: Vec<String> = patterns.iter().flat_map(|pattern| below(pattern)).collect();
+        let excluded: Vec<Excluded> = excluded
             .iter()
-            .map(|pattern| format!("{}/{pattern}", folder.display()))
+            .flat_map(|glob| match glob.contains('/') {
+                true => below(glob).into_iter().map(Excluded::Path).collect(),
+                false => vec![Excluded::Name((*glob).to_owned())],
+            })
             .collect();
         let patterns = Patterns::new(patterns.iter().map(String::as_str)).unwrap();
-        let listing = patterns.walk(&mut OsDisk);
+        let patterns = patterns.without(&excluded).unwrap();
+        let listing = patterns.walk(&mut OsDisk, |_| None);
         for file in &listing.files {
             assert!(
                 patterns.matches(&file.path),
@@ -372,6 +461,126 @@ mod tests {
         );
     }
 
+    /// P-EXCLUDE: A file is not followed while its name or path, or that of a folder it is in, matches `exclude`.
+    #[test]
+    fn what_is_excluded_isnt_found() {
+        let folder = tree(&[
+            "a.log",
+            "a.tmp",
+            "old/a.log",
+            "old/deep/a.log",
+            "new/a.log",
+            "new/old/a.log",
+        ]);
+        let all = [
+            "a.log",
+            "new/a.log",
+            "new/old/a.log",
+            "old/a.log",
+            "old/deep/a.log",
+        ];
+        for (excluded, expected) in [
+            (vec![], all.to_vec()),
+            (vec!["*.tmp"], all.to_vec()),
+            (vec!["old"], all.to_vec()),
+            (vec!["a.log"], vec![]),
+            (vec!["./old"], vec!["a.log", "new/a.log", "new/old/a.log"]),
+            (
+                vec!["./old/**"],
+                vec!["a.log", "new/a.log", "new/old/a.log"],
+            ),
+            (vec!["**/old/*"], vec!["a.log", "new/a.log"]),
+            (vec!["**/old"], vec!["a.log", "new/a.log"]),
+            (vec!["./{old/deep,new}"], vec!["a.log", "old/a.log"]),
+            (
+                vec!["./*.log", "./new"],
+                vec!["old/a.log", "old/deep/a.log"],
+            ),
+            (vec!["./**/a.log"], vec![]),
+        ] {
+            let found = found_without(folder.path(), &["**/*.log"], &excluded);
+            assert_eq!(found, expected, "{excluded:?}");
+        }
+        let patterns = [format!("{}/*", folder.path().display())];
+        let patterns = Patterns::new(patterns.iter().map(String::as_str)).unwrap();
+        let nothing = patterns
+            .without(&[Excluded::Name("a.*".to_owned())])
+            .unwrap();
+        let listing = nothing.walk(&mut OsDisk, |_| None);
+        assert_eq!((listing.files.len(), listing.n_excluded), (0, 2));
+    }
+
+    /// A disk that counts looks at paths.
+    #[derive(Default)]
+    struct Counting {
+        n_looks: usize,
+    }
+
+    impl Disk for Counting {
+        type File = std::fs::File;
+
+        fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>> {
+            OsDisk.names(folder)
+        }
+
+        fn look(&mut self, path: &Path) -> io::Result<FileStat> {
+            self.n_looks += 1;
+            OsDisk.look(path)
+        }
+
+        fn open(&mut self, path: &Path) -> io::Result<std::fs::File> {
+            OsDisk.open(path)
+        }
+
+        fn share(&mut self, file: &std::fs::File) -> io::Result<std::fs::File> {
+            OsDisk.share(file)
+        }
+
+        fn look_at(&mut self, file: &std::fs::File) -> io::Result<FileStat> {
+            OsDisk.look_at(file)
+        }
+
+        fn tells_of(&mut self, path: &Path) -> bool {
+            OsDisk.tells_of(path)
+        }
+
+        fn read_at(
+            &mut self,
+            file: &std::fs::File,
+            offset: u64,
+            into: &mut [u8],
+        ) -> io::Result<usize> {
+            OsDisk.read_at(file, offset, into)
+        }
+    }
+
+    #[test]
+    fn followed_files_are_found_without_a_look_until_their_name_is_anothers() {
+        let folder = tree(&["1.log", "2.log", "3.log"]);
+        std::os::unix::fs::symlink("1.log", folder.path().join("4.log")).unwrap();
+        let pattern = format!("{}/*.log", folder.path().display());
+        let patterns = Patterns::new([pattern.as_str()]).unwrap();
+        let first = patterns.walk(&mut OsDisk, |_| None).files;
+        let known = |path: &Path| {
+            let found = first.iter().find(|found| *found.path == *path);
+            found.map(|found| found.stat)
+        };
+        let walk = || {
+            let mut disk = Counting::default();
+            let files = patterns.walk(&mut disk, known).files;
+            (files, disk.n_looks)
+        };
+        // The folder, and the link.
+        assert_eq!(walk(), (first.clone(), 2));
+
+        std::fs::rename(folder.path().join("3.log"), folder.path().join("2.log")).unwrap();
+        std::fs::write(folder.path().join("5.log"), "").unwrap();
+        let (files, n_looks) = walk();
+        assert_eq!(n_looks, 4);
+        let looked = patterns.walk(&mut OsDisk, |_| None).files;
+        assert_eq!(files, looked);
+    }
+
     #[test]
     fn a_file_with_two_names_is_found_once() {
         let folder = tree(&["a.log"]);
@@ -387,7 +596,9 @@ mod tests {
         let folder = tree(&["here/x"]);
         let walk = |pattern: &str| {
             let pattern = format!("{}/{pattern}", folder.path().display());
-            Patterns::new([pattern.as_str()]).unwrap().walk(&mut OsDisk)
+            Patterns::new([pattern.as_str()])
+                .unwrap()
+                .walk(&mut OsDisk, |_| None)
         };
         for (pattern, is_missing) in [
             ("gone/*.log", true),

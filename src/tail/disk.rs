@@ -1,9 +1,9 @@
 //! The file system as the tailer sees it: a trait, so that a simulator can stand in for it, and the real one.
 
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
+use std::fs::{DirEntry, File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirEntryExt as _, FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use crate::checkpoint::FileIdentity;
@@ -29,13 +29,22 @@ pub enum FileKind {
     Other,
 }
 
+/// A name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    pub text: OsString,
+    /// The inode number, where the listing says that this is a regular file; `None` for links, folders, and where it
+    /// doesn't say. It is a hint: a file that is mounted there has another.
+    pub file_inode: Option<u64>,
+}
+
 /// The file system. All paths are absolute.
 pub trait Disk {
     /// An open file.
     type File;
 
     /// The names in a folder, in no order.
-    fn names(&mut self, folder: &Path) -> io::Result<Vec<OsString>>;
+    fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>>;
     /// A look at what `path` names, links followed.
     fn look(&mut self, path: &Path) -> io::Result<FileStat>;
     /// Opens a file for reading.
@@ -74,9 +83,16 @@ pub struct OsDisk;
 impl Disk for OsDisk {
     type File = File;
 
-    fn names(&mut self, folder: &Path) -> io::Result<Vec<OsString>> {
+    fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>> {
+        let name_of = |entry: DirEntry| {
+            let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+            Name {
+                text: entry.file_name(),
+                file_inode: is_file.then(|| entry.ino()),
+            }
+        };
         std::fs::read_dir(folder)?
-            .map(|entry| entry.map(|entry| entry.file_name()))
+            .map(|entry| entry.map(name_of))
             .collect()
     }
 

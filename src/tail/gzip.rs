@@ -5,14 +5,13 @@
 //! that reading forward decompresses each byte once.
 
 use std::cell::RefCell;
-use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use flate2::write::MultiGzDecoder;
 
 use super::cursor::FINGERPRINT_BYTES;
-use super::disk::{Disk, FileStat};
+use super::disk::{Disk, FileStat, Name};
 
 /// What is read of the compressed file at once: little, as it may be a thousand times as much afterwards.
 const INPUT_BYTES: usize = 4 * 1024;
@@ -33,6 +32,14 @@ pub enum Body<F> {
 }
 
 impl<F> Body<F> {
+    /// The file itself, where it is no gzip.
+    pub fn plain(&self) -> Option<&F> {
+        match self {
+            Body::Plain(file) => Some(file),
+            Body::Gzip(_) => None,
+        }
+    }
+
     /// Whether its size is an estimate until its end was read.
     pub fn is_gzip(&self) -> bool {
         matches!(self, Body::Gzip(_))
@@ -46,7 +53,7 @@ pub struct WithGzip<'d, D>(pub &'d mut D);
 impl<D: Disk> Disk for WithGzip<'_, D> {
     type File = Body<D::File>;
 
-    fn names(&mut self, folder: &Path) -> io::Result<Vec<OsString>> {
+    fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>> {
         self.0.names(folder)
     }
 

@@ -14,8 +14,7 @@ mod place;
 pub mod rotation;
 pub mod split;
 mod tailer;
-#[cfg(test)]
-mod testing;
+pub mod testing;
 pub mod wake;
 
 use std::io;
@@ -111,8 +110,12 @@ pub enum Event {
     },
     /// A followed file gave all it will.
     Finished { path: Arc<Path>, size: u64 },
-    /// The patterns match no file.
-    NoFiles { missing_folder: Option<PathBuf> },
+    /// The patterns match no file that isn't left out.
+    NoFiles {
+        missing_folder: Option<PathBuf>,
+        /// Names and folders that `exclude` leaves out.
+        n_excluded: usize,
+    },
     /// Files were found after there were none.
     FilesFound { n_files: usize },
     /// A folder can't be listed or a name not looked at.
@@ -141,7 +144,7 @@ impl Rules {
     /// Errors: a pattern that no glob can be made of; the configuration has refused those.
     pub fn new(flow: &Flow) -> Result<Rules, globset::Error> {
         Ok(Rules {
-            patterns: Patterns::new(flow.patterns.iter().map(String::as_str))?,
+            patterns: Patterns::of(flow)?,
             splitter: Splitter::new(&flow.split, Rules::held_bytes_max(flow)),
             split: flow.split.clone(),
             initial_position: flow.initial_position,

@@ -161,7 +161,7 @@ impl Memory {
                     continue;
                 }
             };
-            for path in names.into_iter().map(|name| folder.join(name)) {
+            for path in names.into_iter().map(|name| folder.join(name.text)) {
                 let Ok(stat) = disk.look(&path) else { continue };
                 let place = self.places.get(&stat.identity);
                 let Some(place) = place.filter(|place| is_findable(place)) else {

@@ -1,14 +1,13 @@
 //! A file system in memory, for tests: it does what it is told, remembers every byte that ever stood in a file, and can
 //! be made to misbehave.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
-use super::disk::{Disk, FileKind, FileStat};
+use super::disk::{Disk, FileKind, FileStat, Name};
 use crate::checkpoint::FileIdentity;
 
 /// What stood in a file from one truncation to the next; its place in [`MemoryDisk::contents`].
@@ -158,18 +157,21 @@ impl MemoryDisk {
 impl Disk for MemoryDisk {
     type File = Rc<Node>;
 
-    fn names(&mut self, folder: &Path) -> io::Result<Vec<OsString>> {
+    fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>> {
         if self.refusals.names {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         let inside = self
             .names
-            .keys()
-            .filter(|path| path.parent() == Some(folder));
-        Ok(inside
-            .filter_map(|path| path.file_name())
-            .map(OsString::from)
-            .collect())
+            .iter()
+            .filter(|(path, _)| path.parent() == Some(folder));
+        let name = |(path, node): (&PathBuf, &Rc<Node>)| {
+            Some(Name {
+                text: path.file_name()?.to_owned(),
+                file_inode: Some(self.stat(node).identity.inode),
+            })
+        };
+        Ok(inside.filter_map(name).collect())
     }
 
     fn look(&mut self, path: &Path) -> io::Result<FileStat> {
@@ -224,5 +226,38 @@ impl Disk for MemoryDisk {
         let n = rest.len().min(into.len());
         into[..n].copy_from_slice(&rest[..n]);
         Ok(n)
+    }
+}
+
+/// A disk that outlives whoever works with it.
+impl<D: Disk> Disk for Rc<RefCell<D>> {
+    type File = D::File;
+
+    fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>> {
+        self.borrow_mut().names(folder)
+    }
+
+    fn look(&mut self, path: &Path) -> io::Result<FileStat> {
+        self.borrow_mut().look(path)
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<D::File> {
+        self.borrow_mut().open(path)
+    }
+
+    fn share(&mut self, file: &D::File) -> io::Result<D::File> {
+        self.borrow_mut().share(file)
+    }
+
+    fn look_at(&mut self, file: &D::File) -> io::Result<FileStat> {
+        self.borrow_mut().look_at(file)
+    }
+
+    fn tells_of(&mut self, path: &Path) -> bool {
+        self.borrow_mut().tells_of(path)
+    }
+
+    fn read_at(&mut self, file: &D::File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.borrow_mut().read_at(file, offset, into)
     }
 }

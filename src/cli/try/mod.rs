@@ -19,7 +19,7 @@ use clap::Args;
 
 use super::run::load_from;
 use super::{AGENT_D, CONFIGURATION_DEFAULT, exit};
-use crate::config::{Config, Flow, Severity};
+use crate::config::{Config, Flow};
 use crate::tail::discover::Patterns;
 
 use expected::Comparison;
@@ -55,7 +55,7 @@ pub fn run(args: &TryArgs) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    for finding in loaded.report.of(Severity::Warning) {
+    for finding in loaded.report.warnings() {
         eprintln!("{finding}");
     }
     let flow = chosen_flow(&loaded.config, args.flow.as_deref(), &args.file)?;
@@ -145,10 +145,8 @@ fn chosen_flow<'c>(config: &'c Config, id: Option<&str>, file: &Path) -> anyhow:
         return Ok(flow);
     }
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let reads = |flow: &&Arc<Flow>| {
-        Patterns::new(flow.patterns.iter().map(String::as_str))
-            .is_ok_and(|patterns| patterns.matches(&file))
-    };
+    let reads =
+        |flow: &&Arc<Flow>| Patterns::of(flow).is_ok_and(|patterns| patterns.matches(&file));
     let reading: Vec<_> = config.flows.iter().filter(reads).collect();
     match reading[..] {
         [flow] => Ok(flow),

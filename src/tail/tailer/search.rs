@@ -249,7 +249,7 @@ impl<D: Disk> Tailer<D> {
             if sightings.len() >= SIGHTINGS_MAX {
                 break;
             }
-            let path: Arc<Path> = folder.join(name).into();
+            let path: Arc<Path> = folder.join(name.text).into();
             if let Ok(stat) = disk.look(&path) {
                 let standing = self.standing(&path, stat.identity);
                 sightings.push(Sighting {
@@ -448,7 +448,7 @@ fn folders_in<D: Disk>(folder: &Path, disk: &mut D) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = names
         .into_iter()
         .take(SIGHTINGS_MAX)
-        .map(|name| folder.join(name))
+        .map(|name| folder.join(name.text))
         .filter(|path| {
             !KERNEL_FOLDERS
                 .iter()

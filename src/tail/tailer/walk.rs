@@ -20,7 +20,7 @@ use crate::tail::split::SplitState;
 
 impl<D: Disk> Tailer<D> {
     pub(super) fn walk(&mut self, now: Instant, disk: &mut WithGzip<'_, D>) {
-        let listing = self.rules.patterns.walk(disk);
+        let listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
         let is_first = self.walked_at.replace(now).is_none();
         self.n_walks += 1;
         self.tell_problems(&listing.problems);
@@ -62,6 +62,7 @@ impl<D: Disk> Tailer<D> {
         self.follow_strays(now, disk);
         self.tell_files(
             listing.files.len(),
+            listing.n_excluded,
             listing.is_missing_folder.then_some(listing.problems),
         );
         self.folders = Some(listing.folders);
@@ -75,6 +76,18 @@ impl<D: Disk> Tailer<D> {
             + interval
                 .min(self.rules.rescan_interval_max)
                 .max(WALK_INTERVAL_MIN);
+    }
+
+    /// The file that is followed under this name, as it was at its last look.
+    fn stat_of(&self, path: &Path) -> Option<FileStat> {
+        let cursor = self.cursors.get(self.by_path.get(path)?)?;
+        Some(FileStat {
+            identity: cursor.identity,
+            kind: FileKind::File,
+            size: cursor.size,
+            modified_ms: cursor.modified_ms,
+            n_links: cursor.n_links,
+        })
     }
 
     /// What was renamed out of the patterns' reach while we were away is read to its end.
@@ -162,14 +175,22 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// No file at all is said once, and the first ones after that.
-    fn tell_files(&mut self, n_files: usize, missing: Option<Vec<(PathBuf, io::Error)>>) {
+    fn tell_files(
+        &mut self,
+        n_files: usize,
+        n_excluded: usize,
+        missing: Option<Vec<(PathBuf, io::Error)>>,
+    ) {
         let has_files = n_files > 0;
         match (has_files, self.had_files.replace(has_files)) {
             (false, None | Some(true)) => {
                 let missing_folder = missing
                     .and_then(|problems| problems.into_iter().next())
                     .map(|(path, _)| path);
-                self.events.push(Event::NoFiles { missing_folder });
+                self.events.push(Event::NoFiles {
+                    missing_folder,
+                    n_excluded,
+                });
             }
             (true, Some(false)) => self.events.push(Event::FilesFound { n_files }),
             _ => {}

@@ -251,6 +251,20 @@ pub fn pattern_matches_nothing(flow: &FlowCounters) {
     );
 }
 
+/// All that the pattern matches is left out. WARN: perhaps more is than was meant.
+pub fn everything_left_out(flow: &FlowCounters, n_excluded: usize) {
+    let text = format!(
+        "no file is followed: exclude leaves out all that filePattern matches ({}); correct exclude if they should be \
+         sent",
+        counted(n_excluded as u64, "name")
+    );
+    say_once_a_minute(
+        &flow.flow().0,
+        "everything_left_out",
+        tailer_says(flow, Level::WARN, &text),
+    );
+}
+
 /// The directory of the pattern isn't there. WARN: it may appear later.
 pub fn directory_missing(flow: &FlowCounters, directory: &Path) {
     let text = format!(

@@ -1,0 +1,343 @@
+//! A flow as a synchronous machine: news in, batches and checkpoints out.
+//!
+//! ```text
+//!  inbox ─▶ on(news, now) ─▶ turn of the tailer ─▶ records ─▶ open batch ─▶ batches
+//!                │                                                            │
+//!                └── acknowledgements ─▶ cursors ─▶ places ─▶ checkpoints  ◀──┘ (by way of the publisher and the inbox)
+//! ```
+//!
+//! The thread and the simulation run the same machine: what it needs of its surroundings is [`Around`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::inbox::{Inbox, Inward};
+use super::intake::FlowIntake;
+use super::tell::tell;
+use crate::checkpoint::{Change, FileIdentity, FlowPlaces, HandBack};
+use crate::config::Flow;
+use crate::process::{Chain, Context, Ec2Metadata};
+use crate::publish::batch::OpenBatch;
+use crate::publish::budget::Budget;
+use crate::record::{Batch, FlowIndex};
+use crate::tail::cursor::Cursor;
+use crate::tail::disk::Disk;
+use crate::tail::gzip::Body;
+use crate::tail::{Hint, Rules, Tailer};
+use crate::telemetry::counters::FlowCounters;
+use crate::telemetry::events;
+
+/// Checkpoints go to their writer this long after the first change; the writer saves within another half second.
+const CHECKPOINT_DELAY: Duration = Duration::from_millis(400);
+/// The longest wait before a hint is followed: a busy writer must not make a turn of each line.
+const HINT_DELAY_MAX: Duration = Duration::from_millis(100);
+/// Where the flow stands is told at most this often.
+const STANDING_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a flow that reads no more waits for news.
+const STOPPED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a flow asks of its surroundings, and hands to them. Nothing of it may block.
+pub trait Around {
+    /// The time of day, for what records say of it.
+    fn timestamp(&mut self) -> Timestamp;
+    /// What `ADDEC2METADATA` adds, as it is now.
+    fn ec2(&mut self) -> Option<Arc<Ec2Metadata>>;
+    /// What changed since this was last asked.
+    fn hints(&mut self) -> Vec<Hint>;
+    /// Hints about names in these folders are wanted; whether they all come.
+    fn watch(&mut self, folders: &[PathBuf]) -> bool;
+    /// A batch for the publisher.
+    fn send(&mut self, batch: Batch);
+    /// No batch comes any more.
+    fn finished(&mut self);
+    /// Changes for the checkpoint writer, in the order in which they came about.
+    fn save(&mut self, changes: Vec<Change>);
+}
+
+/// What a flow is made of.
+pub struct Parts {
+    pub index: FlowIndex,
+    pub flow: Arc<Flow>,
+    pub rules: Rules,
+    /// Where its files were left.
+    pub places: FlowPlaces,
+    pub budget: Budget,
+    pub inbox: Arc<Inbox>,
+    pub counters: Arc<FlowCounters>,
+    /// Makes its random partition keys.
+    pub seed: u64,
+}
+
+/// Whether there is more to come of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// News are waited for, at most until then.
+    At(Instant),
+    /// It has ended, and saved its places.
+    Ended,
+}
+
+/// The machine.
+pub struct Machine<D: Disk> {
+    flow: Arc<Flow>,
+    tailer: Tailer<D>,
+    disk: D,
+    chain: Chain,
+    open: OpenBatch,
+    inbox: Arc<Inbox>,
+    counters: Arc<FlowCounters>,
+    scratch: Vec<u8>,
+    /// When something is to be done even without news.
+    wake_at: Instant,
+    /// When the next turn may follow a hint.
+    turn_at: Instant,
+    /// When the places go to the checkpoint writer.
+    checkpoint_at: Option<Instant>,
+    standing_at: Instant,
+    is_stopped: bool,
+    /// The last turn ended for want of room: what frees some is followed at once.
+    is_blocked: bool,
+    has_told_first_look: bool,
+    /// The database knows that the flow was followed.
+    is_remembered: bool,
+}
+
+impl<D: Disk> Machine<D> {
+    /// A flow that has read nothing yet. It doesn't touch the disk before it hears of something, or of nothing.
+    pub fn new(parts: Parts, disk: D, now: Instant) -> Machine<D> {
+        let flow = parts.flow;
+        Machine {
+            tailer: Tailer::new(parts.rules, parts.places, now),
+            disk,
+            chain: Chain::new(&flow.processing),
+            open: OpenBatch::new(parts.index, &flow, parts.budget, parts.seed),
+            inbox: parts.inbox,
+            counters: parts.counters,
+            scratch: Vec::new(),
+            wake_at: now,
+            turn_at: now,
+            checkpoint_at: None,
+            standing_at: now,
+            is_stopped: false,
+            is_blocked: false,
+            has_told_first_look: false,
+            is_remembered: false,
+            flow,
+        }
+    }
+
+    /// There is news, or there was none until the time that was asked for.
+    pub fn on(&mut self, news: Option<Inward>, now: Instant, around: &mut impl Around) -> Next {
+        match news {
+            Some(Inward::End) => {
+                self.save_places(around);
+                return Next::Ended;
+            }
+            Some(Inward::Stop) => {
+                self.is_stopped = true;
+                self.close_batch(around);
+                around.finished();
+            }
+            Some(Inward::Advanced(cursor, offset)) => {
+                self.tailer.acknowledge(cursor, offset);
+                self.checkpoint_soon(now);
+                // Acknowledgements come in bursts; nothing else has changed.
+                return self.wake_by(self.checkpoint_at);
+            }
+            Some(Inward::Woken) => {
+                if self.inbox.take_wake() {
+                    self.close_batch(around);
+                }
+                if !self.is_blocked && now < self.turn_at {
+                    return self.wake_by(Some(self.turn_at));
+                }
+            }
+            None => {}
+        }
+        self.wake_at = match self.is_stopped {
+            true => now + STOPPED_INTERVAL,
+            false => self.turn(now, around),
+        };
+        self.turn_at = now + self.hint_delay();
+        if self.open.deadline().is_some_and(|deadline| deadline <= now) {
+            self.close_batch(around);
+        }
+        self.keep_checkpoints(now, around);
+        self.wake_by(self.open.deadline());
+        self.wake_by(self.checkpoint_at)
+    }
+
+    /// The followed files.
+    pub fn cursors(&self) -> impl Iterator<Item = &Cursor<Body<D::File>>> {
+        self.tailer.cursors()
+    }
+
+    /// Something is to be done at this time too.
+    fn wake_by(&mut self, at: Option<Instant>) -> Next {
+        self.wake_at = at.map_or(self.wake_at, |at| self.wake_at.min(at));
+        Next::At(self.wake_at)
+    }
+
+    /// How soon a turn may follow another for a hint: short where records mustn't wait long.
+    fn hint_delay(&self) -> Duration {
+        (self.flow.batch.age_max / 50).clamp(Duration::from_millis(1), HINT_DELAY_MAX)
+    }
+
+    /// Takes a turn; when the next one is due.
+    fn turn(&mut self, now: Instant, around: &mut impl Around) -> Instant {
+        for hint in around.hints() {
+            self.tailer.hint(&hint, now);
+        }
+        let ec2 = around.ec2();
+        let timestamp = around.timestamp();
+        let mut intake = FlowIntake {
+            flow: &self.flow,
+            open: &mut self.open,
+            chain: &mut self.chain,
+            context: Context {
+                now: timestamp,
+                ec2: ec2.as_deref(),
+            },
+            inbox: &self.inbox,
+            around,
+            counters: &self.counters,
+            scratch: &mut self.scratch,
+            now,
+            done: events::Turn::default(),
+            raw: Vec::new(),
+            skipped: Vec::new(),
+            keyless: Vec::new(),
+            is_short_of_bytes: false,
+        };
+        let turn = self.tailer.turn(now, &mut self.disk, &mut intake);
+        let (is_short_of_bytes, has_read) = (
+            intake.is_short_of_bytes,
+            intake.done != events::Turn::default(),
+        );
+        intake.tell();
+        self.is_blocked = turn.is_blocked;
+        self.tell_first_look();
+        self.follow_events(now);
+        self.watch_folders(now, around);
+        if has_read {
+            self.checkpoint_soon(now);
+        }
+        if turn.is_blocked && is_short_of_bytes {
+            // The open batch holds bytes that it can only give back by being sent.
+            self.close_batch(around);
+        }
+        if turn.has_more { now } else { turn.wake_at }
+    }
+
+    fn tell_first_look(&mut self) {
+        if !std::mem::replace(&mut self.has_told_first_look, true) {
+            let (mut n_files, mut bytes) = (0, 0);
+            for cursor in self.tailer.cursors() {
+                n_files += 1;
+                bytes += cursor.behind_bytes();
+            }
+            events::first_look(&self.counters, n_files, bytes);
+        }
+    }
+
+    fn follow_events(&mut self, now: Instant) {
+        for event in self.tailer.take_events() {
+            tell(&self.counters, &event);
+            self.checkpoint_soon(now);
+        }
+    }
+
+    /// Folders are watched anew after each walk: one that was removed and made again has lost its watch.
+    fn watch_folders(&mut self, now: Instant, around: &mut impl Around) {
+        let Some(folders) = self.tailer.take_folders() else {
+            return;
+        };
+        self.tailer.set_hints_work(around.watch(&folders));
+        // The first walk found a flow that is new: that it was there is remembered even without files.
+        self.checkpoint_soon(now);
+    }
+
+    fn close_batch(&mut self, around: &mut impl Around) {
+        if let Some(batch) = self.open.close() {
+            around.send(batch);
+        }
+    }
+
+    fn checkpoint_soon(&mut self, now: Instant) {
+        self.checkpoint_at.get_or_insert(now + CHECKPOINT_DELAY);
+    }
+
+    fn keep_checkpoints(&mut self, now: Instant, around: &mut impl Around) {
+        if self.checkpoint_at.is_some_and(|at| at <= now) {
+            self.save_places(around);
+        }
+        if now >= self.standing_at {
+            self.standing_at = now + STANDING_INTERVAL;
+            self.tell_standing();
+        }
+    }
+
+    fn save_places(&mut self, around: &mut impl Around) {
+        self.checkpoint_at = None;
+        self.tell_standing();
+        if !self.tailer.has_looked() {
+            return;
+        }
+        let (places, removed) = self.tailer.take_changes();
+        let flow = &self.flow.id;
+        let removal = |identity| Change::Remove {
+            flow: flow.clone(),
+            identity,
+        };
+        let upsert = |place| Change::Upsert {
+            flow: flow.clone(),
+            place,
+        };
+        let mut changes = Vec::new();
+        if !std::mem::replace(&mut self.is_remembered, true) && places.is_empty() {
+            // That the flow was followed is saved even if there is no file yet: the first one, whenever it comes, is
+            // new then.
+            changes.push(removal(FileIdentity {
+                device: 0,
+                inode: 0,
+            }));
+        }
+        changes.extend(removed.into_iter().map(removal));
+        changes.extend(places.into_iter().map(upsert));
+        if !changes.is_empty() {
+            around.save(changes);
+        }
+    }
+
+    fn tell_standing(&self) {
+        let mut standing = events::Standing::default();
+        for cursor in self.tailer.cursors() {
+            standing.files_followed += 1;
+            standing.bytes_behind += if cursor.split.is_over {
+                0
+            } else {
+                cursor.size.saturating_sub(cursor.read)
+            };
+            standing.files_newer += u64::from(cursor.read == 0 && cursor.size > 0);
+        }
+        events::stands_at(&self.counters, &standing);
+    }
+
+    /// The oldest file that isn't wholly acknowledged, or else the newest: where the reference must go on.
+    pub fn hand_back(&self) -> Option<HandBack> {
+        let age =
+            |cursor: &&Cursor<Body<D::File>>| (cursor.modified_ms, std::cmp::Reverse(cursor.size));
+        let named = || self.tailer.cursors().filter(|cursor| cursor.is_named);
+        let unfinished = named()
+            .filter(|cursor| cursor.behind_bytes() > 0)
+            .min_by_key(age);
+        let identity: FileIdentity = unfinished.or_else(|| named().max_by_key(age))?.identity;
+        Some(HandBack {
+            flow: self.flow.id.clone(),
+            identity,
+        })
+    }
+}
