@@ -162,7 +162,7 @@ impl Budget {
         let left = held.saturating_sub(bytes);
         state.common_bytes -= shares.beyond(left, held - left);
         state.flows[flow.0].held_bytes = left;
-        let woken = state.to_be_woken(&shares);
+        let woken = state.take_servable(&shares);
         drop(state);
         woken.iter().for_each(|wake| wake.released());
     }
@@ -247,7 +247,7 @@ impl State {
 
     /// Those who may have now what they wait for, if those before them take it: to wake the others too would only make
     /// them read and be refused again. A waiting flow holds something, so that it is looked at again whatever these do.
-    fn to_be_woken(&mut self, shares: &Shares) -> Vec<Arc<dyn Wake>> {
+    fn take_servable(&mut self, shares: &Shares) -> Vec<Arc<dyn Wake>> {
         let (flows, mut common) = (&mut self.flows, self.common_bytes);
         let mut woken = Vec::new();
         self.waiting.retain(|flow| {
