@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kinesis_agent::checkpoint::pending::Due;
-use kinesis_agent::checkpoint::{Change, FileIdentity};
+use kinesis_agent::checkpoint::{Change, FileIdentity, Fingerprint};
 use kinesis_agent::config::Ordering;
 use kinesis_agent::flow::inbox::Inward;
 use kinesis_agent::flow::machine::Next;
@@ -96,14 +96,18 @@ impl World {
     }
 
     pub(super) fn submit(&mut self, place: usize, changes: Vec<Change>) -> Verdict {
-        let cursors: HashMap<FileIdentity, ContentId> = self.process.flows[place]
+        // A place may speak of what stood in a file before, while that is looked for elsewhere.
+        let cursors: HashMap<(FileIdentity, Fingerprint), ContentId> = self.process.flows[place]
             .machine
             .cursors()
-            .filter_map(|cursor| Some((cursor.identity, cursor.file.as_ref()?.content.get())))
+            .filter_map(|cursor| {
+                let content = cursor.file.as_ref()?.plain()?.content.get();
+                Some(((cursor.identity, cursor.fingerprint), content))
+            })
             .collect();
         for change in &changes {
             if let Change::Upsert { place: at, .. } = change
-                && let Some(content) = cursors.get(&at.identity)
+                && let Some(content) = cursors.get(&(at.identity, at.fingerprint))
             {
                 let (path, offset) = (&at.path, at.offset);
                 self.ledger.submitted(FlowIndex(place), at, *content)?;
