@@ -12,17 +12,14 @@ use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 
 use crate::support::agent::AgentProcess;
+use crate::support::memory::OWN_KIB_MAX;
 use crate::support::scene::Scene;
 use crate::support::wait::until;
 
-/// The most memory that an agent may have, whatever it has to do: 64 MB. This build isn't optimised, and its program
-/// file, of which the resident pages count, is several times as large as the released one's.
-pub const MEMORY_KIB_MAX: u64 = 64_000_000 / 1024;
-
 fn assert_memory_is_bounded(agent: &AgentProcess) {
-    let kib = agent.memory_kib_max();
+    let kib = agent.memory_kib_peak();
     println!("the agent had {} MiB at most", kib / 1024);
-    assert!(kib <= MEMORY_KIB_MAX, "{kib} KiB");
+    assert!(kib <= OWN_KIB_MAX, "{kib} KiB");
 }
 
 // ---- many files under one pattern

@@ -8,6 +8,7 @@ pub mod checkpoints;
 pub mod configuration;
 pub mod following;
 pub mod host;
+pub mod memory;
 pub mod project;
 pub mod scene;
 pub mod sources;
