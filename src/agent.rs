@@ -31,6 +31,7 @@ use crate::publish::sink::Sink;
 use crate::publish::wire::Layout;
 use crate::record::{CursorId, FlowIndex};
 use crate::tail::disk::{Disk as _, OsDisk};
+use crate::tail::handles::{self, Handles};
 use crate::tail::wake::Watch;
 use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::metrics::Metrics;
@@ -79,9 +80,10 @@ impl Agent {
     pub async fn start(config: Config, memory: Memory) -> Result<Agent, StartError> {
         let started_at = Instant::now();
         let config = Arc::new(config);
-        raise_open_files_limit();
+        let n_files_max = raise_open_files_limit();
         let clients = Clients::new(&config)?;
         let slots = slots_of(&config);
+        let handles = Handles::new(handles::limit(n_files_max, slots));
         progress::sending_threads(slots).emit();
         let (checkpoints, places) = match memory {
             Memory::Kept => {
@@ -113,6 +115,7 @@ impl Agent {
                 publisher: batches.clone(),
                 checkpoints: checkpoints.as_ref().map(CheckpointWriter::handle),
                 watch: watch.clone(),
+                handles: Arc::clone(&handles),
                 counters: Arc::clone(&counters.flows[place].1),
                 ec2: Arc::clone(&ec2),
             };
@@ -224,11 +227,12 @@ fn metric_lines(config: &Config) -> MetricLines {
     }
 }
 
-/// Every followed file is held open: the soft limit of 1,024 that many systems start with is too low.
-fn raise_open_files_limit() {
+/// Raises how many files may be open as far as the system lets it: the soft limit of 1,024 that many systems start with
+/// is too low for files that are held open each. How many that are.
+fn raise_open_files_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // A limit that can't be raised is met, if at all, by an error that names it.
+    // One that can't be raised stays as it is.
     let _ = setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -236,6 +240,7 @@ fn raise_open_files_limit() {
             maximum: limit.maximum,
         },
     );
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces>), StartError> {

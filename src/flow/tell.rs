@@ -27,6 +27,10 @@ pub(super) fn tell(counters: &FlowCounters, event: &Event) {
         }
         Event::Replaced { path, read } => events::file_replaced(counters, path, *read),
         Event::Lost { path, start, end } => events::bytes_lost(counters, path, *start, *end),
+        Event::GivenUp { path, start, end } => {
+            events::deleted_file_given_up(counters, path, *start, *end);
+        }
+        Event::HandlesShort { n_files } => events::handles_short(counters, *n_files),
         Event::Finished { path, size } => events::file_finished(counters, path, *size),
         Event::NoFiles {
             missing_folder: Some(folder),

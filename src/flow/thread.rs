@@ -16,7 +16,7 @@ use crate::process::Ec2Metadata;
 use crate::publish::budget::{Budget, Wake};
 use crate::publish::run::Inbound;
 use crate::record::{Batch, FlowIndex};
-use crate::tail::disk::OsDisk;
+use crate::tail::handles::Handles;
 use crate::tail::wake::{Hints, Watch};
 use crate::tail::{Hint, Rules};
 use crate::telemetry::counters::FlowCounters;
@@ -35,6 +35,8 @@ pub struct Surroundings {
     pub checkpoints: Option<WriterHandle>,
     /// `None`: polling alone.
     pub watch: Option<Arc<Watch>>,
+    /// How many files may be open, over all flows.
+    pub handles: Arc<Handles>,
     pub counters: Arc<FlowCounters>,
     /// What `ADDEC2METADATA` adds, as it is now.
     pub ec2: Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>,
@@ -100,6 +102,8 @@ fn follow(
         hints: Hints::new(move || to_self.wake()),
         ec2: surroundings.ec2,
     };
+    let to_self = Arc::clone(&inbox);
+    let disk = surroundings.handles.share(move || to_self.wake());
     let goodbye = Goodbye {
         publisher: around.publisher.clone(),
         index: around.index,
@@ -115,7 +119,7 @@ fn follow(
         seed: fastrand::u64(..),
     };
     let mut wake_at = Instant::now();
-    let mut machine = Machine::new(parts, OsDisk, wake_at);
+    let mut machine = Machine::new(parts, disk, wake_at);
     loop {
         let news = next_news(receiver, wake_at);
         match machine.on(news, Instant::now(), &mut around) {

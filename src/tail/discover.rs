@@ -540,6 +540,10 @@ mod tests {
             OsDisk.tells_of(path)
         }
 
+        fn clock_ms(&mut self) -> i64 {
+            OsDisk.clock_ms()
+        }
+
         fn read_at(
             &mut self,
             file: &std::fs::File,

@@ -5,6 +5,7 @@
 pub mod cursor;
 pub mod discover;
 pub mod disk;
+pub mod handles;
 pub mod mark;
 #[cfg(test)]
 mod model;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{Destination, Flow, InitialPosition, Split};
+use crate::config::{DeletedFiles, Destination, Flow, InitialPosition, Split};
 use crate::record::Span;
 use discover::Patterns;
 use split::{RecordKind, Splitter};
@@ -99,6 +100,15 @@ pub enum Event {
         start: u64,
         end: Option<u64>,
     },
+    /// What wasn't read of a deleted file is given up, as deleted files hold more of the disk, or hold it longer, than
+    /// they may.
+    GivenUp {
+        path: Arc<Path>,
+        start: u64,
+        end: u64,
+    },
+    /// Not all followed files can be open at once: from now on some are closed while others are read.
+    HandlesShort { n_files: usize },
     /// A followed file gave all it will.
     Finished { path: Arc<Path>, size: u64 },
     /// The patterns match no file that isn't left out.
@@ -122,6 +132,10 @@ pub struct Rules {
     pub initial_position: InitialPosition,
     pub poll_interval_min: Duration,
     pub rescan_interval_max: Duration,
+    /// Files not changed for so long aren't followed until they change.
+    pub ignore_older: Option<Duration>,
+    /// What deleted files that aren't wholly sent may cost.
+    pub deleted_files: DeletedFiles,
 }
 
 /// Longest record that is held in memory where it is processed before it is sent: the reference's read buffer.
@@ -141,6 +155,8 @@ impl Rules {
             initial_position: flow.initial_position,
             poll_interval_min: flow.poll_interval_min,
             rescan_interval_max: flow.rescan_interval_max,
+            ignore_older: flow.ignore_older,
+            deleted_files: flow.deleted_files,
         })
     }
 

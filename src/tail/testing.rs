@@ -212,6 +212,10 @@ impl Disk for MemoryDisk {
         true
     }
 
+    fn clock_ms(&mut self) -> i64 {
+        self.clock_ms
+    }
+
     fn read_at(&mut self, file: &Rc<Node>, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         if self.refusals.reads {
             return Err(io::Error::other("input/output error"));

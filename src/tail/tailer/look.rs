@@ -1,8 +1,10 @@
 //! When each file is looked at, and what that tells: it grew, was quiet, was cut off, holds something else, is over.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::handles::Need;
 use super::read::Reading;
 use super::{
     POLL_INTERVAL_MAX, POLL_INTERVAL_MAX_WITHOUT_HINTS, ROTATED_GRACE, TURN_BYTES, Tailer,
@@ -41,23 +43,32 @@ impl<D: Disk> Tailer<D> {
     }
 
     fn look_at(&mut self, id: CursorId, now: Instant, disk: &mut D, intake: &mut impl Intake) {
-        self.open(id, disk);
+        if self
+            .cursors
+            .get(&id)
+            .is_some_and(|cursor| !cursor.is_parked)
+        {
+            self.open(id, Need::Later, disk);
+        }
+        let Some(cursor) = self.cursors.get(&id) else {
+            return;
+        };
+        if cursor.file.is_none() && !cursor.is_named && !cursor.is_parked {
+            return self.give_up(id);
+        }
+        let Some(stat) = self.stat(id, now, disk) else {
+            return;
+        };
+        let Some(cursor) = self.cursors.get(&id) else {
+            return;
+        };
+        // Only the file itself tells whether it was written anew; what was appended is checked when it is read.
+        if cursor.is_parked && is_other(cursor, &stat) && !is_read_next(cursor, &stat) {
+            self.open(id, Need::Now, disk);
+        }
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
-        if cursor.file.is_none() && !cursor.is_named {
-            return self.give_up(id);
-        }
-        let looked = match &cursor.file {
-            Some(file) => disk.look_at(file),
-            None => disk.look(&cursor.path),
-        };
-        let Ok(stat) = looked else {
-            return self.after_look(id, false, now);
-        };
-        if stat.identity != cursor.identity {
-            return self.after_look(id, false, now);
-        }
         if stat.size >= cursor.read && must_be_checked(cursor, &stat) {
             let checked = match cursor.tail {
                 Some(_) => cursor.is_same(disk),
@@ -78,7 +89,7 @@ impl<D: Disk> Tailer<D> {
         };
         let (had_size, grew) = (cursor.size, stat.size > cursor.size);
         // What wasn't read may have been written anew without growing.
-        let is_other = stat.size != cursor.size || stat.modified_ms != cursor.modified_ms;
+        let is_other = is_other(cursor, &stat);
         cursor.is_dirty |= stat.size != cursor.size;
         (cursor.size, cursor.modified_ms, cursor.n_links) =
             (stat.size, stat.modified_ms, stat.n_links);
@@ -102,9 +113,11 @@ impl<D: Disk> Tailer<D> {
             });
             return self.start_anew(id, &stat, now);
         }
-        let has_more = stat.size > cursor.read && !cursor.split.is_over && cursor.file.is_some();
+        let is_readable = cursor.file.is_some() || cursor.is_parked;
+        let has_more = stat.size > cursor.read && !cursor.split.is_over && is_readable;
         // What waits for its end to come is read again only once there is something new, or nothing came for long.
-        let is_new = is_other || !cursor.is_told || cursor.problem.is_some();
+        let awaits_handle = std::mem::take(&mut cursor.awaits_handle);
+        let is_new = is_other || awaits_handle || !cursor.is_told || cursor.problem.is_some();
         if has_more && is_new && !cursor.is_queued {
             cursor.is_queued = true;
             self.queue.push_back(id);
@@ -116,8 +129,33 @@ impl<D: Disk> Tailer<D> {
         self.after_look(id, grew, now);
     }
 
+    /// A look at the file, by its handle or its name. `None`: it told nothing, and what is to be done is.
+    fn stat(&mut self, id: CursorId, now: Instant, disk: &mut D) -> Option<FileStat> {
+        let cursor = self.cursors.get(&id)?;
+        let looked = match &cursor.file {
+            Some(file) => disk.look_at(file),
+            None => disk.look(&cursor.path),
+        };
+        let (is_parked, is_named) = (cursor.is_parked, cursor.is_named);
+        match looked {
+            Ok(stat) if stat.identity == cursor.identity => return Some(stat),
+            Ok(_) if is_parked && !is_named => self.seek(id, now, disk),
+            Err(error) if is_parked && !is_named && error.kind() == io::ErrorKind::NotFound => {
+                self.seek(id, now, disk);
+            }
+            Err(error) if self.drop_stale(id, &error, now) => self.after_look(id, true, now),
+            _ => {
+                if is_parked {
+                    self.walk_soon(now);
+                }
+                self.after_look(id, false, now);
+            }
+        }
+        None
+    }
+
     /// Sets the time of the next look: soon after growth, and the later the longer the file was quiet.
-    fn after_look(&mut self, id: CursorId, grew: bool, now: Instant) {
+    pub(super) fn after_look(&mut self, id: CursorId, grew: bool, now: Instant) {
         let Some(cursor) = self.cursors.get(&id) else {
             return;
         };
@@ -243,7 +281,7 @@ impl<D: Disk> Tailer<D> {
         self.let_go(id, false);
     }
 
-    fn let_go(&mut self, id: CursorId, is_deleted: bool) {
+    pub(super) fn let_go(&mut self, id: CursorId, is_deleted: bool) {
         let Some(cursor) = self.cursors.remove(&id) else {
             return;
         };
@@ -291,6 +329,7 @@ impl<D: Disk> Tailer<D> {
             now,
         );
         (cursor.is_named, cursor.file) = (old.is_named, old.file);
+        cursor.is_parked = old.is_parked;
         // Where it has a name it is written to as any other, whatever became of the one before.
         cursor.rotated_at = old.rotated_at.filter(|_| !cursor.is_named);
         cursor.is_hinted = old.is_hinted;
@@ -303,10 +342,19 @@ impl<D: Disk> Tailer<D> {
     }
 }
 
+/// Whether a look tells of any change.
+fn is_other<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
+    stat.size != cursor.size || stat.modified_ms != cursor.modified_ms
+}
+
+/// Whether there is more of a file than there was and than was read, so that it is read next.
+fn is_read_next<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
+    stat.size > cursor.size.max(cursor.read) && !cursor.split.is_over
+}
+
 /// Whether a look tells that a file may hold something else than it did, though it isn't shorter than what was read:
 /// where it grew that is found out when it is read.
 fn must_be_checked<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
-    let is_other = stat.size != cursor.size || stat.modified_ms != cursor.modified_ms;
-    let is_read_next = stat.size > cursor.size.max(cursor.read) && !cursor.split.is_over;
-    cursor.file.is_some() && (cursor.tail.is_none() || (is_other && !is_read_next))
+    let may_be_another = is_other(cursor, stat) && !is_read_next(cursor, stat);
+    cursor.file.is_some() && (cursor.tail.is_none() || may_be_another)
 }

@@ -5,8 +5,10 @@
 //! turn of each. A file is looked at the less often the longer it was quiet; hints bring the next look forward.
 //!
 //! Here is the turn itself and what the tailer's owner asks of it; its three jobs are [`walk`] (which files there are),
-//! [`look`] (when each is looked at, and what that tells) and [`read`] (bytes to the intake).
+//! [`look`] (when each is looked at, and what that tells) and [`read`] (bytes to the intake). [`handles`] is about files
+//! that aren't open meanwhile, and about those that are deleted.
 
+mod handles;
 mod look;
 mod read;
 mod walk;
@@ -62,6 +64,8 @@ pub struct Tailer<D: Disk> {
     /// Folders that the last walk listed, until they are asked for.
     folders: Option<Vec<PathBuf>>,
     unlisted: HashMap<PathBuf, io::ErrorKind>,
+    /// That files are closed while others are read was said.
+    has_told_handles: bool,
 }
 
 impl<D: Disk> Tailer<D> {
@@ -86,6 +90,7 @@ impl<D: Disk> Tailer<D> {
             had_files: None,
             folders: None,
             unlisted: HashMap::new(),
+            has_told_handles: false,
         }
     }
 
@@ -123,6 +128,10 @@ impl<D: Disk> Tailer<D> {
     /// One turn: looks at what is due and hands on what there is, until the queue is empty, [`TURN_BYTES`] were read or
     /// the intake is full.
     pub fn turn(&mut self, now: Instant, disk: &mut D, intake: &mut impl Intake) -> Turn {
+        let n_handles_wanted = disk.n_handles_wanted();
+        if n_handles_wanted > 0 {
+            self.park(n_handles_wanted, disk);
+        }
         if now >= self.walk_at {
             self.walk(now, disk);
         }
@@ -205,7 +214,7 @@ impl<D: Disk> Tailer<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{InitialPosition, Split};
+    use crate::config::{DeletedFiles, InitialPosition, Split};
     use crate::record::Span;
     use crate::tail::discover::Patterns;
     use crate::tail::disk::OsDisk;
@@ -263,6 +272,8 @@ mod tests {
             initial_position: InitialPosition::StartOfFile,
             poll_interval_min: Duration::from_millis(1),
             rescan_interval_max: Duration::from_secs(1),
+            ignore_older: None,
+            deleted_files: DeletedFiles::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::handles::Need;
 use super::{POLL_INTERVAL_MAX, POLL_INTERVAL_MAX_WITHOUT_HINTS, Tailer, WALK_INTERVAL_MIN};
 use crate::checkpoint::FileIdentity;
 use crate::record::CursorId;
@@ -13,6 +14,7 @@ use crate::tail::Event;
 use crate::tail::cursor::Cursor;
 use crate::tail::discover::Found;
 use crate::tail::disk::{Disk, FileKind, FileStat};
+use crate::tail::handles::is_out_of_handles;
 use crate::tail::place::Placed;
 use crate::tail::rotation::{self, Known, Move};
 
@@ -20,6 +22,11 @@ impl<D: Disk> Tailer<D> {
     pub(super) fn walk(&mut self, now: Instant, disk: &mut D) {
         let listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
         let is_first = self.walked_at.replace(now).is_none();
+        let is_short = |(_, error): &(PathBuf, io::Error)| is_out_of_handles(error);
+        if listing.problems.iter().any(is_short) {
+            // To list a folder takes a handle too.
+            self.park(1, disk);
+        }
         self.tell_problems(&listing.problems);
         let view = |cursor: &Cursor<D::File>| Known {
             id: cursor.id,
@@ -41,7 +48,7 @@ impl<D: Disk> Tailer<D> {
             match step {
                 Move::Renamed { id, to } => self.rename(id, to, now),
                 Move::Vanished { id } if self.is_hidden(id) => {}
-                Move::Vanished { id } => self.vanish(id, now),
+                Move::Vanished { id } => self.vanish(id, now, disk),
                 Move::Appeared { .. } => {}
             }
         }
@@ -62,6 +69,7 @@ impl<D: Disk> Tailer<D> {
             listing.is_missing_folder.then_some(listing.problems),
         );
         self.folders = Some(listing.folders);
+        self.bound_deleted(now);
         let n_files = listing.files.len() as u64;
         let interval = match self.hints_work {
             true => self.rules.rescan_interval_max,
@@ -96,7 +104,7 @@ impl<D: Disk> Tailer<D> {
         for found in strays {
             let placed = self.memory.place(&self.rules, &found);
             let id = self.follow(&found, placed, now, disk);
-            self.vanish(id, now);
+            self.vanish(id, now, disk);
         }
     }
 
@@ -170,7 +178,8 @@ impl<D: Disk> Tailer<D> {
         let from = std::mem::replace(&mut cursor.path, Arc::clone(&to));
         let is_back = from == to;
         // Without a handle it may be a new file that took the number of one that is gone.
-        cursor.rotated_at = (!is_back && cursor.file.is_some()).then_some(now);
+        let is_known = cursor.file.is_some() || (cursor.is_parked && cursor.tail.is_some());
+        cursor.rotated_at = (!is_back && is_known).then_some(now);
         cursor.is_named = true;
         cursor.is_dirty = true;
         if self.by_path.get(&from) == Some(&id) {
@@ -183,7 +192,7 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    fn vanish(&mut self, id: CursorId, now: Instant) {
+    fn vanish(&mut self, id: CursorId, now: Instant, disk: &mut D) {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
@@ -194,8 +203,12 @@ impl<D: Disk> Tailer<D> {
         if self.by_path.get(&path) == Some(&id) {
             self.by_path.remove(&path);
         }
+        let is_parked = cursor.is_parked;
         self.poll_at(id, now);
         self.events.push(Event::Vanished { path, unread_bytes });
+        if is_parked {
+            self.seek(id, now, disk);
+        }
     }
 
     pub(super) fn follow(
@@ -228,7 +241,7 @@ impl<D: Disk> Tailer<D> {
         self.by_path.insert(Arc::clone(&found.path), id);
         self.by_identity.insert(found.stat.identity, id);
         self.cursors.insert(id, cursor);
-        self.open(id, disk);
+        self.open(id, Need::Later, disk);
         self.poll_at(id, now);
         id
     }
@@ -236,39 +249,6 @@ impl<D: Disk> Tailer<D> {
     pub(super) fn new_id(&mut self) -> CursorId {
         self.next_id += 1;
         CursorId(self.next_id)
-    }
-
-    /// Opens the cursor's file if it isn't open; whether it is now.
-    pub(super) fn open(&mut self, id: CursorId, disk: &mut D) -> bool {
-        let Some(cursor) = self.cursors.get_mut(&id) else {
-            return false;
-        };
-        if cursor.file.is_some() {
-            return true;
-        }
-        if !cursor.is_named {
-            return false;
-        }
-        let opened = disk
-            .open(&cursor.path)
-            .and_then(|file| disk.look_at(&file).map(|stat| (file, stat)));
-        match opened {
-            // Between the look and the opening the name went to another file: the next walk tells.
-            Ok((_, stat)) if stat.identity != cursor.identity => false,
-            Ok((file, _)) => {
-                cursor.file = Some(file);
-                if cursor.problem.take().is_some() {
-                    self.events.push(Event::Readable {
-                        path: Arc::clone(&cursor.path),
-                    });
-                }
-                true
-            }
-            Err(error) => {
-                self.tell_unreadable(id, &error);
-                false
-            }
-        }
     }
 
     /// A reason is said once, until another takes its place or it is over.

@@ -297,6 +297,32 @@ pub fn bytes_lost(flow: &FlowCounters, path: &Path, start: u64, end: Option<u64>
     tailer_says(flow, Level::ERROR, &text).emit();
 }
 
+/// What wasn't read of a deleted file is given up. ERROR: this is lost data, by a bound that the operator can move.
+pub fn deleted_file_given_up(flow: &FlowCounters, path: &Path, start: u64, end: u64) {
+    let n_bytes = end.saturating_sub(start);
+    flow.bytes_lost.add(n_bytes);
+    let text = format!(
+        "{} of {} from offset {start} to {end} are given up: the file is deleted, and deleted files that aren't sent \
+         hold more than deletedFiles.maxBytes or for longer than deletedFiles.maxAge; see why nothing is sent, or raise \
+         these",
+        counted(n_bytes, "byte"),
+        path.display()
+    );
+    flow.set_last_error(&text);
+    tailer_says(flow, Level::ERROR, &text).emit();
+}
+
+/// Not all followed files can be open at once. WARN: files are closed and opened again, which is slower; one that is
+/// deleted meanwhile can't be read on.
+pub fn handles_short(flow: &FlowCounters, n_files: usize) {
+    let text = format!(
+        "{} are more than the limit of open files leaves room for: those that were quiet longest are closed and opened \
+         again when they change; raise the limit (LimitNOFILE= of the service, ulimit -n)",
+        counted(n_files as u64, "followed file")
+    );
+    tailer_says(flow, Level::WARN, &text).emit();
+}
+
 /// A record was longer than the service takes and was cut. WARN, as in the reference.
 ///
 /// `record_bytes` is what was read of it so far: nobody waits for its end.
