@@ -11,6 +11,7 @@ mod complaints;
 mod credentials;
 mod demo;
 mod faults;
+mod files;
 mod golden;
 mod https;
 mod outside;

@@ -304,3 +304,333 @@ fn path_of<D: Disk>(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::checkpoint::FlowPlaces;
+    use crate::config::test_support::accepted;
+    use crate::record::Span;
+    use crate::tail::disk::{Name, OsDisk};
+    use crate::tail::split::RecordKind;
+    use crate::tail::testing::MemoryDisk;
+    use crate::tail::{Intake, Rules};
+
+    /// A disk with few handles, which may all go stale at once.
+    struct Tight<D> {
+        disk: D,
+        n_open: Rc<Cell<usize>>,
+        max: usize,
+        /// Handles of earlier generations are stale.
+        generation: u32,
+    }
+
+    struct TightFile<F> {
+        file: F,
+        n_open: Rc<Cell<usize>>,
+        generation: u32,
+    }
+
+    impl<F> Drop for TightFile<F> {
+        fn drop(&mut self) {
+            self.n_open.set(self.n_open.get() - 1);
+        }
+    }
+
+    impl<D> Tight<D> {
+        fn check<F>(&self, file: &TightFile<F>) -> io::Result<()> {
+            match file.generation == self.generation {
+                true => Ok(()),
+                false => Err(Errno::STALE.into()),
+            }
+        }
+    }
+
+    impl<D: Disk> Disk for Tight<D> {
+        type File = TightFile<D::File>;
+
+        fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>> {
+            self.disk.names(folder)
+        }
+
+        fn look(&mut self, path: &Path) -> io::Result<FileStat> {
+            self.disk.look(path)
+        }
+
+        fn open(&mut self, path: &Path) -> io::Result<Self::File> {
+            if self.n_open.get() == self.max {
+                return Err(Errno::MFILE.into());
+            }
+            let file = self.disk.open(path)?;
+            self.n_open.set(self.n_open.get() + 1);
+            Ok(TightFile {
+                file,
+                n_open: Rc::clone(&self.n_open),
+                generation: self.generation,
+            })
+        }
+
+        fn look_at(&mut self, file: &Self::File) -> io::Result<FileStat> {
+            self.check(file)?;
+            self.disk.look_at(&file.file)
+        }
+
+        fn tells_of(&mut self, path: &Path) -> bool {
+            self.disk.tells_of(path)
+        }
+
+        fn read_at(
+            &mut self,
+            file: &Self::File,
+            offset: u64,
+            into: &mut [u8],
+        ) -> io::Result<usize> {
+            self.check(file)?;
+            self.disk.read_at(&file.file, offset, into)
+        }
+
+        fn clock_ms(&mut self) -> i64 {
+            self.disk.clock_ms()
+        }
+    }
+
+    /// What was read, while there is room.
+    struct Read {
+        has_room: bool,
+        lines: Vec<String>,
+    }
+
+    impl Intake for Read {
+        fn has_room(&mut self, _: usize) -> bool {
+            self.has_room
+        }
+
+        fn record(&mut self, _: Span, data: &[u8], _: RecordKind, _: &Path) {
+            let line = String::from_utf8_lossy(data);
+            self.lines.push(line.trim_end().to_owned());
+        }
+
+        fn nothing(&mut self, _: Span) {}
+    }
+
+    struct Scene<D: Disk> {
+        tailer: Tailer<Tight<D>>,
+        disk: Tight<D>,
+        now: Instant,
+        read: Read,
+    }
+
+    impl<D: Disk> Scene<D> {
+        fn new(disk: D, max: usize, pattern: &str, keys: &str) -> Scene<D> {
+            let text = format!(
+                r#"{{"flows": [{{"filePattern": "{pattern}", "kinesisStream": "s", "initialPosition": "START_OF_FILE"{keys}}}]}}"#
+            );
+            let rules = Rules::new(&accepted(&text).config.flows[0]).unwrap();
+            let now = Instant::now();
+            Scene {
+                tailer: Tailer::new(rules, FlowPlaces::default(), now),
+                disk: Tight {
+                    disk,
+                    n_open: Rc::default(),
+                    max,
+                    generation: 0,
+                },
+                now,
+                read: Read {
+                    has_room: true,
+                    lines: Vec::new(),
+                },
+            }
+        }
+
+        /// Lets time pass, then looks and reads; the lines that came, in the order of their text.
+        fn after(&mut self, seconds: u64) -> Vec<String> {
+            self.now += Duration::from_secs(seconds);
+            while self
+                .tailer
+                .turn(self.now, &mut self.disk, &mut self.read)
+                .has_more
+            {}
+            // What a walk found out of time is looked at in the next turn.
+            self.now += Duration::from_secs(1);
+            self.tailer.turn(self.now, &mut self.disk, &mut self.read);
+            let mut lines = std::mem::take(&mut self.read.lines);
+            lines.sort();
+            lines
+        }
+
+        /// What was said of lost bytes: name, start and end.
+        fn losses(&mut self) -> Vec<(String, u64, Option<u64>)> {
+            let events = self.tailer.take_events().into_iter();
+            let loss = |event| match event {
+                Event::Lost { path, start, end } => Some((path, start, end)),
+                Event::GivenUp { path, start, end } => Some((path, start, Some(end))),
+                _ => None,
+            };
+            let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+            events
+                .filter_map(loss)
+                .map(|(path, start, end)| (name(&path), start, end))
+                .collect()
+        }
+    }
+
+    fn in_memory(files: &[(&str, &str)], max: usize, keys: &str) -> Scene<MemoryDisk> {
+        let mut scene = Scene::new(MemoryDisk::default(), max, "/l/*.log*", keys);
+        for (path, text) in files {
+            scene.disk.disk.append(path, text.as_bytes());
+        }
+        scene
+    }
+
+    /// All a run can do to files while most of them are closed, with one handle and more.
+    #[test]
+    fn files_are_read_once_however_few_handles_there_are() {
+        for max in 1..6 {
+            let files = [
+                ("/l/a.log", "a1\n"),
+                ("/l/b.log", "b1\n"),
+                ("/l/c.log", "c1\nc2"),
+            ];
+            let mut scene = in_memory(&files, max, "");
+            assert_eq!(scene.after(0), ["a1", "b1", "c1"], "{max}");
+            let disk = &mut scene.disk.disk;
+            disk.append("/l/a.log", b"a2\n");
+            disk.rename("/l/a.log", "/l/a.log.1");
+            disk.append("/l/a.log", b"new\n");
+            disk.append("/l/b.log", b"b2\n");
+            disk.rename("/l/b.log", "/l/b.old");
+            disk.append("/l/b.old", b"b3\n");
+            disk.append("/l/c.log", b"\nc3\n");
+            let expected = ["a2", "b2", "b3", "c2", "c3", "new"];
+            assert_eq!(scene.after(20), expected, "{max}");
+            let disk = &mut scene.disk.disk;
+            disk.append("/l/b.old", b"b4\n");
+            disk.truncate("/l/c.log", b"c4\n");
+            disk.append("/l/a.log.1", b"a3\n");
+            assert_eq!(scene.after(20), ["a3", "b4", "c4"], "{max}");
+            assert_eq!(scene.losses(), [], "{max}");
+        }
+    }
+
+    #[test]
+    fn a_deleted_file_keeps_its_handle_until_it_is_read() {
+        let files = [("/l/a.log", "a1\n"), ("/l/b.log", "b1\n")];
+        let mut scene = in_memory(&files, 2, "");
+        scene.read.has_room = false;
+        scene.after(0);
+        scene.disk.disk.delete("/l/a.log");
+        scene.disk.disk.append("/l/c.log", b"c1\n");
+        scene.after(20);
+        scene.read.has_room = true;
+        assert_eq!(scene.after(20), ["a1", "b1", "c1"]);
+        assert_eq!(scene.losses(), []);
+    }
+
+    /// A closed file doesn't keep its number: another file that has it now isn't taken for it.
+    #[test]
+    fn a_number_that_is_used_again_leads_to_no_other_file() {
+        for quiet_seconds in [0, 100] {
+            let files = [("/l/a.log", "a1\n"), ("/l/b.log", "b1\n")];
+            let mut scene = in_memory(&files, 1, "");
+            assert_eq!(scene.after(0), ["a1", "b1"]);
+            scene.after(quiet_seconds);
+            let inode =
+                |scene: &Scene<MemoryDisk>, path| scene.disk.disk.node(path).map(|node| node.inode);
+            scene.disk.disk.append("/l/b.log", b"b2\n");
+            assert_eq!(scene.after(20), ["b2"]);
+            let number = inode(&scene, "/l/a.log");
+            scene.disk.disk.delete("/l/a.log");
+            scene.disk.disk.append("/l/private", b"none of ours\n");
+            assert_eq!(inode(&scene, "/l/private"), number);
+            assert_eq!(scene.after(20), Vec::<String>::new());
+            // What may have come between the last look and the end of a file that had just been written can't be known.
+            let expected = [("private".to_owned(), 3, None)];
+            let n_lost = usize::from(quiet_seconds == 0);
+            assert_eq!(scene.losses(), expected[..n_lost]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_deleted_while_it_is_closed_is_said_to_be_lost() {
+        let files = [("/l/a.log", "a1\n"), ("/l/b.log", "b1\nb2")];
+        let mut scene = in_memory(&files, 1, "");
+        assert_eq!(scene.after(0), ["a1", "b1"]);
+        scene.disk.disk.append("/l/a.log", b"a2\n");
+        assert_eq!(scene.after(20), ["a2"]);
+        scene.disk.disk.delete("/l/b.log");
+        scene.after(20);
+        assert_eq!(scene.losses(), [("b.log".to_owned(), 3, Some(5))]);
+    }
+
+    #[test]
+    fn handles_that_go_stale_are_opened_again() {
+        let files = [("/l/a.log", "a1\n"), ("/l/b.log", "b1\n")];
+        let mut scene = in_memory(&files, 10, "");
+        assert_eq!(scene.after(0), ["a1", "b1"]);
+        scene.disk.generation += 1;
+        scene.disk.disk.append("/l/a.log", b"a2\n");
+        scene.disk.disk.rename("/l/b.log", "/l/b.log.1");
+        scene.disk.disk.append("/l/b.log.1", b"b2\n");
+        assert_eq!(scene.after(20), ["a2", "b2"]);
+        let is_complaint = |event: &Event| matches!(event, Event::Unreadable { .. });
+        assert!(!scene.tailer.take_events().iter().any(is_complaint));
+
+        // A read finds it out too.
+        scene.disk.disk.append("/l/a.log", b"a3\n");
+        scene.read.has_room = false;
+        scene.after(20);
+        scene.disk.generation += 1;
+        scene.read.has_room = true;
+        assert_eq!(scene.after(20), ["a3"]);
+        // One that is gone with its handle is lost.
+        scene.disk.disk.append("/l/a.log", b"a4\n");
+        scene.read.has_room = false;
+        scene.after(20);
+        scene.disk.generation += 1;
+        scene.disk.disk.delete("/l/a.log");
+        scene.read.has_room = true;
+        assert_eq!(scene.after(20), Vec::<String>::new());
+        assert_eq!(scene.losses(), [("a.log".to_owned(), 9, Some(12))]);
+    }
+
+    /// P-GIVEN-UP: Of deleted files that aren't wholly read the one deleted first is given up, and its range said, while all
+    /// hold more than `deletedFiles.maxBytes`, or it is held for longer than `deletedFiles.maxAge`.
+    #[test]
+    fn deleted_files_are_given_up_beyond_their_bounds_the_first_deleted_first() {
+        let lost = |name: &str| (name.to_owned(), 0, Some(10));
+        for (keys, n_lost) in [
+            ("", 0),
+            (r#", "deletedFiles.maxBytes": 30"#, 0),
+            (r#", "deletedFiles.maxBytes": 29"#, 1),
+            (r#", "deletedFiles.maxBytes": 1"#, 3),
+            (r#", "deletedFiles.maxAge": "65s""#, 1),
+            (r#", "deletedFiles.maxAge": "20s""#, 3),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let names = ["a.log", "b.log", "c.log"];
+            for name in names {
+                std::fs::write(folder.path().join(name), "0123456\n8\n").unwrap();
+            }
+            let pattern = format!("{}/*.log", folder.path().display());
+            let mut scene = Scene::new(OsDisk, 100, &pattern, keys);
+            scene.read.has_room = false;
+            scene.after(0);
+            for name in names {
+                std::fs::remove_file(folder.path().join(name)).unwrap();
+                scene.after(29);
+            }
+            scene.after(13);
+            let expected: Vec<_> = names[..n_lost].iter().map(|name| lost(name)).collect();
+            assert_eq!(scene.losses(), expected, "{keys}");
+            scene.read.has_room = true;
+            assert_eq!(scene.after(20).len(), 2 * (3 - n_lost), "{keys}");
+        }
+    }
+}
