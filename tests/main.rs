@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod borders;
+mod check;
 mod complaints;
 mod credentials;
 mod demo;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand; without one the agent runs.
 
+mod check;
 mod demo;
 pub mod endpoint;
 mod local;
@@ -43,6 +44,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Say everything that is wrong with a configuration, on this host, without starting anything.
+    Check(check::CheckArgs),
     /// Write files, ship them to an endpoint inside this process, and say whether every line arrived.
     Demo(demo::DemoArgs),
     /// Play an AWS on this machine, with faults if wanted, for trying things by hand.
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match line.command {
+        Some(Command::Check(args)) => check::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Endpoint(args)) => endpoint::run(args),
         Some(Command::Try(args)) => r#try::run(&args),

@@ -11,7 +11,7 @@ use tracing::Level;
 
 use super::{CommandLine, RunArgs, exit};
 use crate::agent::{Agent, Memory};
-use crate::config::{self, Environment, Loaded, LogLevel, Refused, Severity};
+use crate::config::{self, Environment, Loaded, LogLevel, Refused};
 use crate::telemetry::log::{self, Destination, LogOptions};
 use crate::telemetry::{events, progress};
 
@@ -101,7 +101,7 @@ fn level(level: LogLevel) -> Level {
 pub fn tell_configuration(file: &Path, loaded: &Loaded) {
     progress::reading_configuration(file).emit();
     progress::found_flows(loaded.n_flows()).emit();
-    for finding in loaded.report.of(Severity::Warning) {
+    for finding in loaded.report.warnings() {
         events::odd_configuration(finding);
     }
 }

@@ -179,7 +179,7 @@ fn check_stream_name(flow: &mut Section, key: &str, name: &str) {
         let legal = format!("1 to {chars_max} of the characters a-z A-Z 0-9 _ . -");
         let problem = "not a name that AWS gives a stream, so every call will fail";
         flow.finding(
-            Severity::Warning,
+            Severity::Mistake,
             key,
             problem,
             Some(legal),

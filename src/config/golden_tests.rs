@@ -68,11 +68,7 @@ fn verdicts_are_those_of_the_reference_but_for_the_listed_ones() {
         match load_case(name, case) {
             Ok(loaded) => {
                 assert!(accepted, "{name} was accepted");
-                let warnings: Vec<_> = loaded
-                    .report
-                    .of(Severity::Warning)
-                    .map(ToString::to_string)
-                    .collect();
+                let warnings: Vec<_> = loaded.report.warnings().map(ToString::to_string).collect();
                 assert_eq!(
                     !warnings.is_empty(),
                     WARNED.contains(&name),

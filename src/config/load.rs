@@ -21,8 +21,27 @@ use super::{Config, Flow, FlowId};
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
-    /// Warnings and notes; no errors.
+    /// Where each flow of [`Config::flows`] is written, in their order.
+    pub places: Vec<FlowPlace>,
+    /// Mistakes, warnings and notes; no errors.
     pub report: Report,
+}
+
+/// Where a flow is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlowPlace {
+    pub file: Arc<Path>,
+    /// From 1.
+    pub line: usize,
+    /// `flows[0]`
+    pub path: String,
+}
+
+impl FlowPlace {
+    /// The key of its files, with its whole path.
+    pub fn pattern_key(&self) -> String {
+        format!("{}.filePattern", self.path)
+    }
 }
 
 impl Loaded {
@@ -82,8 +101,10 @@ struct Loader<'e> {
     files: Vec<Arc<Path>>,
     report: Report,
     flows: Vec<Arc<Flow>>,
-    /// Where each flow stands.
-    places: HashMap<FlowId, (Arc<Path>, usize)>,
+    /// Where each flow stands, in their order.
+    places: Vec<FlowPlace>,
+    /// Which flow has an id.
+    by_id: HashMap<FlowId, usize>,
 }
 
 impl<'e> Loader<'e> {
@@ -93,7 +114,8 @@ impl<'e> Loader<'e> {
             files: vec![Arc::from(main)],
             report: Report::default(),
             flows: Vec::new(),
-            places: HashMap::new(),
+            places: Vec::new(),
+            by_id: HashMap::new(),
         }
     }
 
@@ -146,10 +168,10 @@ impl<'e> Loader<'e> {
 
     fn agent_d_file(&mut self, file: &Arc<Path>, bytes: &[u8]) {
         let main = self.files[0].display().to_string();
-        let Some(document) = self.document(file, bytes, Severity::Warning) else {
+        let Some(document) = self.document(file, bytes, Severity::Mistake) else {
             return;
         };
-        let Some(mut top) = self.top_section(file, &document, Severity::Warning) else {
+        let Some(mut top) = self.top_section(file, &document, Severity::Mistake) else {
             return;
         };
         for member in &top.object.members {
@@ -172,13 +194,13 @@ impl<'e> Loader<'e> {
         self.flows(file, &document);
     }
 
-    /// A warning about a whole file or directory of agent.d.
+    /// A file or directory of agent.d that is left out.
     fn skip(&mut self, file: &Arc<Path>, problem: String) {
         let remedy = "let the agent's user read it, or remove it";
         self.report.push(Finding::new(
             file,
             1,
-            Severity::Warning,
+            Severity::Mistake,
             "",
             problem,
             remedy,
@@ -320,11 +342,12 @@ impl<'e> Loader<'e> {
 
     /// Adds a flow, unless there is one with its id.
     fn add(&mut self, flow: Flow, file: &Arc<Path>, line: usize, path: &str) {
-        if let Some((other_file, other_line)) = self.places.get(&flow.id) {
+        if let Some(other) = self.by_id.get(&flow.id).map(|n| &self.places[*n]) {
             let problem = format!(
-                "Duplicate flow: {}, as in {}:{other_line}",
+                "Duplicate flow: {}, as in {}:{}",
                 flow.id,
-                other_file.display()
+                other.file.display(),
+                other.line
             );
             let remedy = "remove one of the two, or give it another filePattern or stream";
             self.report.push(Finding::new(
@@ -337,8 +360,12 @@ impl<'e> Loader<'e> {
             ));
             return;
         }
-        self.places
-            .insert(flow.id.clone(), (Arc::clone(file), line));
+        self.by_id.insert(flow.id.clone(), self.flows.len());
+        self.places.push(FlowPlace {
+            file: Arc::clone(file),
+            line,
+            path: path.to_owned(),
+        });
         self.flows.push(Arc::new(flow));
     }
 
@@ -372,6 +399,7 @@ impl<'e> Loader<'e> {
         };
         Ok(Loaded {
             config,
+            places: self.places,
             report: self.report,
         })
     }
@@ -496,14 +524,14 @@ mod tests {
         assert_eq!(loaded.n_flows(), 2);
         let lines = summary(&loaded.report);
         for (line, expected) in lines.iter().zip([
-            "(top level): the file ends where a key in double quotes should be, so the file is left out",
-            "(top level): the file doesn't hold an object",
-            "(top level): the file is empty, so the file is left out",
-            "flows: missing",
-            "log.level: ignored",
-            "(top level): can't be read",
+            "mistake (top level): the file ends where a key in double quotes should be, so the file is left out",
+            "mistake (top level): the file doesn't hold an object",
+            "mistake (top level): the file is empty, so the file is left out",
+            "mistake (top level): can't be read",
+            "warning flows: missing",
+            "warning log.level: ignored",
         ]) {
-            assert!(line.starts_with(&format!("warning {expected}")), "{lines:#?}");
+            assert!(line.starts_with(expected), "{lines:#?}");
         }
         assert_eq!(lines.len(), 6, "{lines:#?}");
     }
@@ -554,8 +582,8 @@ mod tests {
                 "error a:1 flows",
                 "error b:2 flows[0].filePattern",
                 "error b:3 flows[1]",
+                "mistake c:1 (top level)",
                 "warning agent.json:1 nonsense",
-                "warning c:1 (top level)",
             ]
         );
     }

@@ -20,6 +20,7 @@ pub mod limits;
 mod load;
 mod number;
 mod options;
+mod overlap;
 pub mod pattern;
 mod raw;
 pub mod report;
@@ -38,7 +39,8 @@ use crate::process::java_regex::{GroupFinder, JavaRegex};
 pub use endpoint::region_of_host;
 pub use environment::Environment;
 pub use flows::id_prefix;
-pub use load::{Loaded, load, load_text};
+pub use load::{FlowPlace, Loaded, load, load_text};
+pub use overlap::overlap;
 pub use report::{Finding, Refused, Report, Severity};
 
 /// Everything the agent needs to know before it starts.

@@ -28,7 +28,7 @@ pub fn read(flow: &mut Section) -> Options {
         return Options::default();
     };
     let Value::List(items) = &list.value else {
-        flow.warn(
+        flow.mistake(
             LIST,
             "not a list, so it is ignored, as in the reference",
             "write a list of objects: [{ … }]",
@@ -132,7 +132,7 @@ fn single_line(section: &mut Section) -> SingleLine {
     let Value::List(items) = &node.value else {
         let problem = "not a list, so it is ignored, as in the reference";
         section.finding(
-            Severity::Warning,
+            Severity::Mistake,
             KEY,
             problem,
             Some(LEGAL.into()),
@@ -147,7 +147,7 @@ fn single_line(section: &mut Section) -> SingleLine {
             other => {
                 let problem = format!("{other} is no parse option, so it is ignored");
                 let remedy = "remove it, or write one of the legal values";
-                section.finding(Severity::Warning, KEY, problem, Some(LEGAL.into()), remedy);
+                section.finding(Severity::Mistake, KEY, problem, Some(LEGAL.into()), remedy);
             }
         }
     }
@@ -180,7 +180,7 @@ fn csv_to_json(section: &mut Section, is_first: bool) -> Option<CsvToJson> {
         None => None,
     };
     if field_names.as_ref().is_some_and(Vec::is_empty) {
-        section.warn(
+        section.mistake(
             NAMES,
             "no names, so every record becomes an empty object",
             "list the columns",
@@ -222,11 +222,12 @@ fn csv_delimiter(section: &mut Section, is_first: bool) -> CsvDelimiter {
             );
             let remedy =
                 "correct it; a literal character may need a backslash, written \\\\ in JSON";
-            section.warn(KEY, problem, remedy);
+            section.mistake(KEY, problem, remedy);
             return CsvDelimiter::Invalid;
         }
     };
     if !is_quoted {
+        warn_if_unescaped(section, KEY, &pattern);
         return CsvDelimiter::Pattern(pattern);
     }
     if !is_first {
@@ -243,6 +244,38 @@ fn csv_delimiter(section: &mut Section, is_first: bool) -> CsvDelimiter {
             CsvDelimiter::Invalid
         }
     }
+}
+
+/// Warns of a delimiter that was most likely meant literally: `|` matches between any two characters, `.` matches each.
+fn warn_if_unescaped(section: &mut Section, key: &str, pattern: &JavaRegex) {
+    let written = pattern.as_str();
+    // Neither backslash nor class, and no letter, digit or space either: punctuation alone.
+    let is_bare = written
+        .chars()
+        .all(|c| c.is_ascii_punctuation() && !matches!(c, '\\' | '[' | '(' | '{'));
+    let matches = |text: &str| pattern.is_full_match(text).unwrap_or(false);
+    let effect = if matches("") {
+        "matches the empty text, so every character becomes a column"
+    } else if ["a", "0", " ", ","].into_iter().all(matches) {
+        "matches any character, so no column is left"
+    } else if is_bare && written.contains(['.', '^', '$']) {
+        "holds a character that is no literal in a regular expression"
+    } else {
+        return;
+    };
+    let mut escaped = String::new();
+    for c in written.chars() {
+        if ".^$|?*+()[]{}\\".contains(c) {
+            escaped.push_str("\\\\");
+        }
+        escaped.push(c);
+    }
+    let problem = format!("a regular expression, not a literal text: it {effect}");
+    let remedy = match written {
+        "" => "write what stands between two columns, such as ,".to_owned(),
+        _ => format!("if the text itself is meant write \"{escaped}\""),
+    };
+    section.warn(key, problem, remedy);
 }
 
 /// `"auto"`, or an object of column names and types.
@@ -332,7 +365,7 @@ fn log_to_json(section: &mut Section) -> Option<LogToJson> {
             "{} names for {n_groups} groups of matchPattern, so every record is skipped",
             names.len()
         );
-        section.warn(
+        section.mistake(
             names_key,
             problem,
             "write as many names as the pattern has groups",
@@ -391,7 +424,7 @@ fn timestamp(section: &mut Section) -> bool {
         Value::Text(text) if text.eq_ignore_ascii_case("false") => false,
         Value::Text(_) => {
             section.finding(
-                Severity::Warning,
+                Severity::Mistake,
                 KEY,
                 "not true, so no time is added",
                 legal,
@@ -541,7 +574,7 @@ mod tests {
                 r#""customFieldNames": ["a"], "delimiter": """#,
                 vec!["a"],
                 Some(""),
-                0,
+                1,
             ),
             (
                 r#""customFieldNames": ["a"], "delimiter": "(""#,
@@ -589,6 +622,45 @@ mod tests {
             errors(&format!("{name}, \"customFieldNames\": [[]]")).len(),
             1
         );
+    }
+
+    /// `|` is what users of the reference write most often when they mean a literal one.
+    #[test]
+    fn a_delimiter_that_looks_like_an_unescaped_literal_is_warned_about() {
+        for (delimiter, remedy) in [
+            ("|", Some(r#"write "\\|""#)),
+            ("||", Some(r#"write "\\|\\|""#)),
+            ("|~|", Some(r#"write "\\|~\\|""#)),
+            (".", Some(r#"write "\\.""#)),
+            ("^", Some(r#"write "\\^""#)),
+            ("^^", Some(r#"write "\\^\\^""#)),
+            (";$", Some(r#"write ";\\$""#)),
+            ("", Some("what stands between two columns")),
+            ("\\\\s*", Some("write")),
+            (",", None),
+            (";", None),
+            ("\\t", None),
+            ("\\\\|", None),
+            ("[|]", None),
+            (",|;", None),
+            (",+", None),
+            (" +", None),
+            ("\\\\s+", None),
+            ("::", None),
+        ] {
+            let option = format!(
+                r#""optionName": "CSVTOJSON", "customFieldNames": ["a"], "delimiter": "{delimiter}""#
+            );
+            let report = accepted(&file_with_option(&option)).report;
+            let said: Vec<_> = report.of(Severity::Warning).collect();
+            match remedy {
+                None => assert!(said.is_empty(), "{delimiter}: {report}"),
+                Some(remedy) => {
+                    assert_eq!(said.len(), 1, "{delimiter}: {report}");
+                    assert!(said[0].remedy.contains(remedy), "{delimiter}: {report}");
+                }
+            }
+        }
     }
 
     #[test]

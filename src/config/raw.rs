@@ -82,6 +82,11 @@ impl<'doc> Section<'doc, '_> {
         self.finding(Severity::Warning, name, problem, None, remedy);
     }
 
+    /// A mistake without a list of legal values.
+    pub fn mistake(&mut self, name: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.finding(Severity::Mistake, name, problem, None, remedy);
+    }
+
     /// The text under that name, as written. Numbers and booleans are taken as text, with a warning.
     pub fn text(&mut self, name: &str) -> Option<String> {
         match &self.node(name)?.value {
@@ -118,7 +123,7 @@ impl<'doc> Section<'doc, '_> {
             let legal = "true, false".to_owned();
             let problem = format!("not true or false, so the default holds: {default}");
             self.finding(
-                Severity::Warning,
+                Severity::Mistake,
                 name,
                 problem,
                 Some(legal),
@@ -250,7 +255,7 @@ impl<'doc> Section<'doc, '_> {
             format!("{number}{}", unit.name())
         });
         let problem = format!("outside its range, so {used} is used");
-        self.finding(Severity::Warning, name, problem, Some(legal), remedy);
+        self.finding(Severity::Mistake, name, problem, Some(legal), remedy);
         instead
     }
 

@@ -13,6 +13,8 @@ use serde::{Serialize, Serializer};
 pub enum Severity {
     /// The agent doesn't start.
     Error,
+    /// The agent starts, as the reference does, and can't do what is written: a warning at start, an error for `check`.
+    Mistake,
     /// The agent starts; what was meant may not be what happens.
     Warning,
     /// Worth knowing when a configuration is checked; not said at an ordinary start.
@@ -23,6 +25,7 @@ impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Severity::Error => "error",
+            Severity::Mistake => "mistake",
             Severity::Warning => "warning",
             Severity::Note => "note",
         })
@@ -108,6 +111,14 @@ impl Report {
         self.findings
             .iter()
             .filter(move |finding| finding.severity == severity)
+    }
+
+    /// What is said at a start that succeeds: mistakes and warnings.
+    pub fn warnings(&self) -> impl Iterator<Item = &Finding> {
+        let is_said = |severity| matches!(severity, Severity::Mistake | Severity::Warning);
+        self.findings
+            .iter()
+            .filter(move |finding| is_said(finding.severity))
     }
 
     /// Whether the agent must not start.

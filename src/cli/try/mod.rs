@@ -19,7 +19,7 @@ use clap::Args;
 
 use super::run::load_from;
 use super::{AGENT_D, CONFIGURATION_DEFAULT, exit};
-use crate::config::{Config, Flow, Severity};
+use crate::config::{Config, Flow};
 use crate::tail::discover::Patterns;
 
 use expected::Comparison;
@@ -55,7 +55,7 @@ pub fn run(args: &TryArgs) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    for finding in loaded.report.of(Severity::Warning) {
+    for finding in loaded.report.warnings() {
         eprintln!("{finding}");
     }
     let flow = chosen_flow(&loaded.config, args.flow.as_deref(), &args.file)?;
