@@ -611,7 +611,8 @@ mod tests {
             (r#", "deletedFiles.maxBytes": 29"#, 1),
             (r#", "deletedFiles.maxBytes": 1"#, 3),
             (r#", "deletedFiles.maxAge": "65s""#, 1),
-            (r#", "deletedFiles.maxAge": "20s""#, 3),
+            (r#", "deletedFiles.maxAge": "20s""#, 2),
+            (r#", "deletedFiles.maxAge": "10s""#, 3),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let names = ["a.log", "b.log", "c.log"];
