@@ -5,6 +5,7 @@
 //! checkpoints are written, handed back and closed ─▶ the last progress line
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +18,11 @@ use tokio::task::JoinHandle;
 use crate::aws::Clients;
 use crate::aws::instance::Instance;
 use crate::checkpoint::{
-    CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
+    self, CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
 };
-use crate::config::{Config, Destination, ProcessingOption, limits};
+use crate::config::{Config, Destination, Flow, FlowId, ProcessingOption, limits};
 use crate::flow::{FlowThread, Inbox, Surroundings};
+use crate::former;
 use crate::process::Ec2Metadata;
 use crate::publish::budget::{BUDGET_BYTES, Budget};
 use crate::publish::firehose::FirehoseSink;
@@ -272,15 +274,29 @@ fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces
         saved_before: places.saved_before || rebuilt.is_some(),
         ..places
     };
-    let places = config
-        .flows
-        .iter()
-        .map(|flow| store.places(&flow.id).map(known));
+    let configured = config.flows.iter().map(|flow| &flow.id).collect();
+    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let places = config.flows.iter().map(|flow| {
+        let places = former::places(flow, &configured, &store, &cwd, &mut OsDisk)?;
+        tell_former(flow, &places);
+        Ok(known(places))
+    });
     let places = places
-        .collect::<Result<Vec<_>, _>>()
+        .collect::<Result<Vec<_>, checkpoint::Error>>()
         .context("reading the checkpoints")?;
     let writer = CheckpointWriter::start(store).context("starting the checkpoint writer")?;
     Ok((writer, places))
+}
+
+/// Says which former flows' places are taken over, and how many.
+fn tell_former(flow: &Flow, places: &FlowPlaces) {
+    let mut n_places: BTreeMap<&FlowId, usize> = BTreeMap::new();
+    for former in places.kept_by.values() {
+        *n_places.entry(former).or_default() += 1;
+    }
+    for (former, n_places) in n_places {
+        events::checkpoints_renamed(former, &flow.id, n_places);
+    }
 }
 
 fn sinks(config: &Config, clients: &Arc<Clients>) -> Vec<Arc<dyn Sink>> {

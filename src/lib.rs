@@ -17,6 +17,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod flow;
+pub mod former;
 pub mod local;
 pub mod process;
 pub mod publish;

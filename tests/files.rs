@@ -1,5 +1,8 @@
 //! Which files are followed, how many, and with how few handles: by the real program.
 
+use std::fs;
+use std::time::{Duration, SystemTime};
+
 use kinesis_agent::local::{Endpoint, Options};
 use serde_json::json;
 
@@ -59,4 +62,134 @@ async fn a_thousand_files_are_read_with_a_handful_of_handles() {
     assert_eq!(log.matches("raise the limit").count(), 1, "{log}");
     expected.sort();
     assert_eq!(sorted(&endpoint, "s"), expected);
+}
+
+/// P-PATTERN: A changed `filePattern`, or a new `id`, keeps the places of the files that it still names, as long as the stream
+/// is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn places_outlive_a_changed_pattern() {
+    let endpoint = start(Options::default()).await;
+    let mut host = Host::sending_to(&endpoint.url());
+    host.add_flow("logs/*.log", json!({ "kinesisStream": "s" }));
+    host.write("logs/a.log", "a 1\n");
+    host.write("logs/b.log", "b 1\n");
+    host.write("logs/c.txt", "never sent\n");
+    let agent = host.start();
+    received(&endpoint, 2).await;
+    agent.stop().await;
+
+    // While the agent is down, and in the end after each change.
+    host.append("logs/a.log", "a 2\n");
+    host.write("logs/new.log", "new 1\n");
+    let keys = json!({ "kinesisStream": "s", "initialPosition": "END_OF_FILE" });
+    host.replace_flow(json!(host.path("logs/[abn]*.log")), keys.clone());
+    let agent = host.start();
+    received(&endpoint, 4).await;
+    agent.stop().await;
+
+    host.append("logs/a.log", "a 3\n");
+    let patterns = json!([host.path("logs/*.txt"), host.path("logs/{a,b}.log")]);
+    let mut named = keys.clone();
+    named["id"] = json!("app");
+    host.replace_flow(patterns, named.clone());
+    let agent = host.start();
+    received(&endpoint, 5).await;
+    agent.stop().await;
+
+    host.append("logs/a.log", "a 4\n");
+    host.replace_flow(json!([host.path("logs/**/*")]), named);
+    host.append("logs/c.txt", "c 2\n");
+    let mut agent = host.start();
+    received(&endpoint, 7).await;
+    host.append("logs/b.log", "b 2\n");
+    received(&endpoint, 8).await;
+    let line = agent.says("go on under app").await;
+    assert!(line.contains("2 checkpoints of kinesis:s:"), "{line}");
+    agent.stop().await;
+    let expected = [
+        "a 1\n", "a 2\n", "a 3\n", "a 4\n", "b 1\n", "b 2\n", "c 2\n", "new 1\n",
+    ];
+    assert_eq!(sorted(&endpoint, "s"), expected);
+}
+
+/// Folders of a pattern's middle may be missing at the start, come with files in them, go, and come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_come_and_go_at_any_level() {
+    let endpoint = start(Options::default()).await;
+    let mut host = Host::sending_to(&endpoint.url());
+    let patterns = json!([
+        host.path("srv/*/log/{app,web}-*.log"),
+        host.path("deep/**/*.log")
+    ]);
+    let keys = json!({
+        "id": "all",
+        "filePattern": patterns,
+        "kinesisStream": "s",
+        "exclude": ["*-debug.log", host.path("deep/skip")],
+    });
+    host.add_flow("unused", keys);
+    let mut agent = host.start();
+    agent.says("does not exist").await;
+    host.write("srv/one/log/app-1.log", "1\n");
+    host.write("srv/one/log/app-debug.log", "excluded\n");
+    host.write("srv/one/log/other-1.log", "unnamed\n");
+    host.write("deep/a.log", "2\n");
+    received(&endpoint, 2).await;
+    host.write("srv/two/log/web-1.log", "3\n");
+    host.write("deep/b/c/d/e.log", "4\n");
+    host.write("deep/skip/x.log", "excluded\n");
+    host.write("deep/skip/y/x.log", "excluded\n");
+    received(&endpoint, 4).await;
+    fs::remove_dir_all(host.path("srv")).unwrap();
+    fs::remove_dir_all(host.path("deep/b")).unwrap();
+    host.write("srv/one/log/app-1.log", "5\n");
+    host.write("deep/b/c/f.log", "6\n");
+    received(&endpoint, 6).await;
+    // A folder that is moved takes its files along.
+    host.rename("deep/b", "deep/z");
+    host.append("deep/z/c/f.log", "7\n");
+    received(&endpoint, 7).await;
+    let (_, log) = agent.stop().await;
+    assert_eq!(
+        sorted(&endpoint, "s"),
+        ["1\n", "2\n", "3\n", "4\n", "5\n", "6\n", "7\n"]
+    );
+    assert!(!log.contains("[ERROR]"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_nothing_is_left_of_a_pattern_is_said() {
+    let endpoint = start(Options::default()).await;
+    let mut host = Host::sending_to(&endpoint.url());
+    host.add_flow(
+        "logs/*.log",
+        json!({ "kinesisStream": "s", "exclude": ["a*", "b*"] }),
+    );
+    host.add_flow(
+        "old/*.log",
+        json!({ "kinesisStream": "s", "ignoreOlder": "1h" }),
+    );
+    host.write("logs/a.log", "1\n");
+    host.write("logs/b.log", "2\n");
+    host.write("old/c.log", "3\n");
+    let old = fs::File::options()
+        .append(true)
+        .open(host.path("old/c.log"))
+        .unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(7200);
+    old.set_modified(long_ago).unwrap();
+    let mut agent = host.start();
+    let excluded = agent
+        .says("exclude leaves out what filePattern matches")
+        .await;
+    assert!(
+        excluded.contains("[WARN]") && excluded.contains("(2 names)"),
+        "{excluded}"
+    );
+    let old = agent.says("as long as ignoreOlder says").await;
+    assert!(old.contains("[INFO]") && old.contains("1 file"), "{old}");
+    host.append("old/c.log", "4\n");
+    received(&endpoint, 2).await;
+    agent.stop().await;
+    assert_eq!(sorted(&endpoint, "s"), ["3\n", "4\n"]);
 }

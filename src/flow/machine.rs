@@ -8,6 +8,7 @@
 //!
 //! The thread and the simulation run the same machine: what it needs of its surroundings is [`Around`].
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use super::inbox::{Inbox, Inward};
 use super::intake::FlowIntake;
 use super::tell::tell;
 use crate::checkpoint::{Change, FileIdentity, FlowPlaces, HandBack};
-use crate::config::Flow;
+use crate::config::{Flow, FlowId};
 use crate::process::{Chain, Context, Ec2Metadata};
 use crate::publish::batch::OpenBatch;
 use crate::publish::budget::Budget;
@@ -100,6 +101,8 @@ pub struct Machine<D: Disk> {
     /// The last turn ended for want of room: what frees some is followed at once.
     is_blocked: bool,
     has_told_first_look: bool,
+    /// Under which former flow a file's place is kept, until it is saved under this one.
+    kept_by: HashMap<FileIdentity, FlowId>,
     /// The database knows that the flow was followed.
     is_remembered: bool,
 }
@@ -108,8 +111,10 @@ impl<D: Disk> Machine<D> {
     /// A flow that has read nothing yet. It doesn't touch the disk before it hears of something, or of nothing.
     pub fn new(parts: Parts, disk: D, now: Instant) -> Machine<D> {
         let flow = parts.flow;
+        let mut places = parts.places;
         Machine {
-            tailer: Tailer::new(parts.rules, parts.places, now),
+            kept_by: std::mem::take(&mut places.kept_by),
+            tailer: Tailer::new(parts.rules, places, now),
             disk,
             chain: Chain::new(&flow.processing),
             open: OpenBatch::new(parts.index, &flow, parts.budget, parts.seed),
@@ -305,6 +310,12 @@ impl<D: Disk> Machine<D> {
             }));
         }
         changes.extend(removed.into_iter().map(removal));
+        let kept_by = &mut self.kept_by;
+        changes.extend(places.iter().filter_map(|place| {
+            let flow = kept_by.remove(&place.identity)?;
+            let identity = place.identity;
+            Some(Change::Remove { flow, identity })
+        }));
         changes.extend(places.into_iter().map(upsert));
         if !changes.is_empty() {
             around.save(changes);

@@ -116,6 +116,8 @@ pub enum Event {
         missing_folder: Option<PathBuf>,
         /// Names and folders that `exclude` leaves out.
         n_excluded: usize,
+        /// Files that `ignoreOlder` leaves alone.
+        n_old: usize,
     },
     /// Files were found after there were none.
     FilesFound { n_files: usize },

@@ -135,6 +135,11 @@ impl MemoryDisk {
         self.clock_ms
     }
 
+    /// Time passes.
+    pub fn pass(&mut self, ms: i64) {
+        self.clock_ms += ms;
+    }
+
     fn new_content(&mut self) -> ContentId {
         self.contents.push(Vec::new());
         ContentId(self.contents.len() - 1)

@@ -129,6 +129,15 @@ impl Host {
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
+    /// Puts another flow in the place of all, as [`Host::add_flow`] adds it, with this as its `filePattern`.
+    pub fn replace_flow(&mut self, patterns: Value, options: Value) {
+        self.flows.clear();
+        self.add_flow("", options);
+        if let Some(flow) = self.flows.last_mut() {
+            flow["filePattern"] = patterns;
+        }
+    }
+
     /// Renames a file.
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) {
         let (from, to) = (self.path(from), self.path(to));

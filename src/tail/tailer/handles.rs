@@ -631,7 +631,7 @@ mod tests {
             let expected: Vec<_> = names[..n_lost].iter().map(|name| lost(name)).collect();
             assert_eq!(scene.losses(), expected, "{keys}");
             scene.read.has_room = true;
-            assert_eq!(scene.after(20).len(), 2 * (3 - n_lost), "{keys}");
+            assert_eq!(scene.after(1).len(), 2 * (3 - n_lost), "{keys}");
         }
     }
 }

@@ -125,6 +125,7 @@ impl<D: Disk> Tailer<D> {
             self.read_after_quiet(id, now, disk, intake);
         } else if !has_more {
             self.finish_if_over(id, now);
+            self.leave_if_old(id, disk);
         }
         self.after_look(id, grew, now);
     }

@@ -6,10 +6,11 @@
 //!
 //! Here is the turn itself and what the tailer's owner asks of it; its three jobs are [`walk`] (which files there are),
 //! [`look`] (when each is looked at, and what that tells) and [`read`] (bytes to the intake). [`handles`] is about files
-//! that aren't open meanwhile, and about those that are deleted.
+//! that aren't open meanwhile, and about those that are deleted; [`older`] about those that are left alone.
 
 mod handles;
 mod look;
+mod older;
 mod read;
 mod walk;
 

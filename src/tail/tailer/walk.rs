@@ -20,8 +20,9 @@ use crate::tail::rotation::{self, Known, Move};
 
 impl<D: Disk> Tailer<D> {
     pub(super) fn walk(&mut self, now: Instant, disk: &mut D) {
-        let listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
+        let mut listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
         let is_first = self.walked_at.replace(now).is_none();
+        let n_old = self.leave_old(&mut listing.files, is_first, disk);
         let is_short = |(_, error): &(PathBuf, io::Error)| is_out_of_handles(error);
         if listing.problems.iter().any(is_short) {
             // To list a folder takes a handle too.
@@ -66,6 +67,7 @@ impl<D: Disk> Tailer<D> {
         self.tell_files(
             listing.files.len(),
             listing.n_excluded,
+            n_old,
             listing.is_missing_folder.then_some(listing.problems),
         );
         self.folders = Some(listing.folders);
@@ -153,6 +155,7 @@ impl<D: Disk> Tailer<D> {
         &mut self,
         n_files: usize,
         n_excluded: usize,
+        n_old: usize,
         missing: Option<Vec<(PathBuf, io::Error)>>,
     ) {
         let has_files = n_files > 0;
@@ -164,6 +167,7 @@ impl<D: Disk> Tailer<D> {
                 self.events.push(Event::NoFiles {
                     missing_folder,
                     n_excluded,
+                    n_old,
                 });
             }
             (true, Some(false)) => self.events.push(Event::FilesFound { n_files }),

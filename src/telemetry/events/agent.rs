@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::{counted, say_due_repeats, say_once_a_minute};
+use crate::config::FlowId;
 use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::log::Entry;
 use crate::telemetry::metrics::Metric;
@@ -102,6 +103,15 @@ pub fn checkpoints_taken_over(from: &Path, to: &Path, n_rows: usize) {
         counted(n_rows as u64, "checkpoint"),
         from.display(),
         to.display()
+    );
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
+}
+
+/// Checkpoints go on under another flow's id, as `filePattern` or `id` was changed. INFO.
+pub fn checkpoints_renamed(from: &FlowId, to: &FlowId, n_places: usize) {
+    let message = format!(
+        "{} of {from}, which isn't configured any more and went to the same stream, go on under {to}",
+        counted(n_places as u64, "checkpoint")
     );
     Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
 }

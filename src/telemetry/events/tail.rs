@@ -231,17 +231,35 @@ pub fn pattern_matches_nothing(flow: &FlowCounters) {
     );
 }
 
-/// All that the pattern matches is left out. WARN: perhaps more is than was meant.
-pub fn everything_left_out(flow: &FlowCounters, n_excluded: usize) {
-    let text = format!(
-        "no file is followed: exclude leaves out all that filePattern matches ({}); correct exclude if they should be \
-         sent",
+/// All that the pattern matches is left out. WARN: perhaps more is than was meant; INFO where files are only too old, which
+/// is over by itself.
+pub fn everything_left_out(flow: &FlowCounters, n_excluded: usize, n_old: usize) {
+    let excluded = format!(
+        "exclude leaves out what filePattern matches ({})",
         counted(n_excluded as u64, "name")
     );
+    let old = format!(
+        "{} that match were not changed for as long as ignoreOlder says",
+        counted(n_old as u64, "file")
+    );
+    let (level, why, remedy) = match (n_excluded, n_old) {
+        (_, 0) => (
+            Level::WARN,
+            excluded,
+            "correct exclude if they should be sent",
+        ),
+        (0, _) => (Level::INFO, old, "they are followed when they change"),
+        _ => (
+            Level::INFO,
+            format!("{old}, and {excluded}"),
+            "the former are followed when they change",
+        ),
+    };
+    let text = format!("no file is followed: {why}; {remedy}");
     say_once_a_minute(
         &flow.flow().0,
         "everything_left_out",
-        tailer_says(flow, Level::WARN, &text),
+        tailer_says(flow, level, &text),
     );
 }
 
