@@ -4,7 +4,7 @@
 //! network file system; polling finds all that they miss.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use notify::event::{EventKind, ModifyKind};
@@ -200,6 +200,7 @@ fn route(routes: &Routes, event: notify::Result<notify::Event>) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::mpsc;
     use std::time::Duration;
 
