@@ -17,9 +17,10 @@ use crate::publish::budget::{Budget, Wake};
 use crate::publish::run::Inbound;
 use crate::record::{Batch, FlowIndex};
 use crate::tail::handles::Handles;
-use crate::tail::wake::{Hints, Watch};
+use crate::tail::wake::{Hints, Watch, Watched};
 use crate::tail::{Hint, Rules};
 use crate::telemetry::counters::FlowCounters;
+use crate::telemetry::events;
 
 /// Stack of a flow's thread: matchers that backtrack are bounded by steps, not by depth.
 const STACK_BYTES: usize = 1024 * 1024;
@@ -100,6 +101,7 @@ fn follow(
         checkpoints: surroundings.checkpoints,
         watch: surroundings.watch,
         hints: Hints::new(move || to_self.wake()),
+        has_told_limit: false,
         ec2: surroundings.ec2,
     };
     let to_self = Arc::clone(&inbox);
@@ -155,6 +157,8 @@ struct Threads {
     checkpoints: Option<WriterHandle>,
     watch: Option<Arc<Watch>>,
     hints: Arc<Hints>,
+    /// That no more folders can be watched was said.
+    has_told_limit: bool,
     ec2: Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>,
 }
 
@@ -175,9 +179,12 @@ impl Around for Threads {
         let Some(watch) = &self.watch else {
             return false;
         };
-        let is_unwatched = |folder: &&PathBuf| watch.watch(folder, &self.hints).is_err();
-        // Each is tried: one that can't be watched doesn't keep hints from the others.
-        folders.iter().filter(is_unwatched).count() == 0 && !folders.is_empty()
+        let watched = watch.watch(folders, &self.hints);
+        if watched == Watched::UpToTheLimit && !self.has_told_limit {
+            self.has_told_limit = true;
+            events::watches_exhausted(folders.len());
+        }
+        watched == Watched::Wholly
     }
 
     fn send(&mut self, batch: Batch) {

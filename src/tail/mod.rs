@@ -62,6 +62,8 @@ pub enum Hint {
     Written(PathBuf),
     /// Names came or went.
     Renamed,
+    /// So much happened that signs of it were dropped: everything may have changed.
+    Missed,
 }
 
 /// What happened, for the log and the metrics.

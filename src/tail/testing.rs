@@ -261,4 +261,12 @@ impl<D: Disk> Disk for Rc<RefCell<D>> {
     fn read_at(&mut self, file: &D::File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         self.borrow_mut().read_at(file, offset, into)
     }
+
+    fn clock_ms(&mut self) -> i64 {
+        self.borrow_mut().clock_ms()
+    }
+
+    fn n_handles_wanted(&mut self) -> usize {
+        self.borrow_mut().n_handles_wanted()
+    }
 }

@@ -109,6 +109,11 @@ impl<D: Disk> Tailer<D> {
                 None => {}
             },
             Hint::Renamed => self.walk_soon(now),
+            Hint::Missed => {
+                self.walk_soon(now);
+                let ids: Vec<CursorId> = self.cursors.keys().copied().collect();
+                ids.into_iter().for_each(|id| self.poll_at(id, now));
+            }
         }
     }
 

@@ -194,6 +194,16 @@ pub fn no_change_events(error: &dyn std::fmt::Display) {
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
 }
 
+/// The system lets nobody watch more folders. WARN: changes in those that aren't watched are found later.
+pub fn watches_exhausted(n_folders: usize) {
+    let message = format!(
+        "not all of {} can be watched; files are looked at every second instead; raise \
+         fs.inotify.max_user_watches to be told at once",
+        counted(n_folders as u64, "folder")
+    );
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
 /// Where one service's calls go. INFO.
 pub fn sending_to(service: &str, endpoint: Option<&str>, region: &str, source: &str) {
     let endpoint = endpoint.unwrap_or("the region's own endpoint");
