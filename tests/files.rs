@@ -1,7 +1,7 @@
 //! Which files are followed, how many, and with how few handles: by the real program.
 
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use kinesis_agent::local::{Endpoint, Options};
 use serde_json::json;
@@ -192,4 +192,47 @@ async fn that_nothing_is_left_of_a_pattern_is_said() {
     received(&endpoint, 2).await;
     agent.stop().await;
     assert_eq!(sorted(&endpoint, "s"), ["3\n", "4\n"]);
+}
+
+/// What ten thousand followed files cost: the start, and half a minute in which ten of them are written each second.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "figures mean something in a release build: cargo test --release --test main -- --ignored --nocapture ten_thousand"]
+async fn ten_thousand_files_cost_little() {
+    const N_FILES: usize = 10_000;
+    const MEMORY_KIB_MAX: u64 = 60 * 1024;
+    let endpoint = start(Options::default()).await;
+    let mut host = Host::sending_to(&endpoint.url());
+    host.add_flow(
+        "logs/**/*.log",
+        json!({ "kinesisStream": "s", "initialPosition": "END_OF_FILE", "maxTimeBetweenFileTrackerRefreshMillis": 10_000 }),
+    );
+    let name = |file: usize| format!("logs/{}/{file}.log", file % 100);
+    (0..N_FILES).for_each(|file| host.write(name(file), "before\n"));
+    let started_at = Instant::now();
+    let mut agent = host.start();
+    agent.says("10000 files found").await;
+    println!(
+        "start: {} ms, {} CPU-ms",
+        started_at.elapsed().as_millis(),
+        agent.cpu_ms()
+    );
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let mut interval = tokio::time::interval(Duration::from_millis(100));
+    for (what, n_written) in [("idle", 0), ("10 files written each second", 300)] {
+        let before_ms = agent.cpu_ms();
+        for n in 0..300 {
+            interval.tick().await;
+            if n < n_written {
+                host.append(name(n * 33), format!("{n}\n"));
+            }
+        }
+        let cpu_ms = agent.cpu_ms() - before_ms;
+        println!("{what}: {cpu_ms} CPU-ms in 30 s");
+    }
+    received(&endpoint, 300).await;
+    let memory_kib = agent.memory_peak_kib();
+    println!("memory: {memory_kib} KiB");
+    assert!(memory_kib <= MEMORY_KIB_MAX, "{memory_kib} KiB");
+    agent.stop().await;
+    assert_eq!(texts(&endpoint, "s").len(), 300);
 }

@@ -10,6 +10,7 @@ use super::discover::{Found, Patterns};
 use super::disk::Disk;
 use super::mark::{Extra, Mark};
 use super::split::SplitState;
+use super::tailer::is_other_device;
 use crate::checkpoint::{FileIdentity, Fingerprint, FlowPlaces, Place, PlaceState, ReferenceRow};
 use crate::config::InitialPosition;
 
@@ -149,6 +150,44 @@ impl Memory {
 }
 
 impl Memory {
+    /// Makes places of files whose device has another number now theirs; the identities that they had.
+    pub fn follow_devices<D: Disk>(&mut self, found: &[Found], disk: &mut D) -> Vec<FileIdentity> {
+        let there: HashSet<FileIdentity> = found.iter().map(|file| file.stat.identity).collect();
+        let mut by_inode: HashMap<u64, FileIdentity> = self
+            .places
+            .values()
+            .filter(|place| place.fingerprint.len > 0 && !there.contains(&place.identity))
+            .map(|place| (place.identity.inode, place.identity))
+            .collect();
+        let mut former = Vec::new();
+        for file in found {
+            let now = file.stat.identity;
+            let Some(before) = by_inode.get(&now.inode).copied() else {
+                continue;
+            };
+            let Some(place) = self.places.get(&before) else {
+                continue;
+            };
+            let may_be_same = is_other_device(before, now)
+                && !self.places.contains_key(&now)
+                && file.stat.size >= place.offset;
+            if may_be_same && holds(disk, &file.path, place).unwrap_or(false) {
+                by_inode.remove(&now.inode);
+                former.push(before);
+                if let Some(place) = self.places.remove(&before) {
+                    self.places.insert(
+                        now,
+                        Place {
+                            identity: now,
+                            ..place
+                        },
+                    );
+                }
+            }
+        }
+        former
+    }
+
     /// Where a file was left.
     pub fn place_of(&self, identity: FileIdentity) -> Option<&Place> {
         self.places.get(&identity)

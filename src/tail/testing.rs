@@ -38,6 +38,8 @@ pub struct MemoryDisk {
     inodes: Vec<Weak<Node>>,
     contents: Vec<Vec<u8>>,
     clock_ms: i64,
+    /// What the number of its device has moved by.
+    pub device_shift: u64,
     /// What the last read came from.
     pub read_from: Option<ContentId>,
     pub refusals: Refusals,
@@ -148,7 +150,7 @@ impl MemoryDisk {
     fn stat(&self, node: &Node) -> FileStat {
         FileStat {
             identity: FileIdentity {
-                device: 1,
+                device: 1 + self.device_shift,
                 inode: if self.one_identity { 1 } else { node.inode },
             },
             kind: FileKind::File,
@@ -186,7 +188,7 @@ impl Disk for MemoryDisk {
         let is_folder = self.names.keys().any(|file| file.starts_with(path));
         let nothing = FileStat {
             identity: FileIdentity {
-                device: 1,
+                device: 1 + self.device_shift,
                 inode: 0,
             },
             kind: FileKind::Folder,

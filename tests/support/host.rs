@@ -265,6 +265,20 @@ impl Running {
             .expect("the kernel says so")
     }
 
+    /// Processor time that it has used so far, in ms.
+    pub fn cpu_ms(&self) -> u64 {
+        const MS_PER_TICK: u64 = 10;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("the agent runs");
+        // Behind the name, which may hold anything, user and system time are the 12th and 13th field.
+        let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks
+            .map(|field| field.parse::<u64>().expect("a number"))
+            .sum();
+        ticks * MS_PER_TICK
+    }
+
     /// SIGTERM, then its end; how it ended and all it logged.
     pub async fn stop(self) -> (ExitStatus, String) {
         let pid = rustix::process::Pid::from_child(&self.child);

@@ -6,8 +6,10 @@
 //!
 //! Here is the turn itself and what the tailer's owner asks of it; its three jobs are [`walk`] (which files there are),
 //! [`look`] (when each is looked at, and what that tells) and [`read`] (bytes to the intake). [`handles`] is about files
-//! that aren't open meanwhile, and about those that are deleted; [`older`] about those that are left alone.
+//! that aren't open meanwhile, and about those that are deleted; [`older`] about those that are left alone,
+//! [`devices`] about those whose device has another number than it had.
 
+mod devices;
 mod handles;
 mod look;
 mod older;
@@ -19,6 +21,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub(super) use devices::is_other_device;
 
 use super::cursor::Cursor;
 use super::disk::Disk;
@@ -93,6 +97,11 @@ impl<D: Disk> Tailer<D> {
             unlisted: HashMap::new(),
             has_told_handles: false,
         }
+    }
+
+    /// Cursors of this tailer have numbers beyond `last`: what is acknowledged of earlier ones can't be taken for theirs.
+    pub fn number_cursors_after(&mut self, last: CursorId) {
+        self.next_id = self.next_id.max(last.0);
     }
 
     /// Whether changes are hinted at, so that polling may be slow.

@@ -22,6 +22,7 @@ impl<D: Disk> Tailer<D> {
     pub(super) fn walk(&mut self, now: Instant, disk: &mut D) {
         let mut listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
         let is_first = self.walked_at.replace(now).is_none();
+        self.follow_devices(&listing.files, is_first, disk);
         let n_old = self.leave_old(&mut listing.files, is_first, disk);
         let is_short = |(_, error): &(PathBuf, io::Error)| is_out_of_handles(error);
         if listing.problems.iter().any(is_short) {
