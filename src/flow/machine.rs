@@ -36,6 +36,9 @@ const CHECKPOINT_DELAY: Duration = Duration::from_millis(400);
 const HINT_DELAY_MAX: Duration = Duration::from_millis(100);
 /// Where the flow stands is told at most this often.
 const STANDING_INTERVAL: Duration = Duration::from_secs(1);
+/// Both pass all files: for each of them the intervals are so much longer where there are thousands, so that it costs no
+/// more than a few thousandths of a core.
+const INTERVAL_PER_FILE: Duration = Duration::from_micros(100);
 /// How long a flow that reads no more waits for news.
 const STOPPED_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -284,15 +287,22 @@ impl<D: Disk> Machine<D> {
     }
 
     fn checkpoint_soon(&mut self, now: Instant) {
-        self.checkpoint_at.get_or_insert(now + CHECKPOINT_DELAY);
+        let delay = self.unhurried(CHECKPOINT_DELAY);
+        self.checkpoint_at.get_or_insert(now + delay);
+    }
+
+    /// At least so long, and longer for many files.
+    fn unhurried(&self, interval: Duration) -> Duration {
+        let n_files = u32::try_from(self.tailer.n_followed()).unwrap_or(u32::MAX);
+        interval.max(INTERVAL_PER_FILE.saturating_mul(n_files))
     }
 
     fn keep_checkpoints(&mut self, now: Instant, around: &mut impl Around) {
         if self.checkpoint_at.is_some_and(|at| at <= now) {
             self.save_places(around);
-        }
-        if now >= self.standing_at {
-            self.standing_at = now + STANDING_INTERVAL;
+            self.standing_at = now + self.unhurried(STANDING_INTERVAL);
+        } else if now >= self.standing_at {
+            self.standing_at = now + self.unhurried(STANDING_INTERVAL);
             self.tell_standing();
         }
     }

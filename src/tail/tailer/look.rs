@@ -195,7 +195,8 @@ impl<D: Disk> Tailer<D> {
     fn poll_interval_max(&self, is_hinted: bool) -> Duration {
         let fair_share = Duration::from_millis(self.cursors.len() as u64 * 1000 / LOOKS_PER_SECOND);
         match self.hints_work && is_hinted {
-            true => POLL_INTERVAL_MAX.max(fair_share),
+            // What changes is said; a look finds what is written without a word, as through a mapping.
+            true => POLL_INTERVAL_MAX.max(2 * fair_share),
             false => POLL_INTERVAL_MAX_WITHOUT_HINTS.max(fair_share),
         }
     }

@@ -39,8 +39,10 @@ pub const TURN_BYTES: usize = 1024 * 1024;
 const POLL_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// The same where no hints come, for few files; many share [`look::LOOKS_PER_SECOND`].
 const POLL_INTERVAL_MAX_WITHOUT_HINTS: Duration = Duration::from_secs(1);
-/// The shortest time between two walks, whatever hints come.
+/// The shortest time between two walks, whatever hints come, for few files.
 const WALK_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// The same for each followed file: a walk passes all of them, and is to cost no more than a hundredth of a core.
+const WALK_INTERVAL_PER_FILE: Duration = Duration::from_micros(100);
 /// How long a file whose name went to another must be quiet before its last line counts as all there is of it.
 pub const ROTATED_GRACE: Duration = Duration::from_secs(60);
 
@@ -127,9 +129,9 @@ impl<D: Disk> Tailer<D> {
     }
 
     fn walk_soon(&mut self, now: Instant) {
-        let soonest = self
-            .walked_at
-            .map_or(now, |walked| walked + WALK_INTERVAL_MIN);
+        let n_files = u32::try_from(self.cursors.len()).unwrap_or(u32::MAX);
+        let interval = WALK_INTERVAL_MIN.max(WALK_INTERVAL_PER_FILE.saturating_mul(n_files));
+        let soonest = self.walked_at.map_or(now, |walked| walked + interval);
         self.walk_at = self.walk_at.min(soonest.max(now));
     }
 
@@ -213,6 +215,11 @@ impl<D: Disk> Tailer<D> {
     /// The followed files.
     pub fn cursors(&self) -> impl Iterator<Item = &Cursor<D::File>> {
         self.cursors.values()
+    }
+
+    /// How many files are followed.
+    pub fn n_followed(&self) -> usize {
+        self.cursors.len()
     }
 
     /// The folders that the last walk listed, if there was one since this was last asked.
