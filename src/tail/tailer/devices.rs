@@ -142,6 +142,8 @@ mod tests {
         }
     }
 
+    /// P-DEVICE: A file whose device has another number than it had is the same file, if its inode and what was read of it are
+    /// the same.
     #[test]
     fn a_device_with_another_number_has_the_same_files() {
         for restarts in [true, false] {
