@@ -20,6 +20,7 @@ mod https;
 mod outside;
 mod papers;
 mod restart;
+mod rotation;
 mod simulated_lives;
 mod simulation;
 mod supervision;

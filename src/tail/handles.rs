@@ -188,6 +188,14 @@ impl Disk for BoundedDisk {
         Ok(Handle { file, _permit })
     }
 
+    fn share(&mut self, file: &Self::File) -> io::Result<Self::File> {
+        let _permit = self.permit()?;
+        let file = OsDisk
+            .share(&file.file)
+            .inspect_err(|error| self.learn_from(error))?;
+        Ok(Handle { file, _permit })
+    }
+
     fn look_at(&mut self, file: &Self::File) -> io::Result<FileStat> {
         OsDisk.look_at(&file.file)
     }

@@ -4,12 +4,18 @@
 use crate::checkpoint::FileIdentity;
 use crate::tail::discover::Found;
 use crate::tail::disk::Disk;
+use crate::tail::gzip::WithGzip;
 
 use super::Tailer;
 
 impl<D: Disk> Tailer<D> {
     /// Looks among what a walk found for files that are known under another device, and makes theirs what is known.
-    pub(super) fn follow_devices(&mut self, found: &[Found], is_first: bool, disk: &mut D) {
+    pub(super) fn follow_devices(
+        &mut self,
+        found: &[Found],
+        is_first: bool,
+        disk: &mut WithGzip<'_, D>,
+    ) {
         if is_first {
             let former = self.memory.follow_devices(found, disk);
             self.removed.extend(former);
@@ -22,7 +28,7 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// Makes a file the one that is followed under its name, if only the device is another and it holds what was read.
-    fn follow_device(&mut self, found: &Found, disk: &mut D) {
+    fn follow_device(&mut self, found: &Found, disk: &mut WithGzip<'_, D>) {
         let Some(&id) = self.by_path.get(&found.path) else {
             return;
         };

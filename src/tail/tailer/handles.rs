@@ -15,6 +15,7 @@ use crate::record::CursorId;
 use crate::tail::Event;
 use crate::tail::cursor::Cursor;
 use crate::tail::disk::{Disk, FileStat};
+use crate::tail::gzip::{Body, WithGzip, is_gzip};
 use crate::tail::handles::{is_out_of_handles, is_stale};
 
 /// Of the handles that a flow has so many are given up at once when one is needed: an eighth.
@@ -31,7 +32,12 @@ pub(super) enum Need {
 
 impl<D: Disk> Tailer<D> {
     /// Opens what a path names.
-    fn open_path(&mut self, path: &Path, need: Need, disk: &mut D) -> io::Result<D::File> {
+    fn open_path(
+        &mut self,
+        path: &Path,
+        need: Need,
+        disk: &mut WithGzip<'_, D>,
+    ) -> io::Result<Body<D::File>> {
         match disk.open(path) {
             Err(error) if need == Need::Now && is_out_of_handles(&error) => {
                 let n_open = self.cursors.values().filter(|cursor| cursor.file.is_some());
@@ -46,7 +52,7 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// Opens the cursor's file if it isn't open; whether it is now.
-    pub(super) fn open(&mut self, id: CursorId, need: Need, disk: &mut D) -> bool {
+    pub(super) fn open(&mut self, id: CursorId, need: Need, disk: &mut WithGzip<'_, D>) -> bool {
         let Some(cursor) = self.cursors.get(&id) else {
             return false;
         };
@@ -75,7 +81,8 @@ impl<D: Disk> Tailer<D> {
                 true
             }
             Err(error) if is_out_of_handles(&error) => {
-                cursor.is_parked = true;
+                // What a gzip holds shows only while it is open.
+                cursor.is_parked = !is_gzip(&path);
                 self.tell_handles_short();
                 false
             }
@@ -87,7 +94,12 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// Opens a parked file to be read. `false`: it isn't to be had, or isn't what was read; it is looked at again.
-    pub(super) fn unpark(&mut self, id: CursorId, now: Instant, disk: &mut D) -> bool {
+    pub(super) fn unpark(
+        &mut self,
+        id: CursorId,
+        now: Instant,
+        disk: &mut WithGzip<'_, D>,
+    ) -> bool {
         if !self.cursors.get(&id).is_some_and(|cursor| cursor.is_parked) {
             return true;
         }
@@ -121,12 +133,15 @@ impl<D: Disk> Tailer<D> {
 
     /// Closes up to so many files whose names lead to them: first those that are wholly read, the longest quiet before
     /// others; then those that wait for the rest of a line; last those that have their turn later. How many were closed.
-    pub(super) fn park(&mut self, n_wanted: usize, disk: &mut D) -> usize {
-        let order = |cursor: &Cursor<D::File>| {
+    pub(super) fn park(&mut self, n_wanted: usize, disk: &mut WithGzip<'_, D>) -> usize {
+        let order = |cursor: &Cursor<Body<D::File>>| {
             let is_read = cursor.read >= cursor.size || cursor.split.is_over;
             (cursor.is_queued, !is_read, cursor.changed_at, cursor.id)
         };
-        let is_open = |cursor: &&Cursor<D::File>| cursor.file.is_some() && cursor.n_links > 0;
+        let is_open = |cursor: &&Cursor<Body<D::File>>| {
+            let is_plain = |file: &Body<D::File>| !file.is_gzip();
+            cursor.file.as_ref().is_some_and(is_plain) && cursor.n_links > 0
+        };
         let mut closable: Vec<_> = self.cursors.values().filter(is_open).map(order).collect();
         closable.sort_unstable();
         let mut n_parked = 0;
@@ -175,7 +190,7 @@ impl<D: Disk> Tailer<D> {
 
     /// Looks in its folder for a parked file whose name is gone. What is found there counts only if it holds what was
     /// read: numbers are used again.
-    pub(super) fn seek(&mut self, id: CursorId, now: Instant, disk: &mut D) {
+    pub(super) fn seek_name(&mut self, id: CursorId, now: Instant, disk: &mut WithGzip<'_, D>) {
         let Some(cursor) = self.cursors.get(&id) else {
             return;
         };
@@ -198,51 +213,52 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// Opens a file that was found under another name; whether it is the one that was followed, as far as that shows.
-    fn take_back(&mut self, id: CursorId, path: PathBuf, stat: &FileStat, disk: &mut D) -> bool {
+    fn take_back(
+        &mut self,
+        id: CursorId,
+        path: PathBuf,
+        stat: &FileStat,
+        disk: &mut WithGzip<'_, D>,
+    ) -> bool {
         let opened = self.open_path(&path, Need::Now, disk);
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return false;
         };
         let is_as_before = stat.size >= cursor.size && stat.modified_ms >= cursor.modified_ms;
-        cursor.path = path.into();
-        cursor.is_dirty = true;
-        cursor.awaits_handle = true;
-        match opened {
+        let is_same = match opened {
             Ok(file) => {
                 cursor.file = Some(file);
-                cursor.is_parked = false;
                 // An error says nothing about what it is.
-                let is_same = cursor.is_same(disk).unwrap_or(true);
-                is_same && (cursor.read > 0 || is_as_before)
+                cursor.is_same(disk).unwrap_or(true) && (cursor.read > 0 || is_as_before)
             }
             Err(error) => is_out_of_handles(&error) && is_as_before,
+        };
+        if is_same {
+            cursor.path = path.into();
+            cursor.is_parked = cursor.file.is_none();
+            (cursor.is_dirty, cursor.awaits_handle) = (true, true);
+        } else {
+            cursor.file = None;
         }
+        is_same
     }
 
-    /// No name leads to a parked file any more: what wasn't read is out of reach. One that was read to its end, and quiet
-    /// by then, owes nothing.
+    /// No name leads to a parked file any more. One that was read to its end, and quiet by then, owes nothing; else what it
+    /// held is looked for, and lost if it isn't found.
     fn forget(&mut self, id: CursorId, now: Instant) {
         let Some(cursor) = self.cursors.get(&id) else {
             return;
         };
-        let path = Arc::clone(&cursor.path);
         let quiet = now.saturating_duration_since(cursor.changed_at);
-        let (start, size) = (cursor.read, cursor.size);
-        let event = match cursor.split.is_over {
-            true => Event::Finished { path, size },
-            false if size > start => Event::Lost {
-                path,
-                start,
-                end: Some(size),
-            },
-            false if quiet < ROTATED_GRACE => Event::Lost {
-                path,
-                start,
-                end: None,
-            },
-            false => Event::Finished { path, size },
-        };
-        self.events.push(event);
+        let owes_nothing =
+            cursor.split.is_over || (cursor.read >= cursor.size && quiet >= ROTATED_GRACE);
+        if !owes_nothing {
+            return self.give_up(id, now);
+        }
+        self.events.push(Event::Finished {
+            path: Arc::clone(&cursor.path),
+            size: cursor.size,
+        });
         self.let_go(id, false);
     }
 
@@ -250,7 +266,7 @@ impl<D: Disk> Tailer<D> {
     /// deleted first go first.
     pub(super) fn bound_deleted(&mut self, now: Instant) {
         let bounds = self.rules.deleted_files;
-        let is_deleted = |cursor: &&Cursor<D::File>| cursor.n_links == 0 && !cursor.is_named;
+        let is_deleted = |cursor: &&Cursor<Body<D::File>>| cursor.n_links == 0 && !cursor.is_named;
         let mut held: Vec<_> = self
             .cursors
             .values()
@@ -289,7 +305,7 @@ impl<D: Disk> Tailer<D> {
 fn path_of<D: Disk>(
     identity: FileIdentity,
     folder: &Path,
-    disk: &mut D,
+    disk: &mut WithGzip<'_, D>,
 ) -> io::Result<Option<(PathBuf, FileStat)>> {
     let names = disk.names(folder)?;
     let alike = names
@@ -368,6 +384,20 @@ mod tests {
                 return Err(Errno::MFILE.into());
             }
             let file = self.disk.open(path)?;
+            self.n_open.set(self.n_open.get() + 1);
+            Ok(TightFile {
+                file,
+                n_open: Rc::clone(&self.n_open),
+                generation: self.generation,
+            })
+        }
+
+        fn share(&mut self, file: &Self::File) -> io::Result<Self::File> {
+            self.check(file)?;
+            if self.n_open.get() == self.max {
+                return Err(Errno::MFILE.into());
+            }
+            let file = self.disk.share(&file.file)?;
             self.n_open.set(self.n_open.get() + 1);
             Ok(TightFile {
                 file,
@@ -551,7 +581,7 @@ mod tests {
             assert_eq!(inode(&scene, "/l/private"), number);
             assert_eq!(scene.after(20), Vec::<String>::new());
             // What may have come between the last look and the end of a file that had just been written can't be known.
-            let expected = [("private".to_owned(), 3, None)];
+            let expected = [("a.log".to_owned(), 3, None)];
             let n_lost = usize::from(quiet_seconds == 0);
             assert_eq!(scene.losses(), expected[..n_lost]);
         }

@@ -12,6 +12,8 @@ use super::{
 use crate::record::CursorId;
 use crate::tail::cursor::{Cursor, Start};
 use crate::tail::disk::{Disk, FileStat};
+use crate::tail::gzip::{Body, WithGzip, is_gzip};
+use crate::tail::rotation::Loss;
 use crate::tail::split::{End, SplitState};
 use crate::tail::{Event, Intake};
 
@@ -32,7 +34,12 @@ impl<D: Disk> Tailer<D> {
         self.polls.insert((at, id));
     }
 
-    pub(super) fn look_at_due(&mut self, now: Instant, disk: &mut D, intake: &mut impl Intake) {
+    pub(super) fn look_at_due(
+        &mut self,
+        now: Instant,
+        disk: &mut WithGzip<'_, D>,
+        intake: &mut impl Intake,
+    ) {
         while let Some((at, id)) = self.polls.first().copied() {
             if at > now {
                 break;
@@ -42,7 +49,13 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    fn look_at(&mut self, id: CursorId, now: Instant, disk: &mut D, intake: &mut impl Intake) {
+    fn look_at(
+        &mut self,
+        id: CursorId,
+        now: Instant,
+        disk: &mut WithGzip<'_, D>,
+        intake: &mut impl Intake,
+    ) {
         if self
             .cursors
             .get(&id)
@@ -54,7 +67,7 @@ impl<D: Disk> Tailer<D> {
             return;
         };
         if cursor.file.is_none() && !cursor.is_named && !cursor.is_parked {
-            return self.give_up(id);
+            return self.give_up(id, now);
         }
         let Some(stat) = self.stat(id, now, disk) else {
             return;
@@ -69,7 +82,10 @@ impl<D: Disk> Tailer<D> {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
-        if stat.size >= cursor.read && must_be_checked(cursor, &stat) {
+        if is_cut_off(cursor, &stat) {
+            return self.cut_off(id, &stat, now);
+        }
+        if must_be_checked(cursor, &stat) {
             let checked = match cursor.tail {
                 Some(_) => cursor.is_same(disk),
                 None => cursor.get_acquainted(disk),
@@ -87,7 +103,7 @@ impl<D: Disk> Tailer<D> {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
-        let (had_size, grew) = (cursor.size, stat.size > cursor.size);
+        let grew = stat.size > cursor.size;
         // What wasn't read may have been written anew without growing.
         let is_other = is_other(cursor, &stat);
         cursor.is_dirty |= stat.size != cursor.size;
@@ -97,22 +113,19 @@ impl<D: Disk> Tailer<D> {
             cursor.changed_at = now;
         }
         cursor.is_finished &= !grew;
-        let kept = stat.size.max(cursor.read);
-        if had_size > kept {
-            self.events.push(Event::Lost {
-                path: Arc::clone(&cursor.path),
-                start: kept,
-                end: Some(had_size),
-            });
+        if stat.size == 0 && cursor.is_new {
+            // What it will hold comes later than whatever others hold by now.
+            cursor.since_walk = self.n_walks + 1;
         }
-        if stat.size < cursor.read {
-            self.events.push(Event::Truncated {
-                path: Arc::clone(&cursor.path),
-                read: cursor.read,
-                size: stat.size,
-            });
-            return self.start_anew(id, &stat, now);
+        if cursor.is_queued && cursor.read == 0 {
+            // It waits for room, and may be rotated meanwhile: its copy is to be known again.
+            if let Err(error) = cursor.note_beginning(disk) {
+                self.tell_unreadable(id, &error);
+            }
         }
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
         let is_readable = cursor.file.is_some() || cursor.is_parked;
         let has_more = stat.size > cursor.read && !cursor.split.is_over && is_readable;
         // What waits for its end to come is read again only once there is something new, or nothing came for long.
@@ -131,18 +144,23 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// A look at the file, by its handle or its name. `None`: it told nothing, and what is to be done is.
-    fn stat(&mut self, id: CursorId, now: Instant, disk: &mut D) -> Option<FileStat> {
+    fn stat(&mut self, id: CursorId, now: Instant, disk: &mut WithGzip<'_, D>) -> Option<FileStat> {
         let cursor = self.cursors.get(&id)?;
         let looked = match &cursor.file {
             Some(file) => disk.look_at(file),
+            // The size of a gzip shows only once it is open.
+            None if is_gzip(&cursor.path) => {
+                self.after_look(id, false, now);
+                return None;
+            }
             None => disk.look(&cursor.path),
         };
         let (is_parked, is_named) = (cursor.is_parked, cursor.is_named);
         match looked {
             Ok(stat) if stat.identity == cursor.identity => return Some(stat),
-            Ok(_) if is_parked && !is_named => self.seek(id, now, disk),
+            Ok(_) if is_parked && !is_named => self.seek_name(id, now, disk),
             Err(error) if is_parked && !is_named && error.kind() == io::ErrorKind::NotFound => {
-                self.seek(id, now, disk);
+                self.seek_name(id, now, disk);
             }
             Err(error) if self.drop_stale(id, &error, now) => self.after_look(id, true, now),
             _ => {
@@ -206,7 +224,7 @@ impl<D: Disk> Tailer<D> {
         &mut self,
         id: CursorId,
         now: Instant,
-        disk: &mut D,
+        disk: &mut WithGzip<'_, D>,
         intake: &mut impl Intake,
     ) {
         let Some(cursor) = self.cursors.get(&id) else {
@@ -269,33 +287,45 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    /// No name leads to a file that was never opened: what it holds is out of reach, unless it comes back.
-    fn give_up(&mut self, id: CursorId) {
-        if let Some(cursor) = self.cursors.get(&id)
-            && !cursor.split.is_over
-        {
-            self.events.push(Event::Lost {
-                path: Arc::clone(&cursor.path),
-                start: cursor.read,
-                end: None,
-            });
+    /// No name leads to a file that isn't open: it is out of reach, unless it is found under another name, comes back, or
+    /// was compressed.
+    pub(super) fn give_up(&mut self, id: CursorId, now: Instant) {
+        if let Some(cursor) = self.take(id) {
+            self.seek(cursor, Loss::Gone, false, now);
         }
-        self.let_go(id, false);
     }
 
-    pub(super) fn let_go(&mut self, id: CursorId, is_deleted: bool) {
-        let Some(cursor) = self.cursors.remove(&id) else {
-            return;
-        };
+    /// The cursor isn't followed any more.
+    fn take(&mut self, id: CursorId) -> Option<Cursor<Body<D::File>>> {
+        let cursor = self.cursors.remove(&id)?;
         self.queue.retain(|queued| *queued != id);
         self.polls.remove(&(cursor.poll_at, id));
         if self.by_identity.get(&cursor.identity) == Some(&id) {
             self.by_identity.remove(&cursor.identity);
         }
+        Some(cursor)
+    }
+
+    pub(super) fn let_go(&mut self, id: CursorId, is_deleted: bool) {
+        let Some(cursor) = self.take(id) else {
+            return;
+        };
         match is_deleted {
             true => self.removed.push(cursor.identity),
             false => self.memory.remember(cursor.place()),
         }
+    }
+
+    /// The file became shorter.
+    pub(super) fn cut_off(&mut self, id: CursorId, stat: &FileStat, now: Instant) {
+        if let Some(cursor) = self.cursors.get(&id) {
+            self.events.push(Event::Truncated {
+                path: Arc::clone(&cursor.path),
+                read: cursor.read,
+                size: stat.size,
+            });
+        }
+        self.start_anew(id, stat, now);
     }
 
     /// The file holds something else than what was read, though it is as long.
@@ -311,11 +341,9 @@ impl<D: Disk> Tailer<D> {
 
     /// The file's content isn't what was read: it is followed from its beginning, as a file of its own.
     fn start_anew(&mut self, id: CursorId, stat: &FileStat, now: Instant) {
-        let Some(old) = self.cursors.remove(&id) else {
+        let Some(mut old) = self.take(id) else {
             return;
         };
-        self.polls.remove(&(old.poll_at, id));
-        self.queue.retain(|queued| *queued != id);
         let new_id = self.new_id();
         let start = Start {
             offset: 0,
@@ -330,17 +358,20 @@ impl<D: Disk> Tailer<D> {
             header_lines,
             now,
         );
-        (cursor.is_named, cursor.file) = (old.is_named, old.file);
+        (cursor.is_named, cursor.file) = (old.is_named, old.file.take());
         cursor.is_parked = old.is_parked;
         // Where it has a name it is written to as any other, whatever became of the one before.
         cursor.rotated_at = old.rotated_at.filter(|_| !cursor.is_named);
         cursor.is_hinted = old.is_hinted;
+        // It may be written over with the copy of another.
+        (cursor.is_new, cursor.since_walk) = (true, self.n_walks + 1);
         if cursor.is_named {
             self.by_path.insert(Arc::clone(&cursor.path), new_id);
         }
         self.by_identity.insert(cursor.identity, new_id);
         self.cursors.insert(new_id, cursor);
         self.poll_at(new_id, now);
+        self.seek(old, Loss::CutOff, false, now);
     }
 }
 
@@ -352,6 +383,13 @@ fn is_other<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
 /// Whether there is more of a file than there was and than was read, so that it is read next.
 fn is_read_next<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
     stat.size > cursor.size.max(cursor.read) && !cursor.split.is_over
+}
+
+/// Whether a file became shorter: nothing but a truncation does that, even where more is left than was read. A gzip's
+/// size is a guess until its end was read.
+pub(super) fn is_cut_off<F>(cursor: &Cursor<Body<F>>, stat: &FileStat) -> bool {
+    let is_guess = cursor.file.as_ref().is_some_and(Body::is_gzip);
+    stat.size < cursor.read || (stat.size < cursor.size && !is_guess)
 }
 
 /// Whether a look tells that a file may hold something else than it did, though it isn't shorter than what was read:

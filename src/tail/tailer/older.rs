@@ -10,10 +10,16 @@ use crate::checkpoint::PlaceState;
 use crate::record::CursorId;
 use crate::tail::discover::Found;
 use crate::tail::disk::Disk;
+use crate::tail::gzip::WithGzip;
 
 impl<D: Disk> Tailer<D> {
     /// Takes those that are left alone out of what a walk found; how many they are.
-    pub(super) fn leave_old(&self, found: &mut Vec<Found>, is_first: bool, disk: &mut D) -> usize {
+    pub(super) fn leave_old(
+        &self,
+        found: &mut Vec<Found>,
+        is_first: bool,
+        disk: &mut WithGzip<'_, D>,
+    ) -> usize {
         let Some(age_max) = self.rules.ignore_older else {
             return 0;
         };
@@ -37,7 +43,7 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// Stops following a file that is too old now, once all of it is acknowledged and its place is saved.
-    pub(super) fn leave_if_old(&mut self, id: CursorId, disk: &mut D) {
+    pub(super) fn leave_if_old(&mut self, id: CursorId, disk: &mut WithGzip<'_, D>) {
         let (Some(age_max), Some(cursor)) = (self.rules.ignore_older, self.cursors.get(&id)) else {
             return;
         };
