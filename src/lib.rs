@@ -31,6 +31,7 @@ pub mod cli;
 pub mod config;
 pub mod dead_letters;
 pub mod flow;
+pub mod former;
 pub mod local;
 pub mod process;
 pub mod publish;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::{counted, say_due_repeats, say_once_a_minute};
+use crate::config::FlowId;
 use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::log::Entry;
 use crate::telemetry::metrics::Metric;
@@ -100,6 +101,15 @@ pub fn checkpoints_taken_over(from: &Path, to: &Path, n_rows: usize) {
     Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
 }
 
+/// Checkpoints go on under another flow's id, as `filePattern` or `id` was changed. INFO.
+pub fn checkpoints_renamed(from: &FlowId, to: &FlowId, n_places: usize) {
+    let message = format!(
+        "{} of {from}, which isn't configured any more and went to the same stream, go on under {to}",
+        counted(n_places as u64, "checkpoint")
+    );
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
+}
+
 /// Metrics arrived in CloudWatch. INFO, in the reference's words.
 pub fn metrics_published(n_data: usize) {
     let message = format!("Successfully published {n_data} datums.");
@@ -174,6 +184,16 @@ pub fn no_change_events(error: &dyn std::fmt::Display) {
     let message = format!(
         "no change events from the system ({error}); files are looked at every second instead; raise \
          fs.inotify.max_user_instances to be told at once"
+    );
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// The system lets nobody watch more folders. WARN: changes in those that aren't watched are found later.
+pub fn watches_exhausted(n_folders: usize) {
+    let message = format!(
+        "not all of {} can be watched; files are looked at every second instead; raise \
+         fs.inotify.max_user_watches to be told at once",
+        counted(n_folders as u64, "folder")
     );
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
 }
