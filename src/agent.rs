@@ -59,7 +59,8 @@ pub enum Memory {
 pub struct Agent {
     config: Arc<Config>,
     flows: Vec<FlowThread>,
-    publisher: JoinHandle<()>,
+    /// `None`: it has ended by a defect.
+    publisher: Option<JoinHandle<()>>,
     checkpoints: Option<CheckpointWriter>,
     counters: Arc<AgentCounters>,
     budget: Budget,
@@ -166,7 +167,7 @@ impl Agent {
         Ok(Agent {
             config,
             flows,
-            publisher,
+            publisher: Some(publisher),
             checkpoints,
             counters,
             budget,
@@ -187,16 +188,27 @@ impl Agent {
         self.budget.held_bytes()
     }
 
+    /// Returns if the sending side ends although nobody asked it to: a defect, after which nothing is sent any more.
+    pub async fn sending_died(&mut self) {
+        if let Some(publisher) = &mut self.publisher {
+            let words = publisher.await.err().map(|error| error.to_string());
+            self.publisher = None;
+            events::sending_died(&words.unwrap_or_default());
+        }
+    }
+
     /// Stops: reading at once, sends in flight within `shutdownTimeoutMillis`, then the checkpoints.
     pub async fn stop(mut self) {
         progress::stopping().emit();
         let asked_at = Instant::now();
         self.flows.iter().for_each(FlowThread::stop);
-        let is_drained = tokio::time::timeout(self.config.shutdown_timeout, &mut self.publisher)
-            .await
-            .is_ok();
-        if !is_drained {
-            self.publisher.abort();
+        let mut is_drained = false;
+        if let Some(mut publisher) = self.publisher.take() {
+            let drained = tokio::time::timeout(self.config.shutdown_timeout, &mut publisher);
+            is_drained = drained.await.is_ok();
+            if !is_drained {
+                publisher.abort();
+            }
         }
         let ended = tokio::task::spawn_blocking(move || {
             self.flows.iter().for_each(FlowThread::end);
@@ -551,5 +563,23 @@ impl Listener for Relay {
                 events::records_refused(counters, 1, &text);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::test_support::{accepted, file_with};
+
+    #[tokio::test]
+    async fn a_sending_side_that_dies_is_noticed_and_the_agent_can_still_stop() {
+        // Nothing listens there, and nothing is followed.
+        let top = "\"kinesis.endpoint\": \"http://127.0.0.1:1\", \"kinesis.region\": \"us-east-1\", \
+                   \"cloudwatch.emitMetrics\": false";
+        let config = accepted(&file_with(top, "\"kinesisStream\": \"s\"")).config;
+        let mut agent = Agent::start(config, Memory::None).await.unwrap();
+        agent.publisher.as_ref().unwrap().abort();
+        agent.sending_died().await;
+        agent.stop().await;
     }
 }

@@ -42,6 +42,15 @@ pub fn stopped_with_unsent(n_records: u64, waited: Duration) {
     Entry::new(Level::WARN, names::THREAD_STOPPING, names::AGENT, message).emit();
 }
 
+/// The sending side ended by a defect. ERROR: nothing is sent any more, so the agent stops for whoever supervises it.
+pub fn sending_died(what: &str) {
+    let message = format!(
+        "Agent: sending ended by a defect of the agent: {what}; the agent stops with exit code 70, so that it is started \
+         again; nothing is lost; please report it"
+    );
+    Entry::new(Level::ERROR, names::THREAD_STOPPING, names::AGENT, message).emit();
+}
+
 /// The region comes from a variable that the reference doesn't read. WARN: it would not start there.
 pub fn region_from_default_variable(region: &str) {
     let message = format!(
