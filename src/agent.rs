@@ -346,7 +346,7 @@ fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces
     let configured = config.flows.iter().map(|flow| &flow.id).collect();
     let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let places = config.flows.iter().map(|flow| {
-        let places = former::places(flow, &configured, &store, &cwd, &mut OsDisk)?;
+        let places = former::places(flow, &configured, store.reader(), &cwd, &mut OsDisk)?;
         tell_former(flow, &places);
         Ok(known(places))
     });

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
-use crate::checkpoint::{self, FileIdentity, FlowPlaces, Place, Store};
+use crate::checkpoint::{self, FileIdentity, FlowPlaces, Place, Reader};
 use crate::config::{Flow, FlowId, id_prefix, pattern};
 use crate::tail::discover::Patterns;
 use crate::tail::disk::Disk;
@@ -29,12 +29,12 @@ struct Former {
 pub fn places(
     flow: &Flow,
     configured: &BTreeSet<&FlowId>,
-    store: &Store,
+    database: &Reader,
     cwd: &Path,
     disk: &mut impl Disk,
 ) -> Result<FlowPlaces, checkpoint::Error> {
-    let own = store.places(&flow.id)?;
-    let formers = formers(flow, configured, store, cwd)?;
+    let own = database.places(&flow.id)?;
+    let formers = formers(flow, configured, database, cwd)?;
     // Patterns that are no globs are refused where they are followed.
     let Ok(patterns) = Patterns::of(flow) else {
         return Ok(own);
@@ -53,12 +53,12 @@ pub fn places(
 fn formers(
     flow: &Flow,
     configured: &BTreeSet<&FlowId>,
-    store: &Store,
+    database: &Reader,
     cwd: &Path,
 ) -> Result<Vec<Former>, checkpoint::Error> {
     let prefix = id_prefix(&flow.destination);
     let mut formers = Vec::new();
-    for id in store.reader().flows()? {
+    for id in database.flows()? {
         if configured.contains(&id) {
             continue;
         }
@@ -66,7 +66,7 @@ fn formers(
         let Some(Ok(parsed)) = written.map(|written| pattern::parse(written, cwd)) else {
             continue;
         };
-        let places = store.places(&id)?;
+        let places = database.places(&id)?;
         formers.push(Former {
             id,
             patterns: parsed.absolute,

@@ -544,7 +544,9 @@ mod tests {
             disk.append("/l/b.old", b"b4\n");
             disk.truncate("/l/c.log", b"c4\n");
             disk.append("/l/a.log.1", b"a3\n");
-            assert_eq!(scene.after(20), ["a3", "b4", "c4"], "{max}");
+            // As long as before.
+            disk.truncate("/l/a.log", b"neu\n");
+            assert_eq!(scene.after(20), ["a3", "b4", "c4", "neu"], "{max}");
             assert_eq!(scene.losses(), [], "{max}");
         }
     }

@@ -49,13 +49,14 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    fn look_at(
+    /// Looks at a file, opened if it can be, and makes sure that it holds what was read of it. `None`: it doesn't, or it
+    /// can't be told; what follows from that is done.
+    fn look_inside(
         &mut self,
         id: CursorId,
         now: Instant,
         disk: &mut WithGzip<'_, D>,
-        intake: &mut impl Intake,
-    ) {
+    ) -> Option<FileStat> {
         if self
             .cursors
             .get(&id)
@@ -63,27 +64,23 @@ impl<D: Disk> Tailer<D> {
         {
             self.open(id, Need::Later, disk);
         }
-        let Some(cursor) = self.cursors.get(&id) else {
-            return;
-        };
+        let cursor = self.cursors.get(&id)?;
         if cursor.file.is_none() && !cursor.is_named && !cursor.is_parked {
-            return self.give_up(id, now);
+            self.give_up(id, now);
+            return None;
         }
-        let Some(stat) = self.stat(id, now, disk) else {
-            return;
-        };
-        let Some(cursor) = self.cursors.get(&id) else {
-            return;
-        };
+        let stat = self.stat(id, now, disk)?;
+        let cursor = self.cursors.get(&id)?;
         // Only the file itself tells whether it was written anew; what was appended is checked when it is read.
-        if cursor.is_parked && is_other(cursor, &stat) && !is_read_next(cursor, &stat) {
-            self.open(id, Need::Now, disk);
+        let must_be_open = is_other(cursor, &stat) && !is_read_next(cursor, &stat);
+        if cursor.is_parked && must_be_open && !self.open(id, Need::Now, disk) {
+            self.after_look(id, false, now);
+            return None;
         }
-        let Some(cursor) = self.cursors.get_mut(&id) else {
-            return;
-        };
+        let cursor = self.cursors.get_mut(&id)?;
         if is_cut_off(cursor, &stat) {
-            return self.cut_off(id, &stat, now);
+            self.cut_off(id, &stat, now);
+            return None;
         }
         if must_be_checked(cursor, &stat) {
             let checked = match cursor.tail {
@@ -92,14 +89,31 @@ impl<D: Disk> Tailer<D> {
             };
             match checked {
                 Ok(true) => {}
-                Ok(false) => return self.replace(id, &stat, now),
+                Ok(false) => {
+                    self.replace(id, &stat, now);
+                    return None;
+                }
                 // It is looked at again, with what is remembered as it is.
                 Err(error) => {
                     self.tell_unreadable(id, &error);
-                    return self.after_look(id, false, now);
+                    self.after_look(id, false, now);
+                    return None;
                 }
             }
         }
+        Some(stat)
+    }
+
+    fn look_at(
+        &mut self,
+        id: CursorId,
+        now: Instant,
+        disk: &mut WithGzip<'_, D>,
+        intake: &mut impl Intake,
+    ) {
+        let Some(stat) = self.look_inside(id, now, disk) else {
+            return;
+        };
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };

@@ -77,16 +77,19 @@ impl<D: Disk> Tailer<D> {
         );
         self.folders = Some(listing.folders);
         self.bound_deleted(now);
-        let n_files = listing.files.len() as u64;
+        self.walk_at = now + self.walk_interval(listing.files.len());
+    }
+
+    /// The time to the next walk over so many files, where nothing hints at a change.
+    fn walk_interval(&self, n_files: usize) -> Duration {
         let interval = match self.hints_work {
             true => self.rules.rescan_interval_max,
-            false => Duration::from_millis(n_files)
+            false => Duration::from_millis(n_files as u64)
                 .clamp(POLL_INTERVAL_MAX_WITHOUT_HINTS, POLL_INTERVAL_MAX),
         };
-        self.walk_at = now
-            + interval
-                .min(self.rules.rescan_interval_max)
-                .max(WALK_INTERVAL_MIN);
+        interval
+            .min(self.rules.rescan_interval_max)
+            .max(WALK_INTERVAL_MIN)
     }
 
     /// The file that is followed under this name, as it was at its last look.
