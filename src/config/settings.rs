@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::endpoint::{self, EndpointError, is_region, region_of_host};
 use super::environment::Environment;
 use super::limits::{CHECKPOINT_FILE_DEFAULT, CONNECTIONS_DEFAULT, SEND_SLOTS_MAX, SEND_SLOTS_MIN};
+use super::listening::{self, Listening};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
-    AssumeRole, Aws, Checkpoints, CloudWatch, Log, LogLevel, Publish, Service, StaticKeys,
-    UserAgent, WirePreference,
+    AssumeRole, Aws, Checkpoints, CloudWatch, Log, LogLevel, LogLines, Publish, Service,
+    StaticKeys, UserAgent, WirePreference,
 };
 
 const CLOUDWATCH_NAMESPACE: &str = "AWSKinesisAgent";
@@ -23,6 +24,7 @@ pub struct Settings {
     pub checkpoints: Checkpoints,
     pub cloudwatch: CloudWatch,
     pub log: Log,
+    pub listening: Listening,
     pub shutdown_timeout: Duration,
 }
 
@@ -30,10 +32,12 @@ impl Settings {
     /// Reads the file's outermost object.
     pub fn read(top: &mut Section, env: &Environment) -> Settings {
         top.check_names();
+        let checkpoints = checkpoints(top, env);
         Settings {
+            listening: listening::read(top, env, &checkpoints.path),
             aws: aws(top),
             publish: publish(top, env),
-            checkpoints: checkpoints(top, env),
+            checkpoints,
             cloudwatch: cloudwatch(top),
             log: log(top, env),
             shutdown_timeout: top.duration("shutdownTimeoutMillis"),
@@ -241,6 +245,7 @@ fn cloudwatch(top: &mut Section) -> CloudWatch {
         buffer_time: top.duration("cloudwatch.metricsBufferTimeMillis"),
         queue_size: top.count("cloudwatch.metricsQueueSize"),
         tag_instance: top.flag("cloudwatch.tagInstance"),
+        extended: top.flag("cloudwatch.extendedMetrics"),
     }
 }
 
@@ -260,6 +265,10 @@ fn log(top: &mut Section, env: &Environment) -> Log {
         status_period,
         emit_metrics: top.flag("log.emitMetrics"),
         emit_internal_metrics: top.flag("log.emitInternalMetrics"),
+        format: match top.choice("log.format") {
+            Some("json") => LogLines::Json,
+            _ => LogLines::Text,
+        },
         level: None,
         file: None,
         max_file_bytes: None,

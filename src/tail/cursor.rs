@@ -168,6 +168,15 @@ impl<F> Cursor<F> {
         }
     }
 
+    /// Bytes at its end that were read and are no whole record yet.
+    pub fn unfinished_bytes(&self) -> u64 {
+        let was_read = self.is_told && !self.is_queued && self.problem.is_none();
+        match was_read && self.file.is_some() && !self.split.is_over {
+            true => self.size.saturating_sub(self.read),
+            false => 0,
+        }
+    }
+
     /// What a checkpoint says of it.
     pub fn place(&self) -> Place {
         let offset = self.resume_at();
