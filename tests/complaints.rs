@@ -49,7 +49,7 @@ async fn assert_says(agent: &mut Running, flow: &str, parts: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_does_not_exist() {
+async fn a_stream_that_is_created_later() {
     let endpoint = start(Options {
         streams: Streams::Only(["b".to_owned()].into()),
         ..Options::default()
@@ -69,9 +69,17 @@ async fn a_stream_that_does_not_exist() {
         endpoint.url()
     );
     assert_says(&mut agent, &flow, &[&what]).await;
+    host.append("logs/a.log", "a 2\n");
     host.append("logs/b.log", "b 2\n");
     received(&endpoint, 2).await;
     assert_eq!(texts(&endpoint, "b"), ["b 1\n", "b 2\n"]);
+    endpoint.create_stream("a");
+    received(&endpoint, 4).await;
+    assert_eq!(texts(&endpoint, "a"), ["a 1\n", "a 2\n"]);
+    agent.says("Kinesis stream a get through again").await;
+    let (status, log) = agent.stop().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(log.matches("stream a does not exist").count(), 1, "{log}");
 }
 
 /// Troubles that the service names, by the fault script: each is over when the script is.

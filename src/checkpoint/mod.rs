@@ -23,8 +23,7 @@ mod error;
 mod export;
 mod lock;
 mod open;
-mod pending;
-
+pub mod pending;
 mod place;
 mod reader;
 mod reference;

@@ -258,7 +258,7 @@ fn facts(service: Service) -> CallFacts<'static> {
 }
 
 fn check_stream(state: &State, service: Service, stream: &str) -> Result<(), ServiceError> {
-    if state.streams.has(stream) {
+    if state.has_stream(stream) {
         return Ok(());
     }
     let message = match service {

@@ -107,6 +107,15 @@ impl Endpoint {
             .unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
+    /// From now on there is a Kinesis and a Firehose stream of this name.
+    pub fn create_stream(&self, name: &str) {
+        self.state
+            .streams
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .create(name);
+    }
+
     /// Serves one connection that was accepted elsewhere, e.g. behind TLS, until it ends or the endpoint stops.
     pub fn serve_connection<IO>(
         &self,

@@ -75,6 +75,13 @@ impl Streams {
             Streams::Only(names) => names.contains(name),
         }
     }
+
+    pub(super) fn create(&mut self, name: &str) {
+        match self {
+            Streams::Any => {}
+            Streams::Only(names) => _ = names.insert(name.to_owned()),
+        }
+    }
 }
 
 /// Which roles can be assumed.

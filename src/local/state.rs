@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ use super::shards::Shards;
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) check_signatures: bool,
-    pub(super) streams: Streams,
+    pub(super) streams: RwLock<Streams>,
     pub(super) roles: Roles,
     pub(super) instance: Option<Instance>,
     pub(super) shards: Shards,
@@ -45,7 +45,7 @@ impl State {
     pub(super) fn new(options: Options) -> Self {
         Self {
             check_signatures: options.check_signatures,
-            streams: options.streams,
+            streams: RwLock::new(options.streams),
             roles: options.roles,
             instance: options.instance,
             shards: Shards::new(options.shards, options.enforce_shard_limits),
@@ -60,6 +60,11 @@ impl State {
             next_request: AtomicU64::new(0),
             stop: watch::Sender::new(false),
         }
+    }
+
+    pub(super) fn has_stream(&self, name: &str) -> bool {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        streams.has(name)
     }
 
     pub(super) fn plan(&self, call: &CallFacts<'_>) -> Plan {

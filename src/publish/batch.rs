@@ -31,6 +31,8 @@ pub struct OpenBatch {
     counted_bytes: usize,
     opened_at: Option<Instant>,
     budget_bytes: usize,
+    /// Bytes of the budget for the batch that the next record opens if this one turns out to be full.
+    next_budget_bytes: usize,
     /// The size of the last batch that was sent: the next one starts with as much.
     usual_bytes: usize,
 }
@@ -67,6 +69,7 @@ impl OpenBatch {
             counted_bytes: 0,
             opened_at: None,
             budget_bytes: 0,
+            next_budget_bytes: 0,
             usual_bytes: 0,
         }
     }
@@ -87,6 +90,30 @@ impl OpenBatch {
 
     /// Whether the byte budget lets a record of `data_bytes` in; if not, the flow is woken when it may.
     pub fn has_room(&mut self, data_bytes: usize) -> bool {
+        self.has_room_here(data_bytes) && self.has_room_in_next(data_bytes)
+    }
+
+    /// Where a record may be too much for this batch it opens the next one, which needs bytes of its own.
+    fn has_room_in_next(&mut self, data_bytes: usize) -> bool {
+        let is_full = self.counted_bytes + data_bytes + wire::KEY_BYTES_MAX > self.limits.bytes_max;
+        if !is_full || self.records.is_empty() {
+            return true;
+        }
+        let need = self.layout.prefix().len()
+            + data_bytes
+            + wire::ENTRY_OVERHEAD_BYTES
+            + wire::KEY_BYTES_MAX;
+        let step = need
+            .max(GROWTH_BYTES)
+            .saturating_sub(self.next_budget_bytes);
+        if step > 0 && !self.budget.take(self.flow, step) {
+            return false;
+        }
+        self.next_budget_bytes += step;
+        true
+    }
+
+    fn has_room_here(&mut self, data_bytes: usize) -> bool {
         let first = if self.body.capacity() == 0 {
             self.usual_bytes + self.layout.prefix().len()
         } else {
@@ -204,6 +231,10 @@ impl OpenBatch {
     pub fn close(&mut self) -> Option<Batch> {
         let opened_at = self.opened_at.take()?;
         self.budget.note_open(self.flow, None);
+        let for_next = std::mem::take(&mut self.next_budget_bytes);
+        if for_next > 0 {
+            self.budget.release(self.flow, for_next);
+        }
         let mut body = std::mem::take(&mut self.body);
         if self.records.is_empty() {
             body = Vec::new();
@@ -225,9 +256,13 @@ impl OpenBatch {
     /// Closes the batch without the record that was written last, which opens the next one.
     fn close_before(&mut self, last: &RecordRef, span: Span, now: Instant) -> Option<Batch> {
         let entry = self.body.split_off(last.entry_start as usize);
+        let taken = std::mem::take(&mut self.next_budget_bytes);
         let closed = self.close();
-        self.budget_bytes = (self.layout.prefix().len() + entry.len()).max(GROWTH_BYTES);
-        self.budget.take_anyway(self.flow, self.budget_bytes);
+        let need = (self.layout.prefix().len() + entry.len()).max(GROWTH_BYTES);
+        if need > taken {
+            self.budget.take_anyway(self.flow, need - taken);
+        }
+        self.budget_bytes = need.max(taken);
         self.body.reserve_exact(self.budget_bytes);
         self.body.extend_from_slice(self.layout.prefix());
         let shift = last.entry_start - self.body.len() as u32;
@@ -358,6 +393,7 @@ pub mod tests {
             counted_bytes: 0,
             opened_at: None,
             budget_bytes: 0,
+            next_budget_bytes: 0,
             usual_bytes: 0,
         }
     }
@@ -447,6 +483,31 @@ pub mod tests {
             0,
             "all that was taken goes along with the batches"
         );
+    }
+
+    /// Each batch is closed before its second record: what opens the next one was asked for too.
+    #[test]
+    fn batches_that_one_record_fills_stay_within_the_budget() {
+        let total_bytes = 512 * 1024;
+        let mut open = open(
+            limits(500, 100),
+            Destination::Kinesis("s".into()),
+            PartitionKey::Random,
+        );
+        open.budget = Budget::new(total_bytes, 1);
+        let now = Instant::now();
+        let mut batches = Vec::new();
+        while open.has_room(90) {
+            batches.extend(add(&mut open, &[b'x'; 90], 1, now).closed);
+            assert!(open.budget.held_bytes() <= total_bytes);
+            assert!(batches.len() < 1000, "the budget never ends");
+        }
+        batches.extend(open.close());
+        for batch in batches {
+            open.budget.release(FlowIndex(0), batch.budget_bytes);
+        }
+        assert_eq!(open.budget.held_bytes(), 0);
+        assert!(open.has_room(90), "it goes on once there is room");
     }
 
     #[test]

@@ -12,8 +12,7 @@ mod place;
 pub mod rotation;
 pub mod split;
 mod tailer;
-#[cfg(test)]
-mod testing;
+pub mod testing;
 pub mod wake;
 
 use std::io;

@@ -1,7 +1,7 @@
 //! A file system in memory, for tests: it does what it is told, remembers every byte that ever stood in a file, and can
 //! be made to misbehave.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -222,5 +222,34 @@ impl Disk for MemoryDisk {
         let n = rest.len().min(into.len());
         into[..n].copy_from_slice(&rest[..n]);
         Ok(n)
+    }
+}
+
+/// A disk that outlives whoever works with it.
+impl<D: Disk> Disk for Rc<RefCell<D>> {
+    type File = D::File;
+
+    fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>> {
+        self.borrow_mut().names(folder)
+    }
+
+    fn look(&mut self, path: &Path) -> io::Result<FileStat> {
+        self.borrow_mut().look(path)
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<D::File> {
+        self.borrow_mut().open(path)
+    }
+
+    fn look_at(&mut self, file: &D::File) -> io::Result<FileStat> {
+        self.borrow_mut().look_at(file)
+    }
+
+    fn tells_of(&mut self, path: &Path) -> bool {
+        self.borrow_mut().tells_of(path)
+    }
+
+    fn read_at(&mut self, file: &D::File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.borrow_mut().read_at(file, offset, into)
     }
 }

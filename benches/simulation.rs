@@ -1,0 +1,28 @@
+//! How fast the simulated agent lives: steps a second, one core.
+//!
+//! `cargo bench --bench simulation`
+
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;
+
+use std::time::Instant;
+
+use simulation::{Life, Planted, play};
+
+/// Lives that are played, each another.
+const LIVES: u64 = 500;
+
+fn main() {
+    let started = Instant::now();
+    let life = (0..LIVES)
+        .map(|seed| play(seed, Planted::Nothing).unwrap_or_else(|failed| panic!("{failed}")))
+        .fold(Life::default(), Life::and);
+    let steps_per_s = life.n_steps as f64 / started.elapsed().as_secs_f64();
+    println!(
+        "{LIVES} lives, {} steps, {} kills, {} s simulated {:>9.0} steps/s",
+        life.n_steps,
+        life.n_kills,
+        life.simulated_ms / 1000,
+        steps_per_s
+    );
+}

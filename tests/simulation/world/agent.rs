@@ -1,0 +1,276 @@
+//! What the agent's threads and tasks do in one step each, and what must hold then.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kinesis_agent::checkpoint::pending::Due;
+use kinesis_agent::checkpoint::{Change, FileIdentity};
+use kinesis_agent::config::Ordering;
+use kinesis_agent::flow::inbox::Inward;
+use kinesis_agent::flow::machine::Next;
+use kinesis_agent::publish::publisher::Command;
+use kinesis_agent::publish::run::Inbound;
+use kinesis_agent::publish::wire::data_of;
+use kinesis_agent::record::FlowIndex;
+use kinesis_agent::tail::testing::ContentId;
+
+use super::World;
+use crate::simulation::Planted;
+use crate::simulation::ledger::Verdict;
+use crate::simulation::process::{OnTheWire, Surroundings};
+
+/// Times in a row that a flow may be due at once and do nothing.
+const IDLE_MAX: u32 = 20;
+/// What a flow may hold beyond the budget: a record is written before its batch turns out to be full, and one is let in
+/// where nothing is held.
+const BEYOND_BUDGET_BYTES: usize = 128 * 1024;
+/// However small the budget is, each flow is sure of so much.
+const SHARE_BYTES_MIN: usize = 128 * 1024;
+
+impl World {
+    pub(super) fn flow(&mut self) -> Result<bool, String> {
+        let n_flows = self.process.flows.len();
+        let first = self.rng.usize(..n_flows);
+        for place in (0..n_flows).map(|n| (first + n) % n_flows) {
+            let side = &mut self.process.flows[place];
+            let news = side.news.try_recv().ok();
+            if !side.has_ended && (news.is_some() || side.wake_at <= self.now) {
+                self.flow_hears(place, news)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    pub(super) fn flow_hears(&mut self, place: usize, news: Option<Inward>) -> Verdict {
+        let heard = self.story.is_some().then(|| format!("{news:?}"));
+        let has_news = news.is_some();
+        let n_before = self.process.to_publisher.len();
+        let side = &mut self.process.flows[place];
+        let mut around = Surroundings {
+            index: FlowIndex(place),
+            hints: &mut side.hints,
+            hints_work: self.hints_work,
+            to_publisher: &mut self.process.to_publisher,
+            sent_bytes: &mut self.process.sent_bytes,
+            saved: Vec::new(),
+            has_acted: false,
+        };
+        let next = side.machine.on(news, self.now, &mut around);
+        let (saved, has_acted) = (around.saved, around.has_acted);
+        match next {
+            Next::At(at) => side.wake_at = at,
+            Next::Ended => side.has_ended = true,
+        }
+        let is_idle = !has_news && !has_acted && side.wake_at <= self.now && !side.has_ended;
+        side.n_idle = if is_idle { side.n_idle + 1 } else { 0 };
+        let n_idle = side.n_idle;
+        let (heard, now) = (heard.unwrap_or_default(), self.now);
+        self.tell(|| match next {
+            Next::At(at) => {
+                let wait = at.saturating_duration_since(now);
+                format!("flow {place} hears {heard}, and waits {wait:?}")
+            }
+            Next::Ended => format!("flow {place} ends"),
+        });
+        if n_idle > IDLE_MAX {
+            return Err(format!(
+                "flow {place} is due at once again and again, and does nothing"
+            ));
+        }
+        if self.planted == Planted::CheckpointEarly {
+            let new = self.process.to_publisher.range(n_before..);
+            let batches = new.filter_map(|inbound| match inbound {
+                Inbound::Batch(_, batch) => Some(batch),
+                Inbound::Finished(_) => None,
+            });
+            for span in batches.flat_map(|batch| &batch.spans) {
+                self.process.flows[place]
+                    .inbox
+                    .advanced(span.cursor, span.end);
+            }
+        }
+        self.submit(place, saved)?;
+        self.check_budget()
+    }
+
+    pub(super) fn submit(&mut self, place: usize, changes: Vec<Change>) -> Verdict {
+        let cursors: HashMap<FileIdentity, ContentId> = self.process.flows[place]
+            .machine
+            .cursors()
+            .filter_map(|cursor| Some((cursor.identity, cursor.file.as_ref()?.content.get())))
+            .collect();
+        for change in &changes {
+            if let Change::Upsert { place: at, .. } = change
+                && let Some(content) = cursors.get(&at.identity)
+            {
+                let (path, offset) = (&at.path, at.offset);
+                self.ledger.submitted(FlowIndex(place), at, *content)?;
+                let text = self
+                    .story
+                    .is_some()
+                    .then(|| format!("checkpoint of {} at {offset}", path.display()));
+                self.tell(|| text.unwrap_or_default());
+            }
+        }
+        self.process.pending.submit(changes);
+        Ok(())
+    }
+
+    pub(super) fn check_budget(&self) -> Verdict {
+        let (held, sent) = (self.process.budget.held_bytes(), self.process.sent_bytes);
+        let n_flows = self.folders.len();
+        let most = self.setting.budget_bytes.max(n_flows * SHARE_BYTES_MIN)
+            + n_flows * BEYOND_BUDGET_BYTES;
+        if held > most {
+            return Err(format!("{held} bytes are held, of {most}"));
+        }
+        if held < sent {
+            return Err(format!(
+                "{sent} bytes are on their way, and {held} are held"
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish(&mut self) -> Result<bool, String> {
+        let Some(inbound) = self.process.to_publisher.pop_front() else {
+            return Ok(false);
+        };
+        match inbound {
+            Inbound::Batch(flow, batch) => {
+                let n_records = batch.records.len();
+                self.tell(|| format!("a batch of {n_records} of {flow:?}"));
+                self.process
+                    .publisher
+                    .batch(flow, batch, self.now, &mut self.commands);
+                self.obey()?;
+                self.tell_queued(flow);
+            }
+            Inbound::Finished(_) => self.process.n_finished += 1,
+        }
+        Ok(true)
+    }
+
+    pub(super) fn wake(&mut self) -> Result<bool, String> {
+        let is_due = |at: Option<Instant>, now| at.is_some_and(|at| at <= now);
+        if !is_due(self.process.publisher.next_wake(), self.now) {
+            return Ok(false);
+        }
+        self.process.publisher.wake(self.now, &mut self.commands);
+        self.obey()?;
+        match is_due(self.process.publisher.next_wake(), self.now) {
+            true => Err("the publisher is due at once after it was woken".to_owned()),
+            false => Ok(true),
+        }
+    }
+
+    pub(super) fn tell_queued(&mut self, flow: FlowIndex) {
+        let n_waiting = self.process.publisher.n_waiting(flow);
+        self.process.flows[flow.0].inbox.queued(n_waiting);
+    }
+
+    /// Does what the publisher wants done.
+    pub(super) fn obey(&mut self) -> Verdict {
+        for command in std::mem::take(&mut self.commands) {
+            match command {
+                Command::Send { id, flow, call } => {
+                    let keeps_order = self.setting.flows[flow.0].0.ordering == Ordering::PerFile;
+                    let mut lines = Vec::with_capacity(call.chosen.len());
+                    for chosen in &call.chosen {
+                        let record = &call.batch.records[usize::from(*chosen)];
+                        let data = data_of(&call.batch, record);
+                        let line = self.ledger.line_of(flow, data, &self.disk.borrow())?;
+                        self.ledger.sends(line, self.process.run, keeps_order)?;
+                        lines.push(line);
+                    }
+                    self.life.n_calls += 1;
+                    let first = lines.first().copied();
+                    let n_lines = lines.len();
+                    self.tell(|| format!("{id:?} of {flow:?}: {n_lines} lines from {first:?}"));
+                    self.process.calls.push(OnTheWire {
+                        id,
+                        flow,
+                        call,
+                        lines,
+                    });
+                    self.check_slots(flow)?;
+                    self.tell_queued(flow);
+                }
+                Command::Advance {
+                    flow,
+                    cursor,
+                    offset,
+                } => self.process.flows[flow.0].inbox.advanced(cursor, offset),
+                Command::Release { flow, bytes, batch } => {
+                    self.process.sent_bytes -= bytes;
+                    let kept = usize::from(self.planted == Planted::BudgetLeaks);
+                    self.process
+                        .budget
+                        .release(flow, bytes.saturating_sub(kept));
+                    if let Some(Ok(body)) =
+                        Arc::into_inner(batch).map(|batch| batch.body.try_into_mut())
+                    {
+                        self.process.budget.give_back_body(body.into());
+                    }
+                }
+                Command::Report { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_slots(&self, flow: FlowIndex) -> Verdict {
+        let (n_slots, n_flows) = (self.setting.n_slots, self.folders.len());
+        let of_flow = if n_flows > 1 {
+            (n_slots / 2).max(1)
+        } else {
+            n_slots
+        };
+        let calls = &self.process.calls;
+        let n_of_flow = calls.iter().filter(|wire| wire.flow == flow).count();
+        match calls.len() > n_slots || n_of_flow > of_flow {
+            true => Err(format!(
+                "{} calls in flight, {n_of_flow} of {flow:?}, with {n_slots} slots",
+                calls.len()
+            )),
+            false => Ok(()),
+        }
+    }
+
+    // ---- checkpoints
+
+    pub(super) fn take_changes(&mut self) -> bool {
+        let is_due = self.process.pending.due(self.now) == Due::Now;
+        if self.process.writing.is_some() || !is_due {
+            return false;
+        }
+        self.process.writing = Some(self.process.pending.take(self.now));
+        true
+    }
+
+    pub(super) fn commit(&mut self) -> bool {
+        let Some(changes) = self.process.writing.take() else {
+            return false;
+        };
+        if !self.database_works {
+            self.process.pending.failed(changes);
+            return true;
+        }
+        let n_changes = changes.len();
+        self.tell(|| format!("{n_changes} checkpoints are saved"));
+        self.save(&changes);
+        self.process.pending.saved();
+        true
+    }
+
+    pub(super) fn save(&mut self, changes: &[Change]) {
+        let flows = &self.setting.flows;
+        let flow_of = |change: &Change| {
+            let place = flows.iter().position(|(flow, _)| flow.id == *change.flow());
+            FlowIndex(place.unwrap_or_default())
+        };
+        self.database.commit(flow_of, changes);
+    }
+}
