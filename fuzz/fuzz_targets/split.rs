@@ -13,7 +13,7 @@ thread_local! {
     static SPLITS: RefCell<[Split; 5]> = RefCell::new(
         [
             r#""skipHeaderLines": 0"#,
-            r#""skipHeaderLines": 2, "skipLinesMatching": "#.*""#,
+            r##""skipHeaderLines": 2, "skipLinesMatching": "#.*""##,
             r#""multiLineStartPattern": "[A-Z]""#,
             r#""dataProcessingOptions": [{"optionName": "CSVTOJSON", "customFieldNames": ["a"], "quoting": "RFC4180"}]"#,
             r#""fileFooterPattern": "END""#,

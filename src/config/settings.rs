@@ -1,17 +1,20 @@
 //! The keys of the top level: everything but the flows.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::endpoint::{self, EndpointError, is_region, region_of_host};
 use super::environment::Environment;
-use super::limits::{CHECKPOINT_FILE_DEFAULT, CONNECTIONS_DEFAULT, SEND_SLOTS_MAX, SEND_SLOTS_MIN};
+use super::limits::{
+    CHECKPOINT_FILE_DEFAULT, CONNECTIONS_DEFAULT, DEAD_LETTERS_NAME_DEFAULT, SEND_SLOTS_MAX,
+    SEND_SLOTS_MIN,
+};
 use super::listening::{self, Listening};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
-    AssumeRole, Aws, Checkpoints, CloudWatch, Log, LogLevel, LogLines, Publish, Service,
+    AssumeRole, Aws, Checkpoints, CloudWatch, DeadLetters, Log, LogLevel, LogLines, Publish, Service,
     StaticKeys, UserAgent, WirePreference,
 };
 
@@ -22,6 +25,7 @@ pub struct Settings {
     pub aws: Aws,
     pub publish: Publish,
     pub checkpoints: Checkpoints,
+    pub dead_letters: DeadLetters,
     pub cloudwatch: CloudWatch,
     pub log: Log,
     pub listening: Listening,
@@ -37,6 +41,7 @@ impl Settings {
             listening: listening::read(top, env, &checkpoints.path),
             aws: aws(top),
             publish: publish(top, env),
+            dead_letters: dead_letters(top, env, &checkpoints.path),
             checkpoints,
             cloudwatch: cloudwatch(top),
             log: log(top, env),
@@ -233,6 +238,17 @@ fn checkpoints(top: &mut Section, env: &Environment) -> Checkpoints {
         ttl: top.time("checkpointTimeToLiveDays"),
         query_timeout: top.duration("checkpoints.queryTimeoutSeconds"),
         open_timeout: top.duration("checkpoints.connectionTimeoutSeconds"),
+    }
+}
+
+fn dead_letters(top: &mut Section, env: &Environment, checkpoints: &Path) -> DeadLetters {
+    let path = match top.filled_text("deadLetters.file") {
+        Some(path) => env.cwd.join(path),
+        None => checkpoints.with_file_name(DEAD_LETTERS_NAME_DEFAULT),
+    };
+    DeadLetters {
+        path,
+        bytes_max: u64::try_from(top.count("deadLetters.maxSizeBytes")).unwrap_or(u64::MAX),
     }
 }
 

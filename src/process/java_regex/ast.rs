@@ -10,6 +10,7 @@ pub(super) enum Node {
     Set(ClassUnicode),
     /// `\R`: `\r\n` or one character that ends a line.
     LineBreak,
+    /// One part alone is a group that doesn't capture round one that does, which Java tells from that one when repeated.
     Concat(Vec<Node>),
     Alternate(Vec<Node>),
     /// A capturing group, counted from 1.
@@ -137,20 +138,39 @@ impl Node {
         }
     }
 
-    /// Whether it can match without taking anything wherever it stands.
-    pub(super) fn may_take_nothing(&self) -> bool {
+    /// Whether Java takes it for something that matches in one way only, which it doesn't go back into when it is
+    /// repeated.
+    pub(super) fn has_one_way(&self) -> bool {
         match self {
-            Node::Empty => true,
-            Node::Set(_)
+            Node::Alternate(_) => false,
+            Node::Concat(nodes) => nodes.iter().all(Node::has_one_way),
+            Node::Capture(_, node) => node.has_one_way(),
+            Node::Repeat { node, times, .. } => times.max == Some(times.min) && node.has_one_way(),
+            Node::Empty
+            | Node::Set(_)
             | Node::LineBreak
+            | Node::Atomic(_)
             | Node::Look { .. }
             | Node::BackReference { .. }
-            | Node::Assertion(_) => false,
-            Node::Concat(nodes) => nodes.iter().all(Node::may_take_nothing),
-            Node::Alternate(nodes) => nodes.iter().any(Node::may_take_nothing),
-            Node::Capture(_, node) | Node::Atomic(node) => node.may_take_nothing(),
-            Node::Repeat { node, times, .. } => times.min == 0 || node.may_take_nothing(),
+            | Node::Assertion(_) => true,
         }
+    }
+
+    /// Whether Java's own way of going back shows in what its groups hold: groups that were repeated without taking
+    /// anything, and groups in a repetition that has one way to match.
+    pub(super) fn has_odd_groups(&self) -> bool {
+        let is_capture = |node: &Node| matches!(node, Node::Capture(..));
+        self.contains(&|node| {
+            let Node::Repeat { node, .. } = node else {
+                return false;
+            };
+            let inside = match &**node {
+                Node::Capture(_, inside) => inside,
+                other => other,
+            };
+            node.contains(&is_capture) && node.chars_min() == 0
+                || node.has_one_way() && inside.contains(&is_capture)
+        })
     }
 
     /// How much an engine has to build that writes repetitions out: the ranges of all sets, as often as they are counted.

@@ -1,16 +1,13 @@
 //! The two engines behind one face, with every bound on what a pattern may cost.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::StepLimit;
+use super::backtrack::{Anchor, Search, Steps};
 use super::parse::Parsed;
-use super::translate::{Dialect, Unsayable, Use, translate};
-
-/// Times that the backtracking engine may go back in one search. Java has no such bound and may take for ever; sane
-/// patterns go back less than once a character of the longest record (about a million), and so many steps take well
-/// under a second.
-pub(super) const BACKTRACKS_MAX: usize = 1_000_000;
+use super::program::Program;
+use super::translate::{Dialect, Use, translate};
 
 /// Memory that one compiled pattern may take in the linear engine, in bytes; `.{1,5000}` comes to that.
 const COMPILED_BYTES_MAX: usize = 10 << 20;
@@ -19,8 +16,10 @@ const COMPILED_BYTES_MAX: usize = 10 << 20;
 /// second's work.
 const LINEAR_WEIGHT_MAX: u64 = 100_000;
 
-/// Instructions that the backtracking engine may have for one pattern.
-const INSTRUCTIONS_MAX: usize = 1 << 18;
+/// Linear in the text is still the text's length times the pattern's: a pattern of this weight and more, which high
+/// counts give it, is left to the other engine, which counts, where the product is greater than `LINEAR_WORK_MAX`.
+const HEAVY_WEIGHT: u64 = 300;
+const LINEAR_WORK_MAX: u64 = 20_000_000;
 
 /// Nesting that the linear engine is to accept: more than any pattern of `DEPTH_MAX` comes to in its words.
 const NEST_LIMIT: u32 = 1_000;
@@ -28,173 +27,133 @@ const NEST_LIMIT: u32 = 1_000;
 /// A pattern made ready for one use.
 #[derive(Debug)]
 pub(super) struct Matcher {
-    any: Lazy,
-    /// For text of ASCII alone, where that is faster.
-    ascii: Option<Lazy>,
-    group_count: usize,
+    usage: Use,
+    weight: u64,
+    linear: Option<Lazy>,
+    /// For text of ASCII alone, where only that can be said.
+    linear_ascii: Option<Lazy>,
+    program: Arc<Program>,
 }
 
-/// An engine that is built at its first use; it has been built for a test before.
+/// A linear engine that is built at its first use.
 #[derive(Debug)]
 struct Lazy {
     source: String,
-    dialect: Dialect,
-    engine: OnceLock<Engine>,
-}
-
-#[derive(Debug)]
-enum Engine {
-    Linear(regex::Regex),
-    Backtracking(Box<fancy_regex::Regex>),
+    /// Nothing where it would be too big.
+    engine: OnceLock<Option<regex::Regex>>,
 }
 
 impl Matcher {
-    /// Translates and compiles; `Err` says what no engine could do.
-    pub(super) fn new(parsed: &Parsed, usage: Use) -> Result<Matcher, String> {
-        let group_count = match usage {
-            Use::SearchPastEmpty => parsed.group_count + 1,
-            Use::Full | Use::Prefix | Use::Search | Use::Find => parsed.group_count,
-        };
-        // What the linear engine has words for may still be too big for it; the other one counts repetitions.
-        let is_light = parsed.node.weight() <= LINEAR_WEIGHT_MAX;
-        let linear = |dialect| {
-            if !is_light {
-                return None;
+    /// `program` is the same pattern.
+    pub(super) fn new(parsed: &Parsed, program: &Arc<Program>, usage: Use) -> Matcher {
+        let weight = parsed.node.weight();
+        let linear = |dialect| translate(parsed, usage, dialect).ok().map(Lazy::new);
+        let mut matcher = Matcher::backtracking(parsed, program, usage);
+        if weight <= LINEAR_WEIGHT_MAX {
+            matcher.linear = linear(Dialect::Any);
+            if matcher.linear.is_none() {
+                matcher.linear_ascii = linear(Dialect::Ascii);
             }
-            let source = translate(parsed, usage, dialect).ok()?;
-            Lazy::new(source, dialect).ok()
-        };
-        if let Some(any) = linear(Dialect::Linear) {
-            return Ok(Matcher {
-                any,
-                ascii: None,
-                group_count,
-            });
         }
-        let source = translate(parsed, usage, Dialect::Backtracking)
-            .map_err(|Unsayable| "no engine has words for it".to_owned())?;
-        Ok(Matcher {
-            any: Lazy::new(source, Dialect::Backtracking)?,
-            ascii: linear(Dialect::LinearAscii),
-            group_count,
-        })
+        matcher
     }
 
     /// Likewise, with the backtracking engine for everything.
-    #[cfg(test)]
-    pub(super) fn backtracking(parsed: &Parsed, usage: Use) -> Result<Matcher, String> {
-        let source = translate(parsed, usage, Dialect::Backtracking)
-            .map_err(|Unsayable| "not sayable".to_owned())?;
-        Ok(Matcher {
-            any: Lazy::new(source, Dialect::Backtracking)?,
-            ascii: None,
-            group_count: parsed.group_count,
-        })
-    }
-
-    pub(super) fn is_match(&self, text: &str) -> Result<bool, StepLimit> {
-        match self.engine(text) {
-            Engine::Linear(regex) => Ok(regex.is_match(text)),
-            Engine::Backtracking(regex) => regex.is_match(text).map_err(step_limit),
+    pub(super) fn backtracking(parsed: &Parsed, program: &Arc<Program>, usage: Use) -> Matcher {
+        Matcher {
+            usage,
+            weight: parsed.node.weight(),
+            linear: None,
+            linear_ascii: None,
+            program: Arc::clone(program),
         }
     }
 
-    /// The first match at or after `start`. What stands before it is looked at by look-behinds and `\b`.
+    pub(super) fn is_match(&self, text: &str, steps: &mut Steps) -> Result<bool, StepLimit> {
+        match self.linear(text) {
+            Some(regex) => Ok(regex.is_match(text)),
+            None => Ok(self.search(text).find(0, 0, steps)?.is_some()),
+        }
+    }
+
+    /// The first match at or after `start`; the one before it ended at `previous_end`. What stands before it is looked at
+    /// by look-behinds and `\b`.
     pub(super) fn find_at(
         &self,
         text: &str,
         start: usize,
+        previous_end: usize,
+        steps: &mut Steps,
     ) -> Result<Option<Range<usize>>, StepLimit> {
-        Ok(match self.engine(text) {
-            Engine::Linear(regex) => regex.find_at(text, start).map(|found| found.range()),
-            Engine::Backtracking(regex) => regex
-                .find_from_pos(text, start)
-                .map_err(step_limit)?
-                .map(|found| found.range()),
-        })
+        match self.linear(text) {
+            Some(regex) => Ok(regex.find_at(text, start).map(|found| found.range())),
+            None => self.search(text).find(start, previous_end, steps),
+        }
     }
 
-    /// The groups of the first match at or after `start`, from group 1.
-    pub(super) fn captures_at(
+    /// The groups of the first match, from group 1.
+    pub(super) fn captures(
         &self,
         text: &str,
-        start: usize,
         groups: &mut Vec<Option<Range<usize>>>,
+        steps: &mut Steps,
     ) -> Result<bool, StepLimit> {
         groups.clear();
-        let is_match = match self.engine(text) {
-            Engine::Linear(regex) => {
-                let mut places = regex.capture_locations();
-                let found = regex.captures_read_at(&mut places, text, start).is_some();
-                if found {
-                    let range = |group| places.get(group).map(|(start, end)| start..end);
-                    groups.extend((1..places.len()).map(range));
-                }
-                found
+        let Some(regex) = self.linear(text) else {
+            let mut search = self.search(text);
+            let is_match = search.find(0, 0, steps)?.is_some();
+            if is_match {
+                groups.extend(search.groups());
             }
-            Engine::Backtracking(regex) => {
-                let found = regex.captures_from_pos(text, start).map_err(step_limit)?;
-                if let Some(found) = &found {
-                    let range = |group| found.get(group).map(|group| group.range());
-                    groups.extend((1..found.len()).map(range));
-                }
-                found.is_some()
-            }
+            return Ok(is_match);
         };
+        let mut places = regex.capture_locations();
+        let is_match = regex.captures_read(&mut places, text).is_some();
         if is_match {
-            groups.resize(self.group_count, None);
+            let range = |group| places.get(group).map(|(start, end)| start..end);
+            groups.extend((1..places.len()).map(range));
         }
         Ok(is_match)
     }
 
-    fn engine(&self, text: &str) -> &Engine {
-        match &self.ascii {
-            Some(lazy) if text.is_ascii() => lazy.engine(),
-            _ => self.any.engine(),
+    fn linear(&self, text: &str) -> Option<&regex::Regex> {
+        let work = self.weight.saturating_mul(text.len() as u64);
+        if self.weight >= HEAVY_WEIGHT && work > LINEAR_WORK_MAX {
+            return None;
         }
+        match (&self.linear, &self.linear_ascii) {
+            (Some(any), _) => any.engine(),
+            (None, Some(ascii)) if text.is_ascii() => ascii.engine(),
+            _ => None,
+        }
+    }
+
+    fn search<'t>(&self, text: &'t str) -> Search<'_, 't> {
+        let anchor = match self.usage {
+            Use::Full => Anchor::Both,
+            Use::Prefix => Anchor::Start,
+            Use::Search | Use::Find => Anchor::None,
+        };
+        Search::new(&self.program, text, anchor)
     }
 }
 
 impl Lazy {
-    fn new(source: String, dialect: Dialect) -> Result<Lazy, String> {
-        build(&source, dialect)?;
-        Ok(Lazy {
+    fn new(source: String) -> Lazy {
+        Lazy {
             source,
-            dialect,
             engine: OnceLock::new(),
-        })
+        }
     }
 
-    fn engine(&self) -> &Engine {
-        self.engine.get_or_init(|| {
-            build(&self.source, self.dialect).expect("what was built once can be built again")
-        })
+    fn engine(&self) -> Option<&regex::Regex> {
+        let build = || {
+            regex::RegexBuilder::new(&self.source)
+                .size_limit(COMPILED_BYTES_MAX)
+                .nest_limit(NEST_LIMIT)
+                .build()
+                .ok()
+        };
+        self.engine.get_or_init(build).as_ref()
     }
-}
-
-fn build(source: &str, dialect: Dialect) -> Result<Engine, String> {
-    match dialect {
-        Dialect::Linear | Dialect::LinearAscii => regex::RegexBuilder::new(source)
-            .size_limit(COMPILED_BYTES_MAX)
-            .nest_limit(NEST_LIMIT)
-            .build()
-            .map(Engine::Linear)
-            .map_err(|error| error.to_string()),
-        Dialect::Backtracking => fancy_regex::RegexBuilder::new(source)
-            .backtrack_limit(BACKTRACKS_MAX)
-            .delegate_size_limit(COMPILED_BYTES_MAX)
-            .max_prog_size(INSTRUCTIONS_MAX)
-            .build()
-            .map(|regex| Engine::Backtracking(Box::new(regex)))
-            .map_err(|error| {
-                format!(
-                    "it is too big or nested too deep ({error}): lower its counts, or take it apart"
-                )
-            }),
-    }
-}
-
-/// The only thing that goes wrong at run time is that the search was too long.
-fn step_limit(_: fancy_regex::Error) -> StepLimit {
-    StepLimit
 }

@@ -41,7 +41,7 @@ impl Parser<'_> {
                 ));
             }
             'k' => return self.named_reference(),
-            '1'..='9' => return self.numbered_reference(at),
+            '1'..='9' => return Ok(self.numbered_reference()),
             _ => {
                 return Ok(Node::Set(match self.common_escape(at)? {
                     Escaped::Char(c) => fold_char(c, self.modes.folding()),
@@ -210,7 +210,7 @@ impl Parser<'_> {
     }
 
     /// `\1` and so on. A further digit belongs to the reference only if there are so many groups before it.
-    fn numbered_reference(&mut self, at: usize) -> Result<Node, PatternError> {
+    fn numbered_reference(&mut self) -> Node {
         let mut group = 0;
         while let Some(digit) = self.peek_digit(10) {
             let next = group * 10 + digit as usize;
@@ -220,20 +220,14 @@ impl Parser<'_> {
             group = next;
             self.scan.next();
         }
-        self.reference(group, at)
+        self.reference(group)
     }
 
-    fn reference(&self, group: usize, at: usize) -> Result<Node, PatternError> {
-        if self.open_groups.contains(&group) {
-            return Err(self.scan.error_at(
-                at,
-                "a reference to the group that it stands in isn't supported: refer to it after its ')'",
-            ));
-        }
-        Ok(Node::BackReference {
+    fn reference(&self, group: usize) -> Node {
+        Node::BackReference {
             group,
             folding: self.modes.folding(),
-        })
+        }
     }
 
     fn named_reference(&mut self) -> Result<Node, PatternError> {
@@ -246,7 +240,7 @@ impl Parser<'_> {
         let at = self.scan.at();
         let name = self.group_name()?;
         match self.names.get(&name) {
-            Some(&group) => self.reference(group, at),
+            Some(&group) => Ok(self.reference(group)),
             None => Err(self
                 .scan
                 .error_at(at, format!("no group named <{name}> stands before this"))),

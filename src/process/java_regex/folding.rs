@@ -48,6 +48,15 @@ pub(super) fn fold_range(mut set: ClassUnicode, folding: Folding) -> ClassUnicod
     set
 }
 
+/// Whether a reference to `a` matches `b`.
+pub(super) fn are_equal(a: char, b: char, folding: Folding) -> bool {
+    match folding {
+        Folding::Exact => a == b,
+        Folding::Ascii => a.eq_ignore_ascii_case(&b),
+        Folding::Unicode => upper(a) == upper(b) || lower(upper(a)) == lower(upper(b)),
+    }
+}
+
 fn push_ascii_cases(set: &mut ClassUnicode) {
     let flipped = ('A'..='Z')
         .chain('a'..='z')

@@ -25,7 +25,7 @@ impl Parser<'_> {
             self.scan.next_raw();
         }
         Ok(Some(match kind.c {
-            ':' => self.group_rest(outer)?,
+            ':' => uncaptured(self.group_rest(outer)?),
             '>' => Node::Atomic(Box::new(self.group_rest(outer)?)),
             '=' | '!' => look(Side::Ahead, kind.is('!'), self.group_rest(outer)?),
             '<' => match self.scan.peek() {
@@ -61,9 +61,7 @@ impl Parser<'_> {
         if let Some(name) = name {
             self.names.insert(name, index);
         }
-        self.open_groups.push(index);
         let node = self.group_rest(outer)?;
-        self.open_groups.pop();
         Ok(Node::Capture(index, Box::new(node)))
     }
 
@@ -92,7 +90,7 @@ impl Parser<'_> {
                 }
                 ':' => {
                     self.scan.next();
-                    return self.group_rest(outer).map(Some);
+                    return self.group_rest(outer).map(uncaptured).map(Some);
                 }
                 '-' if on => on = false,
                 letter if modes.set(letter, on) => self.set_modes(modes),
@@ -141,6 +139,13 @@ impl Parser<'_> {
             }
             self.scan.next();
         }
+    }
+}
+
+fn uncaptured(inside: Node) -> Node {
+    match inside {
+        Node::Capture(..) => Node::Concat(vec![inside]),
+        _ => inside,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which look-behinds Java accepts: those whose longest match it can tell, by its own way of telling.
 
 use super::ast::{Greed, Node};
+use super::program::Bounds;
 
 const NO_MAXIMUM: &str = "a look-behind has no obvious maximum length: Java can't repeat in it without end what is longer \
                           than a character, repeat what has several ways to match, or refer back to a group";
@@ -11,12 +12,15 @@ struct Extent {
     /// Length of the longest match. Java counts it in 32 bits and goes on where they wrap, so that it takes some
     /// patterns without a maximum and refuses others; to say the same, this wraps too.
     chars_max: i32,
+    /// Likewise, from behind the last branch on: where Java begins to add up anew, and what it looks at for a wrap.
+    since_branch: i32,
     /// Whether there is one way only to match, so that Java may repeat it without trying others.
     one_way: bool,
 }
 
 const NOTHING: Extent = Extent {
     chars_max: 0,
+    since_branch: 0,
     one_way: true,
 };
 
@@ -41,10 +45,33 @@ pub(super) fn fate(inside: &Node) -> Result<Fate, &'static str> {
     })
 }
 
+/// How many characters back a look-behind that Java accepts may begin.
+pub(super) fn reach(inside: &Node) -> Bounds {
+    let min = u32::try_from(inside.chars_min()).unwrap_or(u32::MAX);
+    let known = extent(inside, NOTHING).and_then(|extent| u32::try_from(extent.chars_max).ok());
+    Bounds {
+        min,
+        max: known.unwrap_or(u32::MAX).max(min),
+    }
+}
+
+/// Whether Java repeats it as a group.
+pub(super) fn is_group(node: &Node) -> bool {
+    matches!(
+        node,
+        Node::Capture(..)
+            | Node::Concat(_)
+            | Node::Alternate(_)
+            | Node::Repeat { .. }
+            | Node::Empty
+    )
+}
+
 /// The extent of `before` and `node` together; `None` if Java can't tell.
 fn extent(node: &Node, before: Extent) -> Option<Extent> {
     let longer = |chars| Extent {
         chars_max: before.chars_max.wrapping_add(chars),
+        since_branch: before.since_branch.wrapping_add(chars),
         ..before
     };
     Some(match node {
@@ -67,6 +94,7 @@ fn extent(node: &Node, before: Extent) -> Option<Extent> {
             }
             Extent {
                 one_way: false,
+                since_branch: 0,
                 ..longer(chars)
             }
         }
@@ -86,10 +114,14 @@ fn extent(node: &Node, before: Extent) -> Option<Extent> {
             };
             let is_unchecked =
                 is_optional || is_character && times.max.is_none() && *greed == Greed::Greedy;
-            if !is_unchecked && extent.chars_max < before.chars_max {
+            if !is_unchecked && extent.since_branch < before.since_branch {
                 return None;
             }
-            extent
+            let is_branch = is_optional && is_group(node) && *greed != Greed::Possessive;
+            Extent {
+                since_branch: if is_branch { 0 } else { extent.since_branch },
+                ..extent
+            }
         }
     })
 }

@@ -1,19 +1,20 @@
-//! Java's regular expressions (`java.util.regex.Pattern` of Java 17), by translation.
+//! Java's regular expressions (`java.util.regex.Pattern` of Java 17).
 //!
-//! A pattern is read by Java's rules into a tree that no flag changes any more, and that is said again for the
-//! linear-time engine where it has words for it, else for a backtracking engine with a bound on its steps. In reading
-//! order: `scan` → `parse`, `group`, `class`, `escape` with `modes`, `folding`, `property`,
-//! `look_behind` → `ast` → `translate`, `assertion` → `engine`.
+//! A pattern is read by Java's rules into a tree that no flag changes any more. That is said again for the linear-time
+//! engine where it has words for it; what it hasn't is a program for a backtracking engine that goes Java's way and has a
+//! bound on its steps. In reading order: `scan` → `parse`, `group`, `class`, `escape` with `modes`, `folding`,
+//! `property`, `look_behind` → `ast` → `translate`, `assertion` and `program`, `backtrack` with `repetition`, `charset`,
+//! `place` → `engine`.
 //!
 //! Known to differ from Java: text is UTF-8 here and UTF-16 there, so no empty match falls inside a character beyond
-//! U+FFFF; the Unicode tables are newer than Java 17's Unicode 13; references under `(?i)` fold all letters; the value
-//! of a group that was repeated without taking anything (`()*`, `(a*?){2}`) may be empty instead of absent or the
-//! other way round; some slips of Java's in classes with a stray `&` aren't repeated. Refused here alone: `\X`,
-//! `\b{g}`, `\N{…}`, `\p{javaMirrored}`, rare blocks, a reference to the group that it stands in, and what is too big
-//! or nested too deep.
+//! U+FFFF; the Unicode tables are newer than Java 17's Unicode 13; some slips of Java's in classes with a stray `&`,
+//! and round groups that repeat nothing (`(()++)*`), aren't repeated. Refused here alone: `\X`, `\b{g}`, `\N{…}`,
+//! `\p{javaMirrored}`, rare blocks, and what is too big or nested too deep.
 
 mod assertion;
 mod ast;
+mod backtrack;
+mod charset;
 mod class;
 mod engine;
 mod escape;
@@ -22,7 +23,10 @@ mod group;
 mod look_behind;
 mod modes;
 mod parse;
+mod place;
+mod program;
 mod property;
+mod repetition;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -34,8 +38,10 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use ast::{Assertion, Node};
+use ast::Node;
+use backtrack::Steps;
 use engine::Matcher;
+use program::Program;
 use translate::Use;
 
 /// A pattern with the meaning that `java.util.regex.Pattern` gives it. Cloning is cheap.
@@ -51,8 +57,6 @@ struct Inner {
     full: Matcher,
     prefix: Matcher,
     search: Matcher,
-    /// Only where the pattern says `\G`.
-    search_past_empty: Option<Matcher>,
 }
 
 /// Flags that are given beside a pattern.
@@ -76,8 +80,10 @@ pub struct PatternError {
 /// The backtracking engine gave up: the pattern has too many ways to match the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
-    "the pattern goes back more than {} times over one text: make its repetitions possessive or more exact",
-    engine::BACKTRACKS_MAX
+    "the pattern takes more than {} steps, and {} more a byte, over one text: make its repetitions possessive or more \
+     exact",
+    backtrack::STEPS_MIN,
+    backtrack::STEPS_PER_BYTE
 )]
 pub struct StepLimit;
 
@@ -96,28 +102,16 @@ impl JavaRegex {
     /// As [`JavaRegex::new`].
     pub fn with_flags(pattern: &str, flags: Flags) -> Result<JavaRegex, PatternError> {
         let parsed = parse::parse(pattern, &flags)?;
-        let matcher = |usage| {
-            Matcher::new(&parsed, usage).map_err(|what| PatternError {
-                pattern: pattern.to_owned(),
-                at: 0,
-                what,
-            })
-        };
-        let has_previous_end = parsed
-            .node
-            .contains(&|node| *node == Node::Assertion(Assertion::PreviousEnd));
+        let program = Arc::new(Program::new(&parsed));
+        let matcher = |usage| Matcher::new(&parsed, &program, usage);
         Ok(JavaRegex {
             inner: Arc::new(Inner {
                 pattern: pattern.to_owned(),
                 group_count: parsed.group_count,
                 literal: literal(&parsed.node),
-                full: matcher(Use::Full)?,
-                prefix: matcher(Use::Prefix)?,
-                search: matcher(Use::Search)?,
-                search_past_empty: match has_previous_end {
-                    true => Some(matcher(Use::SearchPastEmpty)?),
-                    false => None,
-                },
+                full: matcher(Use::Full),
+                prefix: matcher(Use::Prefix),
+                search: matcher(Use::Search),
             }),
         })
     }
@@ -170,26 +164,23 @@ impl JavaRegex {
         text: &str,
         pieces: &mut Vec<Range<usize>>,
     ) -> Result<usize, StepLimit> {
-        let inner = &*self.inner;
+        let search = &self.inner.search;
+        let mut steps = Steps::for_text(text);
         let mut start = 0;
-        let mut groups = Vec::new();
-        let mut found = inner.search.find_at(text, 0)?;
+        let mut found = search.find_at(text, 0, 0, &mut steps)?;
         while let Some(matched) = found {
             if !(matched.is_empty() && matched.start == 0) {
                 pieces.push(start..matched.start);
                 start = matched.end;
             }
-            found = match (&inner.search_past_empty, matched.is_empty()) {
-                (_, false) => inner.search.find_at(text, matched.end)?,
-                (Some(past_empty), true) => {
-                    past_empty.captures_at(text, matched.end, &mut groups)?;
-                    groups.first().cloned().flatten()
-                }
-                (None, true) => match text[matched.end..].chars().next() {
-                    Some(c) => inner.search.find_at(text, matched.end + c.len_utf8())?,
-                    None => None,
+            let from = match matched.is_empty() {
+                false => matched.end,
+                true => match text[matched.end..].chars().next() {
+                    Some(c) => matched.end + c.len_utf8(),
+                    None => break,
                 },
             };
+            found = search.find_at(text, from, matched.end, &mut steps)?;
         }
         Ok(start)
     }
@@ -204,7 +195,8 @@ impl JavaRegex {
         text: &str,
         groups: &mut Vec<Option<Range<usize>>>,
     ) -> Result<bool, StepLimit> {
-        self.inner.full.captures_at(text, 0, groups)
+        let mut steps = Steps::for_text(text);
+        self.inner.full.captures(text, groups, &mut steps)
     }
 
     /// Whether the whole text matches.
@@ -212,7 +204,7 @@ impl JavaRegex {
     /// # Errors
     /// [`StepLimit`]
     pub fn is_full_match(&self, text: &str) -> Result<bool, StepLimit> {
-        self.inner.full.is_match(text)
+        self.inner.full.is_match(text, &mut Steps::for_text(text))
     }
 
     /// Whether the start of the text matches (`Matcher.lookingAt()`).
@@ -220,7 +212,7 @@ impl JavaRegex {
     /// # Errors
     /// [`StepLimit`]
     pub fn looking_at(&self, text: &str) -> Result<bool, StepLimit> {
-        self.inner.prefix.is_match(text)
+        self.inner.prefix.is_match(text, &mut Steps::for_text(text))
     }
 }
 
@@ -243,11 +235,8 @@ impl GroupFinder {
     /// As [`JavaRegex::new`].
     pub fn new(pattern: &str) -> Result<GroupFinder, PatternError> {
         let parsed = parse::parse(pattern, &Flags::default())?;
-        let matcher = Matcher::new(&parsed, Use::Find).map_err(|what| PatternError {
-            pattern: pattern.to_owned(),
-            at: 0,
-            what,
-        })?;
+        let program = Arc::new(Program::new(&parsed));
+        let matcher = Matcher::new(&parsed, &program, Use::Find);
         Ok(GroupFinder {
             inner: Arc::new(Finder {
                 pattern: pattern.to_owned(),
@@ -267,7 +256,9 @@ impl GroupFinder {
     /// # Errors
     /// [`StepLimit`]
     pub fn find_whole(&self, text: &str) -> Result<Option<Range<usize>>, StepLimit> {
-        self.inner.matcher.find_at(text, 0)
+        self.inner
+            .matcher
+            .find_at(text, 0, 0, &mut Steps::for_text(text))
     }
 
     /// What group 1 holds of the first match in the text (`Matcher.find()`), or all of the match if the pattern has no
@@ -277,10 +268,11 @@ impl GroupFinder {
     /// [`StepLimit`]
     pub fn find(&self, text: &str) -> Result<Option<Range<usize>>, StepLimit> {
         if !self.inner.has_groups {
-            return self.inner.matcher.find_at(text, 0);
+            return self.find_whole(text);
         }
         let mut groups = Vec::new();
-        self.inner.matcher.captures_at(text, 0, &mut groups)?;
+        let mut steps = Steps::for_text(text);
+        self.inner.matcher.captures(text, &mut groups, &mut steps)?;
         Ok(groups.into_iter().next().flatten())
     }
 }

@@ -42,7 +42,6 @@ pub(super) fn parse(pattern: &str, flags: &Flags) -> Result<Parsed, PatternError
         group_count: 0,
         range_count: 0,
         names: HashMap::new(),
-        open_groups: Vec::new(),
         depth: 0,
     };
     if parser.scan.len() > PATTERN_CHARS_MAX {
@@ -70,8 +69,6 @@ pub(super) struct Parser<'p> {
     pub(super) group_count: usize,
     range_count: usize,
     pub(super) names: HashMap<String, usize>,
-    /// The capturing groups around the place being read.
-    pub(super) open_groups: Vec<usize>,
     depth: usize,
 }
 

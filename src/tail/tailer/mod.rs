@@ -89,6 +89,11 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
+    /// Cursors of this tailer have numbers beyond `last`: what is acknowledged of earlier ones can't be taken for theirs.
+    pub fn number_cursors_after(&mut self, last: CursorId) {
+        self.next_id = self.next_id.max(last.0);
+    }
+
     /// Whether changes are hinted at, so that polling may be slow.
     pub fn set_hints_work(&mut self, work: bool) {
         self.hints_work = work;

@@ -83,7 +83,7 @@ impl World {
             let new = self.process.to_publisher.range(n_before..);
             let batches = new.filter_map(|inbound| match inbound {
                 Inbound::Batch(_, batch) => Some(batch),
-                Inbound::Finished(_) => None,
+                Inbound::Finished(_) | Inbound::Kept(_) | Inbound::Restarted(_) => None,
             });
             for span in batches.flat_map(|batch| &batch.spans) {
                 self.process.flows[place]
@@ -149,6 +149,11 @@ impl World {
                 self.tell_queued(flow);
             }
             Inbound::Finished(_) => self.process.n_finished += 1,
+            Inbound::Kept(_) | Inbound::Restarted(_) => {
+                return Err(format!(
+                    "{inbound:?} in a world without refusals and defects"
+                ));
+            }
         }
         Ok(true)
     }
@@ -197,6 +202,11 @@ impl World {
                     });
                     self.check_slots(flow)?;
                     self.tell_queued(flow);
+                }
+                Command::Keep { flow, .. } => {
+                    return Err(format!(
+                        "a record of {flow:?} is refused, of lines that are all good"
+                    ));
                 }
                 Command::Advance {
                     flow,
