@@ -72,6 +72,7 @@ pub struct Agent {
 
 /// The ways to ask, and the task that has the answers ready.
 struct Asked {
+    sampler: Arc<Sampler>,
     sampling: JoinHandle<()>,
     serving: Vec<Serving>,
 }
@@ -108,7 +109,10 @@ impl Agent {
             ),
         };
         progress::starting().emit();
-        let metrics = config.cloudwatch.emit.then(|| Arc::new(Metrics::default()));
+        let metrics = config
+            .cloudwatch
+            .emit
+            .then(|| Arc::new(Metrics::new(config.cloudwatch.extended)));
         let counters = Arc::new(AgentCounters::new(&config, metrics.as_ref()));
         let budget = Budget::new(BUDGET_BYTES, config.flows.len());
         let ec2 = instance_metadata(&config, &clients).await;
@@ -228,6 +232,7 @@ impl Agent {
         if let Err(error) = saved {
             events::checkpoints_unwritable(&error);
         }
+        self.asked.sampler.sample(Instant::now(), Timestamp::now());
         if let Some((stop, task)) = self.stop_metrics {
             let _ = stop.send(());
             let _ = task.await;
@@ -273,18 +278,23 @@ impl Asked {
                 Err(error) => events::not_listening(port, &error),
             }
         }
+        let to_sample = Arc::clone(&sampler);
         let sampling = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                sampler.sample(Instant::now());
+                to_sample.sample(Instant::now(), Timestamp::now());
                 if let Some(prometheus) = web.prometheus() {
                     prometheus.upkeep();
                 }
             }
         });
-        Asked { sampling, serving }
+        Asked {
+            sampler,
+            sampling,
+            serving,
+        }
     }
 }
 

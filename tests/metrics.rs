@@ -1,5 +1,6 @@
 //! The listener of `metrics.prometheus.listen`: metrics, status, health, and who may ask.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
@@ -10,6 +11,7 @@ use serde_json::json;
 use crate::support::asking::{address_in, get, get_with, send};
 use crate::support::aws::{ClosedPort, endpoint, received};
 use crate::support::host::{Host, Running};
+use crate::support::project;
 use crate::support::wait::until_done;
 
 async fn listening(host: &mut Host) -> (Running, SocketAddr) {
@@ -246,4 +248,47 @@ async fn with_a_token_only_those_who_know_it_learn_anything() {
     let named = "GET /healthz HTTP/1.1\r\nHost: agent.example:80\r\n\r\n";
     assert_eq!(send(address, named).await.unwrap().status, 200);
     assert!(!agent.log().contains("the-token"));
+}
+
+/// Every metric that the alerts and the dashboard speak of is there, and Prometheus can read the alerts.
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_and_dashboard_speak_of_metrics_that_there_are() {
+    let endpoint = endpoint("").await;
+    let (_host, _agent, address) = two_records_on(&endpoint).await;
+    let metrics = get(address, "/metrics").await.body;
+    let name = regex::Regex::new("kinesis_agent_[a-z_]+").unwrap();
+    let rules = "packaging/prometheus/kinesis-agent.rules.yml";
+    let dashboard = "packaging/grafana/kinesis-agent.json";
+    for file in [rules, dashboard] {
+        let text = project::read(file);
+        let named: BTreeSet<&str> = name.find_iter(&text).map(|found| found.as_str()).collect();
+        assert!(named.len() > 5, "{file}: {named:?}");
+        let unknown: Vec<_> = named
+            .into_iter()
+            .filter(|name| {
+                !metrics.lines().any(|line| {
+                    line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} "))
+                })
+            })
+            .collect();
+        assert!(unknown.is_empty(), "{file} speaks of {unknown:?}");
+    }
+    let read: serde_json::Value = serde_json::from_str(&project::read(dashboard)).unwrap();
+    assert!(
+        read["panels"]
+            .as_array()
+            .is_some_and(|panels| panels.len() > 10)
+    );
+    let asked = Command::new("promtool")
+        .args(["check", "rules"])
+        .arg(project::root().join(rules))
+        .output();
+    let Ok(asked) = asked else {
+        eprintln!(
+            "SKIPPED: promtool isn't installed (Debian: prometheus), so the rules aren't checked"
+        );
+        return;
+    };
+    let said = String::from_utf8_lossy(&asked.stdout) + String::from_utf8_lossy(&asked.stderr);
+    assert!(asked.status.success(), "{said}");
 }

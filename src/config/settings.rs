@@ -14,8 +14,8 @@ use super::listening::{self, Listening};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
-    AssumeRole, Aws, Checkpoints, CloudWatch, DeadLetters, Log, LogLevel, LogLines, Publish, Service,
-    StaticKeys, UserAgent, WirePreference,
+    AssumeRole, Aws, Checkpoints, CloudWatch, DeadLetters, Log, LogLevel, LogLines, Publish,
+    Service, StaticKeys, UserAgent, WirePreference,
 };
 
 const CLOUDWATCH_NAMESPACE: &str = "AWSKinesisAgent";

@@ -21,7 +21,7 @@ pub fn status(counters: &AgentCounters, uptime: Duration, lines: MetricLines) {
             metrics.record(
                 Metric::ConsecutiveProcessingErrors,
                 flow.destination(),
-                errors,
+                errors as f64,
             );
         }
     }

@@ -67,6 +67,8 @@ pub fn batch_sent(flow: &FlowCounters, sent: &BatchSent<'_>) {
             records_failed: sent.records_failed,
             bytes_sent: sent.bytes,
             is_service_error: false,
+            records_throttled: sent.records_throttled,
+            latency: sent.latency,
         },
     );
     if tracing::enabled!(Level::DEBUG) {
@@ -145,6 +147,8 @@ pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
             records_failed: failed.records,
             bytes_sent: 0,
             is_service_error: true,
+            records_throttled: if failed.throttled { failed.records } else { 0 },
+            latency: failed.latency,
         },
     );
     if failed.has_known_cause {
@@ -295,13 +299,23 @@ pub fn record_dead_lettered(
         Some(file) => format!("at offset {offset} of {}", file.display()),
         None => "of an unknown file".to_owned(),
     };
-    let text = format!(
-        "{} refused the record {place} for good: {error}; it is kept in {}, and the others go on; see kinesis-agent \
-         dead-letters",
-        flow.destination(),
+    let problem = format!(
+        "{} refused the record {place} for good: {error}",
+        flow.destination()
+    );
+    let remedy = format!(
+        "it is kept in {}, and the others go on; see kinesis-agent dead-letters",
         dead_letters.display()
     );
+    let text = format!("{problem}; {remedy}");
     flow.set_last_error(&text);
+    trouble_begins(
+        flow,
+        "dead_lettered",
+        "",
+        Concern::Loss,
+        (&problem, &remedy),
+    );
     say_records_once_a_minute(
         &flow.flow().0,
         "dead_lettered",

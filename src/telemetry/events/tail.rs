@@ -9,7 +9,7 @@ use tracing::Level;
 use super::{counted, say_once_a_minute, say_records_once_a_minute, tailer_says, trouble_begins};
 use crate::telemetry::counters::{FlowCounters, RawReason, SkipReason};
 use crate::telemetry::progress;
-use crate::telemetry::status::FileLook;
+use crate::telemetry::status::{FileLook, Followed};
 use crate::telemetry::troubles::Concern;
 
 /// Why a flow may have no file; what ends with the first one.
@@ -62,6 +62,9 @@ pub fn turn_done(flow: &FlowCounters, turn: &Turn) {
         flow.processing_errors_in_a_row.set(0);
         flow.troubles().end("turn_failed", "");
     }
+    if flow.restarts.get() > 0 {
+        flow.troubles().end("flow_died", "");
+    }
 }
 
 /// Where the flow stands, after a look at all its files. Set alone.
@@ -102,12 +105,16 @@ pub fn turn_failed(flow: &FlowCounters, error: &dyn std::fmt::Display) {
 /// The flow's thread ended by a defect and is started anew. ERROR: should it stay so, nothing of this flow is read.
 pub fn flow_died(flow: &FlowCounters, what: &str, next_start_in: Duration) {
     flow.restarts.add(1);
-    let text = format!(
-        "ended by a defect of the agent: {what}; it is started again in {} ms at its last checkpoint; nothing is lost, \
-         records may be sent twice; please report it",
+    // Its next life knows its files under other numbers.
+    *flow.followed() = Followed::default();
+    let problem = format!("ended by a defect of the agent: {what}");
+    let remedy = format!(
+        "it is started again in {} ms at its last checkpoint; nothing is lost, records may be sent twice; please report it",
         next_start_in.as_millis()
     );
+    let text = format!("{problem}; {remedy}");
     flow.set_last_error(&text);
+    trouble_begins(flow, "flow_died", "", Concern::Reading, (&problem, &remedy));
     say_once_a_minute(
         &flow.flow().0,
         "flow_died",
@@ -118,12 +125,21 @@ pub fn flow_died(flow: &FlowCounters, what: &str, next_start_in: Duration) {
 /// The flow's thread has been at one thing for too long, such as a read of a file system that hangs. ERROR: until it
 /// comes back nothing of this flow is read.
 pub fn flow_stands_still(flow: &FlowCounters, since: Duration) {
-    let text = format!(
-        "stands still for {} s in one look at its files: nothing of it is read; check whether the file system of its \
-         filePattern answers (a network share may hang), and restart the agent if it does",
+    let problem = format!(
+        "stands still for {} s in one look at its files: nothing of it is read",
         since.as_secs()
     );
+    let remedy = "check whether the file system of its filePattern answers (a network share may hang), and restart the \
+                  agent if it does";
+    let text = format!("{problem}; {remedy}");
     flow.set_last_error(&text);
+    trouble_begins(
+        flow,
+        "flow_stands_still",
+        "",
+        Concern::Reading,
+        (&problem, remedy),
+    );
     say_once_a_minute(
         &flow.flow().0,
         "flow_stands_still",
@@ -134,6 +150,7 @@ pub fn flow_stands_still(flow: &FlowCounters, since: Duration) {
 /// The flow's thread goes on after it stood still. INFO.
 pub fn flow_goes_on(flow: &FlowCounters, stood_still: Duration) {
     flow.clear_last_error();
+    flow.troubles().end("flow_stands_still", "");
     let text = format!(
         "goes on after it stood still for {} s",
         stood_still.as_secs()

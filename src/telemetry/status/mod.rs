@@ -106,6 +106,8 @@ pub struct FlowStatus {
     pub records_per_second: f64,
     pub bytes_per_second: f64,
     pub behind: Behind,
+    /// Times that the flow was started anew after a defect.
+    pub restarts: u64,
     pub files_followed: u64,
     pub files: Vec<FileStatus>,
     /// Files that aren't listed.
@@ -130,6 +132,8 @@ pub struct Records {
     pub sent_unprocessed: u64,
     pub sent: u64,
     pub refused: u64,
+    /// Refused, and kept as dead letters.
+    pub dead_lettered: u64,
 }
 
 /// What became of bytes.
@@ -246,6 +250,7 @@ impl FlowStatus {
                     .filter(|_| behind_bytes > 0)
                     .map(|time| time.as_secs()),
             },
+            restarts: counted.restarts,
             files_followed: n_files as u64,
             files_left_out: n_files - files.len(),
             files,
@@ -283,6 +288,7 @@ impl Records {
             sent_unprocessed: counted.records_raw_total(),
             sent: counted.records_sent,
             refused: counted.records_refused,
+            dead_lettered: counted.records_dead_lettered,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::rates::{Rate, Rates, SHOWN, Sample};
 use super::{Behind, FilesShown, FlowStatus, Moment, Status, Totals};
 use crate::config::FlowId;
 use crate::telemetry::counters::{AgentCounters, FlowCounters};
+use crate::telemetry::metrics::Metric;
 
 /// The time between two samples.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,7 +28,16 @@ pub struct Sampler {
 
 struct Samples {
     agent: Rates,
-    flows: HashMap<FlowId, Rates>,
+    flows: HashMap<FlowId, FlowSamples>,
+}
+
+/// What is remembered of a flow.
+struct FlowSamples {
+    rates: Rates,
+    /// At the last sample.
+    records_skipped: u64,
+    records_truncated: u64,
+    records_dead_lettered: u64,
 }
 
 /// How fast a flow goes.
@@ -61,7 +71,7 @@ impl Sampler {
     }
 
     /// Takes a sample of every flow; called each [`SAMPLE_INTERVAL`].
-    pub fn sample(&self, at: Instant) {
+    pub fn sample(&self, at: Instant, now: Timestamp) {
         let mut samples = self.samples();
         let mut total = Sample {
             at,
@@ -74,14 +84,17 @@ impl Sampler {
             total.records_sent += sample.records_sent;
             total.bytes_sent += sample.bytes_sent;
             total.behind_bytes += sample.behind_bytes;
-            match samples.flows.get_mut(id) {
-                Some(rates) => rates.add(sample),
-                None => {
-                    let mut rates = Rates::new(FLOW_SAMPLES);
-                    rates.add(sample);
-                    samples.flows.insert(id.clone(), rates);
-                }
-            }
+            let known = samples
+                .flows
+                .entry(id.clone())
+                .or_insert_with(|| FlowSamples {
+                    rates: Rates::new(FLOW_SAMPLES),
+                    records_skipped: 0,
+                    records_truncated: 0,
+                    records_dead_lettered: 0,
+                });
+            known.rates.add(sample);
+            known.record(flow, now.as_millisecond());
         }
         samples.agent.add(total);
     }
@@ -94,9 +107,9 @@ impl Sampler {
             .flows
             .iter()
             .map(|(id, flow)| {
-                let sample = samples.flows.get(id).map(|rates| FlowSample {
-                    rate: rates.rate(),
-                    caught_up_in: rates.caught_up_in(),
+                let sample = samples.flows.get(id).map(|known| FlowSample {
+                    rate: known.rates.rate(),
+                    caught_up_in: known.rates.caught_up_in(),
                 });
                 FlowStatus::of(flow, &sample.unwrap_or_default(), shown, now)
             })
@@ -144,6 +157,40 @@ impl Sampler {
 
     fn samples(&self) -> MutexGuard<'_, Samples> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FlowSamples {
+    /// Records for CloudWatch what nobody else does, if that is asked for.
+    fn record(&mut self, flow: &FlowCounters, now_ms: i64) {
+        let Some(metrics) = flow.metrics().filter(|metrics| metrics.is_extended()) else {
+            return;
+        };
+        let (skipped, truncated) = (flow.records_skipped.get(), flow.records_truncated.get());
+        let dead_lettered = flow.records_dead_lettered.get();
+        let since = |now: u64, before: u64| now.saturating_sub(before) as f64;
+        let values = [
+            (Metric::BytesBehind, flow.unsent_bytes.get() as f64),
+            (
+                Metric::SecondsBehind,
+                flow.followed().behind_seconds(now_ms),
+            ),
+            (Metric::FilesFollowed, flow.files_followed.get() as f64),
+            (Metric::RecordsSkipped, since(skipped, self.records_skipped)),
+            (
+                Metric::RecordsTruncated,
+                since(truncated, self.records_truncated),
+            ),
+        ];
+        let dead_letters = since(dead_lettered, self.records_dead_lettered);
+        let values = values
+            .into_iter()
+            .chain([(Metric::RecordsDeadLettered, dead_letters)]);
+        for (metric, value) in values {
+            metrics.record(metric, flow.destination(), value);
+        }
+        (self.records_skipped, self.records_truncated) = (skipped, truncated);
+        self.records_dead_lettered = dead_lettered;
     }
 }
 

@@ -27,7 +27,7 @@ type Shown = fn(&FlowStatus) -> f64;
 
 /// Name, what is counted, and what that means.
 #[rustfmt::skip] // a table reads better as one
-const COUNTERS: [(&str, Counted, &str); 15] = [
+const COUNTERS: [(&str, Counted, &str); 17] = [
     ("kinesis_agent_records_parsed_total", |flow| flow.records_parsed, "Records read from files."),
     ("kinesis_agent_bytes_parsed_total", |flow| flow.bytes_parsed, "Their bytes in the files."),
     ("kinesis_agent_records_transformed_total", |flow| flow.records_transformed, "Records that dataProcessingOptions changed."),
@@ -37,6 +37,8 @@ const COUNTERS: [(&str, Counted, &str); 15] = [
     ("kinesis_agent_records_sent_total", |flow| flow.records_sent, "Records that the service accepted."),
     ("kinesis_agent_bytes_sent_total", |flow| flow.bytes_sent, "Their bytes of data."),
     ("kinesis_agent_records_refused_total", |flow| flow.records_refused, "Records that the service will never take."),
+    ("kinesis_agent_records_dead_lettered_total", |flow| flow.records_dead_lettered, "Records that the service will never take, kept as dead letters."),
+    ("kinesis_agent_flow_restarts_total", |flow| flow.restarts, "Times that the flow was started anew after a defect."),
     ("kinesis_agent_records_throttled_total", |flow| flow.throttled_records, "Records not accepted because the stream was over its limits, each time."),
     ("kinesis_agent_record_send_attempts_total", |flow| flow.send_attempts, "Records in calls, each as often as it was tried."),
     ("kinesis_agent_record_send_errors_total", |flow| flow.send_errors, "Records in calls that were not accepted."),
