@@ -22,6 +22,7 @@ mod outside;
 mod page;
 mod papers;
 mod restart;
+mod rotation;
 mod simulated_lives;
 mod simulation;
 mod status;

@@ -25,6 +25,7 @@ use crate::publish::budget::Budget;
 use crate::record::{Batch, CursorId, FlowIndex};
 use crate::tail::cursor::Cursor;
 use crate::tail::disk::Disk;
+use crate::tail::gzip::Body;
 use crate::tail::{Hint, Rules, Tailer};
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::events;
@@ -183,7 +184,7 @@ impl<D: Disk> Machine<D> {
     }
 
     /// The followed files.
-    pub fn cursors(&self) -> impl Iterator<Item = &Cursor<D::File>> {
+    pub fn cursors(&self) -> impl Iterator<Item = &Cursor<Body<D::File>>> {
         self.tailer.cursors()
     }
 
@@ -343,7 +344,8 @@ impl<D: Disk> Machine<D> {
 
     /// The oldest file that isn't wholly acknowledged, or else the newest: where the reference must go on.
     pub fn hand_back(&self) -> Option<HandBack> {
-        let age = |cursor: &&Cursor<D::File>| (cursor.modified_ms, std::cmp::Reverse(cursor.size));
+        let age =
+            |cursor: &&Cursor<Body<D::File>>| (cursor.modified_ms, std::cmp::Reverse(cursor.size));
         let named = || self.tailer.cursors().filter(|cursor| cursor.is_named);
         let unfinished = named()
             .filter(|cursor| cursor.behind_bytes() > 0)

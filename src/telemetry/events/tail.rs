@@ -196,6 +196,26 @@ pub fn file_replaced(flow: &FlowCounters, path: &Path, read_bytes: u64) {
     tailer_says(flow, Level::INFO, &text).emit();
 }
 
+/// What was in a file that was cut off, overwritten or deleted is read on elsewhere. INFO: nothing is lost.
+pub fn file_continued(flow: &FlowCounters, from: &Path, to: &Path, offset: u64) {
+    let text = format!(
+        "what was in {} is read on from offset {offset} in {}, which holds all that was read of it before",
+        from.display(),
+        to.display()
+    );
+    tailer_says(flow, Level::INFO, &text).emit();
+}
+
+/// A new file is so far as another is. DEBUG: it waits a few seconds, as it may be a copy made for a truncation.
+pub fn file_suspected(flow: &FlowCounters, path: &Path, source: &Path) {
+    let text = format!(
+        "{} is so far as {} is; if it is no copy made for a truncation it is read in a few seconds",
+        path.display(),
+        source.display()
+    );
+    tailer_says(flow, Level::DEBUG, &text).emit();
+}
+
 /// A file that couldn't be read can be. INFO.
 pub fn file_readable(flow: &FlowCounters, path: &Path) {
     flow.troubles()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kinesis_agent::checkpoint::pending::Due;
-use kinesis_agent::checkpoint::{Change, FileIdentity};
+use kinesis_agent::checkpoint::{Change, FileIdentity, Fingerprint};
 use kinesis_agent::config::Ordering;
 use kinesis_agent::flow::inbox::Inward;
 use kinesis_agent::flow::machine::Next;
@@ -96,14 +96,18 @@ impl World {
     }
 
     pub(super) fn submit(&mut self, place: usize, changes: Vec<Change>) -> Verdict {
-        let cursors: HashMap<FileIdentity, ContentId> = self.process.flows[place]
+        // A place may speak of what stood in a file before, while that is looked for elsewhere.
+        let cursors: HashMap<(FileIdentity, Fingerprint), ContentId> = self.process.flows[place]
             .machine
             .cursors()
-            .filter_map(|cursor| Some((cursor.identity, cursor.file.as_ref()?.content.get())))
+            .filter_map(|cursor| {
+                let content = cursor.file.as_ref()?.plain()?.content.get();
+                Some(((cursor.identity, cursor.fingerprint), content))
+            })
             .collect();
         for change in &changes {
             if let Change::Upsert { place: at, .. } = change
-                && let Some(content) = cursors.get(&at.identity)
+                && let Some(content) = cursors.get(&(at.identity, at.fingerprint))
             {
                 let (path, offset) = (&at.path, at.offset);
                 self.ledger.submitted(FlowIndex(place), at, *content)?;
@@ -145,8 +149,7 @@ impl World {
                 self.process
                     .publisher
                     .batch(flow, batch, self.now, &mut self.commands);
-                self.obey()?;
-                self.tell_queued(flow);
+                self.obey(Some(flow))?;
             }
             Inbound::Finished(_) => self.process.n_finished += 1,
             Inbound::Kept(_) | Inbound::Restarted(_) => {
@@ -164,20 +167,17 @@ impl World {
             return Ok(false);
         }
         self.process.publisher.wake(self.now, &mut self.commands);
-        self.obey()?;
+        self.obey(None)?;
         match is_due(self.process.publisher.next_wake(), self.now) {
             true => Err("the publisher is due at once after it was woken".to_owned()),
             false => Ok(true),
         }
     }
 
-    pub(super) fn tell_queued(&mut self, flow: FlowIndex) {
-        let n_waiting = self.process.publisher.n_waiting(flow);
-        self.process.flows[flow.0].inbox.queued(n_waiting);
-    }
-
-    /// Does what the publisher wants done.
-    pub(super) fn obey(&mut self) -> Verdict {
+    /// Does what the publisher wants done, and tells those flows how many batches wait of which that may have changed,
+    /// as `publish::run` does.
+    pub(super) fn obey(&mut self, touched: Option<FlowIndex>) -> Verdict {
+        let mut touched = Vec::from_iter(touched);
         for command in std::mem::take(&mut self.commands) {
             match command {
                 Command::Send { id, flow, call } => {
@@ -201,7 +201,7 @@ impl World {
                         lines,
                     });
                     self.check_slots(flow)?;
-                    self.tell_queued(flow);
+                    touched.push(flow);
                 }
                 Command::Keep { flow, .. } => {
                     return Err(format!(
@@ -224,9 +224,14 @@ impl World {
                     {
                         self.process.budget.give_back_body(body.into());
                     }
+                    touched.push(flow);
                 }
                 Command::Report { .. } => {}
             }
+        }
+        for flow in touched {
+            let n_waiting = self.process.publisher.n_waiting(flow);
+            self.process.flows[flow.0].inbox.queued(n_waiting);
         }
         Ok(())
     }
