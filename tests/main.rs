@@ -17,6 +17,7 @@ mod demo;
 mod faults;
 mod golden;
 mod https;
+mod log;
 mod metrics;
 mod outside;
 mod page;

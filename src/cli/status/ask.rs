@@ -50,7 +50,7 @@ pub fn status(socket: &Path, shown: FilesShown) -> Result<Answer, Unanswered> {
         set(&stream, Some(PATIENCE)).map_err(broken_off)?;
     }
     let query = match shown {
-        FilesShown::Most => "",
+        FilesShown::AtMost(_) => "",
         FilesShown::All => "?files=all",
     };
     write!(

@@ -66,7 +66,7 @@ pub fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     loop {
         let shown = match &args.file {
             Some(_) => FilesShown::All,
-            None => FilesShown::Most,
+            None => FilesShown::MOST,
         };
         let answer = match ask::status(&socket, shown) {
             Ok(answer) => answer,

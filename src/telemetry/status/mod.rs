@@ -174,13 +174,23 @@ pub struct FileStatus {
     pub problem: Option<String>,
 }
 
-/// Which files are listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How many files of a flow are listed: those that can't be read first, then those that are furthest behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilesShown {
-    /// [`FILES_SHOWN_MAX`] a flow.
-    #[default]
-    Most,
     All,
+    AtMost(usize),
+}
+
+impl FilesShown {
+    /// As many as a person looks at.
+    pub const MOST: FilesShown = FilesShown::AtMost(FILES_SHOWN_MAX);
+
+    fn max(self) -> usize {
+        match self {
+            FilesShown::All => usize::MAX,
+            FilesShown::AtMost(n) => n,
+        }
+    }
 }
 
 impl FlowStatus {
@@ -193,27 +203,17 @@ impl FlowStatus {
     ) -> FlowStatus {
         let counted = flow.snapshot();
         let now_ms = now.as_millisecond();
-        let (mut files, behind_bytes, behind_seconds) = {
+        let (n_files, files, behind_bytes, behind_seconds) = {
             let followed = flow.followed();
-            let files: Vec<FileStatus> = followed
-                .files()
-                .iter()
-                .map(|file| FileStatus::of(file, now_ms))
-                .collect();
+            let files = shown_files(followed.files(), shown, now_ms);
+            let behind_seconds = followed.behind_seconds(now_ms);
             (
+                followed.files().len(),
                 files,
                 followed.behind_bytes(),
-                followed.behind_seconds(now_ms),
+                behind_seconds,
             )
         };
-        files.sort_by(|a, b| {
-            let key = |file: &FileStatus| (file.problem.is_none(), u64::MAX - file.behind_bytes);
-            key(a).cmp(&key(b)).then_with(|| a.path.cmp(&b.path))
-        });
-        let n_files = files.len();
-        if shown == FilesShown::Most {
-            files.truncate(FILES_SHOWN_MAX);
-        }
         let troubles = flow.troubles().now();
         let fails = troubles
             .iter()
@@ -265,6 +265,27 @@ impl FlowStatus {
     }
 }
 
+/// The files that are listed, in their order. Of thousands only those are put in order.
+fn shown_files(files: &[FileStanding], shown: FilesShown, now_ms: i64) -> Vec<FileStatus> {
+    let urgency = |file: &FileStanding| {
+        let waits = u64::MAX - file.behind_bytes;
+        (file.look.problem.is_none(), waits)
+    };
+    let compare = |one: &&FileStanding, other: &&FileStanding| {
+        let by_path = || one.look.path.cmp(&other.look.path);
+        urgency(one).cmp(&urgency(other)).then_with(by_path)
+    };
+    let mut listed: Vec<&FileStanding> = files.iter().collect();
+    let n_shown = shown.max();
+    if n_shown < listed.len() {
+        listed.select_nth_unstable_by(n_shown, compare);
+        listed.truncate(n_shown);
+    }
+    listed.sort_unstable_by(compare);
+    let to_status = |file: &&FileStanding| FileStatus::of(file, now_ms);
+    listed.iter().map(to_status).collect()
+}
+
 impl DestinationStatus {
     fn of(destination: &Destination) -> DestinationStatus {
         let service = match destination {
@@ -314,4 +335,63 @@ impl FileStatus {
 /// Whether a thread that last turned so long ago, and may pause so long, still turns.
 pub fn is_turning(silent_for: Duration, longest_pause: Duration) -> bool {
     silent_for <= longest_pause.saturating_add(SILENCE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::checkpoint::FileIdentity;
+    use crate::record::CursorId;
+
+    fn file(n: u64, behind_bytes: u64, is_readable: bool) -> FileStanding {
+        let look = FileLook {
+            id: CursorId(n),
+            path: Path::new(&format!("/l/{n:05}")).into(),
+            identity: FileIdentity {
+                device: 1,
+                inode: n,
+            },
+            read: 0,
+            acknowledged: 0,
+            size: behind_bytes,
+            modified_ms: 0,
+            unfinished_bytes: 0,
+            is_over: false,
+            problem: (!is_readable).then_some(std::io::ErrorKind::PermissionDenied),
+        };
+        FileStanding {
+            look,
+            behind_bytes,
+            waiting_since_ms: (behind_bytes > 0).then_some(0),
+        }
+    }
+
+    #[test]
+    fn of_many_files_those_are_listed_that_need_to_be_seen() {
+        let mut files: Vec<FileStanding> = (0..10_000).map(|n| file(n, n % 7, true)).collect();
+        files[5000] = file(5000, 0, false);
+        let listed = shown_files(&files, FilesShown::AtMost(3), 1000);
+        let paths: Vec<&str> = listed.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["/l/05000", "/l/00006", "/l/00013"]);
+        assert_eq!(shown_files(&files, FilesShown::AtMost(0), 1000).len(), 0);
+        assert_eq!(shown_files(&files, FilesShown::All, 1000).len(), 10_000);
+    }
+
+    #[test]
+    fn a_thread_turns_if_it_did_within_its_pause_and_a_minute() {
+        for (silent_s, pause_s, expected) in [
+            (0, 0, true),
+            (60, 0, true),
+            (61, 0, false),
+            (3660, 3600, true),
+            (3661, 3600, false),
+            (1_000_000, u64::MAX, true),
+        ] {
+            let silent = Duration::from_secs(silent_s);
+            let pause = Duration::from_secs(pause_s);
+            assert_eq!(is_turning(silent, pause), expected, "{silent_s} {pause_s}");
+        }
+    }
 }

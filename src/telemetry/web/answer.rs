@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::access::Access;
 use super::page;
-use super::prometheus::Prometheus;
+use super::prometheus::{FILE_SERIES_MAX, Prometheus};
 use crate::telemetry::status::{FilesShown, FlowState, Sampler, Status};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -124,7 +124,7 @@ impl Web {
         let shown = if is_all {
             FilesShown::All
         } else {
-            FilesShown::Most
+            FilesShown::MOST
         };
         match serde_json::to_string(&self.now(shown)) {
             Ok(body) => Answer::new(200, JSON, body),
@@ -135,7 +135,7 @@ impl Web {
     fn metrics(&self) -> Answer {
         match &self.prometheus {
             Some(prometheus) => {
-                let status = self.now(FilesShown::Most);
+                let status = self.now(FilesShown::AtMost(FILE_SERIES_MAX));
                 Answer::new(
                     200,
                     METRICS,
@@ -156,7 +156,7 @@ impl Web {
     }
 
     fn readiness(&self, may_see: bool) -> Answer {
-        let status = self.now(FilesShown::Most);
+        let status = self.now(FilesShown::AtMost(0));
         if status.is_delivering {
             return Answer::new(200, TEXT, "ok\n");
         }
