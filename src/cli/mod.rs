@@ -1,12 +1,14 @@
 //! The command line: one file a subcommand; without one the agent runs.
 
 mod check;
+mod checkpoints;
 mod dead_letters;
 mod demo;
 pub mod endpoint;
 mod local;
 mod run;
 mod status;
+mod takeover;
 mod r#try;
 
 use std::path::PathBuf;
@@ -52,6 +54,8 @@ struct CommandLine {
 enum Command {
     /// Say everything that is wrong with a configuration, on this host, without starting anything.
     Check(check::CheckArgs),
+    /// Tell how far each file has been sent, export it, or with the agent stopped change it.
+    Checkpoints(checkpoints::CheckpointsArgs),
     /// List, show and send again the records that a service refused for good.
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Write files, ship them to an endpoint inside this process, and say whether every line arrived.
@@ -115,6 +119,7 @@ pub fn main() -> ExitCode {
     };
     let done = match line.command {
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Checkpoints(args)) => checkpoints::run(&args),
         Some(Command::DeadLetters(args)) => dead_letters::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Endpoint(args)) => endpoint::run(args),

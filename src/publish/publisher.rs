@@ -885,6 +885,56 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn an_outage_of_hours_costs_a_call_each_back_off_and_is_over_within_one() {
+        const HOURS: u64 = 12;
+        let start = Instant::now();
+        let mut now = start;
+        let (mut machine, mut commands) = (Publisher::new([BACKOFF], 8, 1), Vec::new());
+        (0..100).for_each(|n| machine.batch(FLOW, batch(5, 1, n, n + 1), now, &mut commands));
+        let mut calls = VecDeque::from(sends(&mut commands));
+        let mut n_calls = 0;
+        while now < start + Duration::from_secs(HOURS * 3_600) {
+            while let Some((id, ..)) = calls.pop_front() {
+                n_calls += 1;
+                machine.answered(id, down(), now, &mut commands);
+                calls.extend(sends(&mut commands));
+            }
+            assert_eq!(
+                machine.n_waiting(FLOW),
+                100,
+                "nothing is added to what waits"
+            );
+            let wake = machine.next_wake().expect("it is tried again");
+            assert!(wake > now, "time passes between tries");
+            now = wake;
+            machine.wake(now, &mut commands);
+            calls.extend(sends(&mut commands));
+        }
+        // 10 s at the longest, less three tenths.
+        assert!(
+            n_calls < HOURS * 3_600 / 7,
+            "{n_calls} calls in {HOURS} hours"
+        );
+        // It is over right after a try that failed.
+        let over = now;
+        calls.clear();
+        let in_flight: Vec<CallId> = machine.calls.keys().copied().collect();
+        for id in in_flight {
+            machine.answered(id, down(), now, &mut commands);
+        }
+        commands.clear();
+        now = machine.next_wake().expect("it is tried again");
+        machine.wake(now, &mut commands);
+        let mut first = VecDeque::from(sends(&mut commands));
+        while let Some((id, ..)) = first.pop_front() {
+            machine.answered(id, Ok(Answer::AllAccepted), now, &mut commands);
+            first.extend(sends(&mut commands));
+        }
+        assert!(now - over <= BACKOFF.max.mul_f64(1.3), "{:?}", now - over);
+        assert!(machine.is_idle(), "all of it is sent at once then");
+    }
+
+    #[test]
     fn a_dead_flow_takes_no_slot_from_the_others() {
         let mut now = Instant::now();
         let (mut machine, mut commands) = (Publisher::new([BACKOFF; 3], 4, 1), Vec::new());

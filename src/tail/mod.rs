@@ -27,6 +27,7 @@ use crate::record::Span;
 use discover::Patterns;
 use split::{RecordKind, Splitter};
 
+pub use place::end_of_last_line;
 pub use tailer::Tailer;
 
 /// What takes the records of a turn.

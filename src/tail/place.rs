@@ -294,7 +294,8 @@ fn at_last_line<D: Disk>(rules: &Rules, disk: &mut D, found: &Found) -> Placed {
     at(offset, rules)
 }
 
-fn end_of_last_line<D: Disk>(disk: &mut D, file: &D::File, size: u64) -> u64 {
+/// Where the last whole line of a file of `size` bytes ends; 0 if it has none.
+pub fn end_of_last_line<D: Disk>(disk: &mut D, file: &D::File, size: u64) -> u64 {
     let mut end = size;
     let mut buffer = vec![0; BACKWARDS_BYTES as usize];
     while end > 0 {
