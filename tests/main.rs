@@ -15,6 +15,7 @@ mod credentials;
 mod dead_letters;
 mod demo;
 mod faults;
+mod files;
 mod golden;
 mod https;
 mod log;

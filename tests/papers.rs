@@ -167,6 +167,7 @@ fn the_exit_codes_are_those_of_the_program() {
         exit::NOT_RUNNING,
         exit::UNKNOWN,
         exit::NOT_CONFIGURED,
+        exit::DEFECT,
     ]
     .map(|code| code.to_string());
     assert_eq!(first_cells(&readme, "code"), codes);

@@ -119,6 +119,7 @@ impl Rig {
             budget: budget.clone(),
             publisher: batches.clone(),
             checkpoints: Some(checkpoints.handle()),
+            handles: kinesis_agent::tail::handles::Handles::new(64),
             watch: None,
             counters: Arc::clone(&counters[place]),
             ec2: Arc::new(move || {

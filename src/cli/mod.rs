@@ -33,6 +33,8 @@ pub mod exit {
     pub const UNKNOWN: u8 = 4;
     /// There is no flow: the program is not configured.
     pub const NOT_CONFIGURED: u8 = 6;
+    /// Sending ended by a defect of the agent (`EX_SOFTWARE`): whoever supervises it should start it again.
+    pub const DEFECT: u8 = 70;
 }
 
 /// Follows files and sends their records to Amazon Kinesis Data Streams and Firehose.

@@ -3,6 +3,7 @@
 //! The flow's own tailer is asked, with nowhere to put a record: so what is said here is what will be done. Nothing is
 //! changed, neither files nor checkpoints.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +14,8 @@ use serde::Serialize;
 
 use super::run::load_from;
 use crate::checkpoint::{FlowPlaces, Reader};
-use crate::config::{Checkpoints, Config, Flow, InitialPosition, limits};
+use crate::config::{Checkpoints, Config, Flow, FlowId, InitialPosition, limits};
+use crate::former;
 use crate::record::Span;
 use crate::tail::disk::OsDisk;
 use crate::tail::split::RecordKind;
@@ -87,9 +89,10 @@ pub fn run(configuration: &Path, agent_d: &Path, json: bool) -> anyhow::Result<E
 
 fn look(config: &Config) -> anyhow::Result<TakeOver> {
     let databases = Databases::open(config)?;
+    let configured = config.flows.iter().map(|flow| &flow.id).collect();
     let mut flows = Vec::new();
     for flow in &config.flows {
-        flows.push(look_at(flow, databases.places(flow)?)?);
+        flows.push(look_at(flow, databases.places(flow, &configured)?)?);
     }
     Ok(TakeOver {
         databases: databases.paths,
@@ -135,11 +138,12 @@ impl Databases {
         Ok(Databases { paths, own, old })
     }
 
-    /// What is known of a flow: the old database counts where the agent's own says nothing.
-    fn places(&self, flow: &Flow) -> anyhow::Result<FlowPlaces> {
+    /// What is known of a flow, under its id or one that it had before: the old database counts where the agent's own says
+    /// nothing.
+    fn places(&self, flow: &Flow, configured: &BTreeSet<&FlowId>) -> anyhow::Result<FlowPlaces> {
+        let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
         for database in [&self.own, &self.old].into_iter().flatten() {
-            let places = database
-                .places(&flow.id)
+            let places = former::places(flow, configured, database, &cwd, &mut OsDisk)
                 .context("reading the checkpoints")?;
             if places != FlowPlaces::default() {
                 return Ok(places);

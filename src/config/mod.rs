@@ -39,6 +39,7 @@ use crate::process::java_regex::{GroupFinder, JavaRegex};
 
 pub use endpoint::region_of_host;
 pub use environment::Environment;
+pub use files::leaves_out;
 pub use flows::id_prefix;
 pub use listening::{Listening, Token};
 pub use load::{FlowPlace, Loaded, load, load_text};
