@@ -185,6 +185,8 @@ fn to_sdk(datum: &Datum, instance: Option<&str>) -> MetricDatum {
         .unit(match datum.metric.unit() {
             Unit::Count => StandardUnit::Count,
             Unit::Bytes => StandardUnit::Bytes,
+            Unit::Seconds => StandardUnit::Seconds,
+            Unit::Milliseconds => StandardUnit::Milliseconds,
         })
         .statistic_values(values)
         .build()

@@ -3,6 +3,7 @@
 //! [`scene`] is a language for whole runs: a folder, an endpoint, a configuration, and the real program among them.
 
 pub mod agent;
+pub mod asking;
 pub mod aws;
 pub mod checkpoints;
 pub mod configuration;

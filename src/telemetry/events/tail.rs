@@ -6,9 +6,18 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use super::{counted, say_once_a_minute, say_records_once_a_minute, tailer_says};
+use super::{counted, say_once_a_minute, say_records_once_a_minute, tailer_says, trouble_begins};
 use crate::telemetry::counters::{FlowCounters, RawReason, SkipReason};
 use crate::telemetry::progress;
+use crate::telemetry::status::{FileLook, Followed};
+use crate::telemetry::troubles::Concern;
+
+/// Why a flow may have no file; what ends with the first one.
+const NO_FILES: [&str; 3] = [
+    "pattern_matches_nothing",
+    "everything_left_out",
+    "directory_missing",
+];
 
 /// What one turn of a tailer did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,7 +58,13 @@ pub fn turn_done(flow: &FlowCounters, turn: &Turn) {
     flow.bytes_parsed.add(turn.bytes_parsed);
     flow.records_transformed.add(turn.records_transformed);
     flow.records_skipped.add(turn.records_skipped);
-    flow.processing_errors_in_a_row.set(0);
+    if flow.processing_errors_in_a_row.get() > 0 {
+        flow.processing_errors_in_a_row.set(0);
+        flow.troubles().end("turn_failed", "");
+    }
+    if flow.restarts.get() > 0 {
+        flow.troubles().end("flow_died", "");
+    }
 }
 
 /// Where the flow stands, after a look at all its files. Set alone.
@@ -59,11 +74,27 @@ pub fn stands_at(flow: &FlowCounters, standing: &Standing) {
     flow.files_newer.set(standing.files_newer);
 }
 
+/// How each followed file stands, at this time in ms since 1970. Kept for the status.
+pub fn files_stand(flow: &FlowCounters, now_ms: i64, files: impl Iterator<Item = FileLook>) {
+    let mut followed = flow.followed();
+    followed.look(now_ms, files);
+    flow.unsent_bytes.set(followed.behind_bytes());
+}
+
 /// A turn failed as a whole and is taken again. ERROR: until it succeeds nothing of this flow is read.
 pub fn turn_failed(flow: &FlowCounters, error: &dyn std::fmt::Display) {
     flow.processing_errors_in_a_row.add(1);
-    let text = format!("can't go on reading: {error}; nothing is lost, it is tried again");
+    let problem = format!("can't go on reading: {error}");
+    let remedy = "nothing is lost, it is tried again";
+    let text = format!("{problem}; {remedy}");
     flow.set_last_error(&text);
+    trouble_begins(
+        flow,
+        "turn_failed",
+        "",
+        Concern::Reading,
+        (&problem, remedy),
+    );
     say_once_a_minute(
         &flow.flow().0,
         "turn_failed",
@@ -74,12 +105,16 @@ pub fn turn_failed(flow: &FlowCounters, error: &dyn std::fmt::Display) {
 /// The flow's thread ended by a defect and is started anew. ERROR: should it stay so, nothing of this flow is read.
 pub fn flow_died(flow: &FlowCounters, what: &str, next_start_in: Duration) {
     flow.restarts.add(1);
-    let text = format!(
-        "ended by a defect of the agent: {what}; it is started again in {} ms at its last checkpoint; nothing is lost, \
-         records may be sent twice; please report it",
+    // Its next life knows its files under other numbers.
+    *flow.followed() = Followed::default();
+    let problem = format!("ended by a defect of the agent: {what}");
+    let remedy = format!(
+        "it is started again in {} ms at its last checkpoint; nothing is lost, records may be sent twice; please report it",
         next_start_in.as_millis()
     );
+    let text = format!("{problem}; {remedy}");
     flow.set_last_error(&text);
+    trouble_begins(flow, "flow_died", "", Concern::Reading, (&problem, &remedy));
     say_once_a_minute(
         &flow.flow().0,
         "flow_died",
@@ -90,12 +125,21 @@ pub fn flow_died(flow: &FlowCounters, what: &str, next_start_in: Duration) {
 /// The flow's thread has been at one thing for too long, such as a read of a file system that hangs. ERROR: until it
 /// comes back nothing of this flow is read.
 pub fn flow_stands_still(flow: &FlowCounters, since: Duration) {
-    let text = format!(
-        "stands still for {} s in one look at its files: nothing of it is read; check whether the file system of its \
-         filePattern answers (a network share may hang), and restart the agent if it does",
+    let problem = format!(
+        "stands still for {} s in one look at its files: nothing of it is read",
         since.as_secs()
     );
+    let remedy = "check whether the file system of its filePattern answers (a network share may hang), and restart the \
+                  agent if it does";
+    let text = format!("{problem}; {remedy}");
     flow.set_last_error(&text);
+    trouble_begins(
+        flow,
+        "flow_stands_still",
+        "",
+        Concern::Reading,
+        (&problem, remedy),
+    );
     say_once_a_minute(
         &flow.flow().0,
         "flow_stands_still",
@@ -106,6 +150,7 @@ pub fn flow_stands_still(flow: &FlowCounters, since: Duration) {
 /// The flow's thread goes on after it stood still. INFO.
 pub fn flow_goes_on(flow: &FlowCounters, stood_still: Duration) {
     flow.clear_last_error();
+    flow.troubles().end("flow_stands_still", "");
     let text = format!(
         "goes on after it stood still for {} s",
         stood_still.as_secs()
@@ -173,12 +218,17 @@ pub fn file_suspected(flow: &FlowCounters, path: &Path, source: &Path) {
 
 /// A file that couldn't be read can be. INFO.
 pub fn file_readable(flow: &FlowCounters, path: &Path) {
+    flow.troubles()
+        .end("file_unreadable", &path.display().to_string());
     let text = format!("{} can be read again", path.display());
     tailer_says(flow, Level::INFO, &text).emit();
 }
 
 /// Files match after there were none. INFO.
 pub fn files_found(flow: &FlowCounters, n_files: usize) {
+    for kind in NO_FILES {
+        flow.troubles().end(kind, "");
+    }
     let text = format!(
         "filePattern matches {} now",
         counted(n_files as u64, "file")
@@ -277,20 +327,42 @@ pub fn file_unreadable(flow: &FlowCounters, path: &Path, kind: io::ErrorKind, er
             "it is tried again; if it stays so look at the disk",
         ),
     };
-    let text = format!("can't read {}: {error}; {remedy}", path.display());
+    let problem = format!("can't read {}: {error}", path.display());
+    let text = format!("{problem}; {remedy}");
     flow.set_last_error(&text);
+    // What is gone is no trouble: it has most likely another name by now.
+    if level == Level::ERROR {
+        let about = path.display().to_string();
+        trouble_begins(
+            flow,
+            "file_unreadable",
+            &about,
+            Concern::Reading,
+            (&problem, remedy),
+        );
+    }
     let scope = format!("{} {}", flow.flow(), path.display());
     say_once_a_minute(&scope, "file_unreadable", tailer_says(flow, level, &text));
 }
 
+/// There is no file, for this reason alone.
+fn no_files(flow: &FlowCounters, kind: &'static str, text: (&str, &str)) {
+    for other in NO_FILES.into_iter().filter(|other| *other != kind) {
+        flow.troubles().end(other, "");
+    }
+    trouble_begins(flow, kind, "", Concern::Oddity, text);
+}
+
 /// The pattern matches no file. WARN: perhaps there is none yet, perhaps the pattern is wrong.
 pub fn pattern_matches_nothing(flow: &FlowCounters) {
-    let text = "no file matches filePattern; if there should be one check the pattern, and that names do not end in \
-                .gz, .bz2 or .zip; files that appear later are read from their beginning";
+    let problem = "no file matches filePattern";
+    let remedy = "if there should be one check the pattern, and that names do not end in .gz, .bz2 or .zip; files that \
+                  appear later are read from their beginning";
+    no_files(flow, "pattern_matches_nothing", (problem, remedy));
     say_once_a_minute(
         &flow.flow().0,
         "pattern_matches_nothing",
-        tailer_says(flow, Level::WARN, text),
+        tailer_says(flow, Level::WARN, &format!("{problem}; {remedy}")),
     );
 }
 
@@ -318,7 +390,9 @@ pub fn everything_left_out(flow: &FlowCounters, n_excluded: usize, n_old: usize)
             "the former are followed when they change",
         ),
     };
-    let text = format!("no file is followed: {why}; {remedy}");
+    let problem = format!("no file is followed: {why}");
+    no_files(flow, "everything_left_out", (&problem, remedy));
+    let text = format!("{problem}; {remedy}");
     say_once_a_minute(
         &flow.flow().0,
         "everything_left_out",
@@ -328,10 +402,10 @@ pub fn everything_left_out(flow: &FlowCounters, n_excluded: usize, n_old: usize)
 
 /// The directory of the pattern isn't there. WARN: it may appear later.
 pub fn directory_missing(flow: &FlowCounters, directory: &Path) {
-    let text = format!(
-        "the directory {} does not exist; create it or correct filePattern; until then there is nothing to read",
-        directory.display()
-    );
+    let problem = format!("the directory {} does not exist", directory.display());
+    let remedy = "create it or correct filePattern; until then there is nothing to read";
+    no_files(flow, "directory_missing", (&problem, remedy));
+    let text = format!("{problem}; {remedy}");
     let scope = format!("{} {}", flow.flow(), directory.display());
     say_once_a_minute(
         &scope,
@@ -342,17 +416,32 @@ pub fn directory_missing(flow: &FlowCounters, directory: &Path) {
 
 /// A directory can't be listed. ERROR: files in it are not found.
 pub fn directory_unreadable(flow: &FlowCounters, directory: &Path, error: &str) {
-    let text = format!(
-        "can't list the directory {}: {error}; let the agent's user read and enter it; files in it are not found",
-        directory.display()
-    );
+    let problem = format!("can't list the directory {}: {error}", directory.display());
+    let remedy = "let the agent's user read and enter it; files in it are not found";
+    let text = format!("{problem}; {remedy}");
     flow.set_last_error(&text);
+    let about = directory.display().to_string();
+    trouble_begins(
+        flow,
+        "directory_unreadable",
+        &about,
+        Concern::Reading,
+        (&problem, remedy),
+    );
     let scope = format!("{} {}", flow.flow(), directory.display());
     say_once_a_minute(
         &scope,
         "directory_unreadable",
         tailer_says(flow, Level::ERROR, &text),
     );
+}
+
+/// A directory that couldn't be listed can be, or is gone. INFO.
+pub fn directory_readable(flow: &FlowCounters, directory: &Path) {
+    let about = directory.display().to_string();
+    flow.troubles().end("directory_unreadable", &about);
+    let text = format!("{about} no longer keeps files from being found");
+    tailer_says(flow, Level::INFO, &text).emit();
 }
 
 /// Bytes that were never read and can't be any more. ERROR: this is lost data.
@@ -369,12 +458,21 @@ pub fn bytes_lost(flow: &FlowCounters, path: &Path, start: u64, end: Option<u64>
         }
         None => format!("an unknown number of bytes after offset {start}"),
     };
-    let text = format!(
-        "{range} of {} are lost: they were overwritten or cut off before they could be read; rotate by renaming, \
-         or rotate less often than the agent needs to catch up",
+    let problem = format!(
+        "{range} of {} are lost: they were overwritten or cut off before they could be read",
         path.display()
     );
+    let remedy = "rotate by renaming, or rotate less often than the agent needs to catch up";
+    let text = format!("{problem}; {remedy}");
     flow.set_last_error(&text);
+    let about = path.display().to_string();
+    trouble_begins(
+        flow,
+        "bytes_lost",
+        &about,
+        Concern::Loss,
+        (&problem, remedy),
+    );
     tailer_says(flow, Level::ERROR, &text).emit();
 }
 
