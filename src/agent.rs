@@ -39,8 +39,8 @@ use crate::tail::wake::Watch;
 use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::progress::{self, MetricLines};
-use crate::telemetry::status::{SAMPLE_INTERVAL, Sampler};
-use crate::telemetry::web::{Access, Prometheus, Serving, Web};
+use crate::telemetry::status::Sampler;
+use crate::telemetry::web::Asked;
 use crate::telemetry::{cloudwatch, events};
 
 /// How long after a region or credentials weren't found they are looked for again while there is nothing to send.
@@ -74,13 +74,6 @@ pub struct Agent {
     watchdog: JoinHandle<()>,
     /// Whoever asks how the agent is doing.
     asked: Asked,
-}
-
-/// The ways to ask, and the task that has the answers ready.
-struct Asked {
-    sampler: Arc<Sampler>,
-    sampling: JoinHandle<()>,
-    serving: Vec<Serving>,
 }
 
 /// Why the agent couldn't start.
@@ -177,7 +170,7 @@ impl Agent {
             let budget = budget.clone();
             move || budget.held_bytes()
         });
-        let asked = Asked::start(&config, Arc::new(sampler), memory).await;
+        let asked = Asked::start(&config.listening, sampler, memory == Memory::Kept).await;
         progress::started(started_at.elapsed()).emit();
         tokio::spawn(tell_addresses(Arc::clone(&clients), Arc::clone(&config)));
         let stop_metrics = metrics.map(|metrics| publish_metrics(&config, &clients, metrics));
@@ -244,7 +237,6 @@ impl Agent {
             (saved, self.counters, self.config)
         });
         self.status.abort();
-        self.asked.sampling.abort();
         self.watchdog.abort();
         let Ok((saved, counters, config)) = ended.await else {
             return;
@@ -252,7 +244,7 @@ impl Agent {
         if let Err(error) = saved {
             events::checkpoints_unwritable(&error);
         }
-        self.asked.sampler.sample(Instant::now(), Timestamp::now());
+        self.asked.last_sample();
         if let Some((stop, task)) = self.stop_metrics {
             let _ = stop.send(());
             let _ = task.await;
@@ -265,56 +257,7 @@ impl Agent {
             events::stopped_with_unsent(unsent, asked_at.elapsed());
         }
         events::status(&counters, self.started_at.elapsed(), metric_lines(&config));
-        drop(self.asked.serving);
-    }
-}
-
-impl Asked {
-    /// Opens the socket and the port that the configuration asks for. One that can't be opened is said, and the agent
-    /// goes on without it.
-    async fn start(config: &Config, sampler: Arc<Sampler>, memory: Memory) -> Asked {
-        let listening = &config.listening;
-        let prometheus = listening.port.map(|_| Prometheus::new(sampler.counters()));
-        let token = listening.token.as_ref().map(|token| token.0.as_str());
-        let access = Access::new(&listening.hosts, token);
-        let web = Arc::new(Web::new(Arc::clone(&sampler), prometheus, access));
-        let mut serving = Vec::new();
-        if let Some(path) = listening
-            .socket
-            .as_deref()
-            .filter(|_| memory == Memory::Kept)
-        {
-            match Serving::on_socket(Arc::clone(&web), path) {
-                Ok(socket) => serving.push(socket),
-                Err(error) => events::no_status_socket(path, &error),
-            }
-        }
-        if let Some(port) = listening.port {
-            match Serving::on_port(Arc::clone(&web), port).await {
-                Ok((port, address)) => {
-                    serving.push(port);
-                    events::listening(address);
-                }
-                Err(error) => events::not_listening(port, &error),
-            }
-        }
-        let to_sample = Arc::clone(&sampler);
-        let sampling = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                to_sample.sample(Instant::now(), Timestamp::now());
-                if let Some(prometheus) = web.prometheus() {
-                    prometheus.upkeep();
-                }
-            }
-        });
-        Asked {
-            sampler,
-            sampling,
-            serving,
-        }
+        drop(self.asked);
     }
 }
 

@@ -6,6 +6,7 @@
 //! sent as they are.
 
 mod agent;
+mod files;
 mod instance;
 mod publish;
 mod tail;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use tracing::Level;
 
 pub use self::agent::*;
+pub use self::files::*;
 pub use self::instance::*;
 pub use self::publish::*;
 pub use self::tail::*;

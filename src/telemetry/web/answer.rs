@@ -28,7 +28,7 @@ pub enum Door {
 
 /// What a request says that matters.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Asked<'a> {
+pub struct Question<'a> {
     pub method: &'a str,
     pub path: &'a str,
     pub query: &'a str,
@@ -86,7 +86,7 @@ impl Web {
     }
 
     /// The answer to a request at this moment.
-    pub fn answer(&self, asked: &Asked, door: Door) -> Answer {
+    pub fn answer(&self, asked: &Question, door: Door) -> Answer {
         if door == Door::Port && !self.access.lets_host(asked.host) {
             return Answer::refusal(
                 403,

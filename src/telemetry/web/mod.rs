@@ -12,6 +12,7 @@
 
 mod access;
 mod answer;
+mod asked;
 mod page;
 mod prometheus;
 mod server;
@@ -26,7 +27,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
 pub use access::Access;
-pub use answer::{Answer, Asked, Door, Web};
+pub use answer::{Answer, Door, Question, Web};
+pub use asked::Asked;
 pub use prometheus::Prometheus;
 
 /// Serves as long as it is held.

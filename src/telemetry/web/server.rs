@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::answer::{Answer, Asked, Door, Web};
+use super::answer::{Answer, Door, Question, Web};
 
 /// Connections at once; further ones wait to be accepted.
 pub const CONNECTIONS_MAX: usize = 32;
@@ -90,7 +90,7 @@ where
 
 fn answer(web: &Web, request: &Request<Incoming>, door: Door) -> Response<Full<Bytes>> {
     let headers = request.headers();
-    let asked = Asked {
+    let asked = Question {
         method: request.method().as_str(),
         path: request.uri().path(),
         query: request.uri().query().unwrap_or_default(),
