@@ -16,6 +16,7 @@ mod demo;
 mod faults;
 mod golden;
 mod https;
+mod logrotate;
 mod outside;
 mod papers;
 mod restart;
