@@ -13,6 +13,7 @@ mod crash;
 mod credentials;
 mod dead_letters;
 mod demo;
+mod exceptions;
 mod faults;
 mod golden;
 mod https;
