@@ -33,6 +33,10 @@ pub struct Cursor<F> {
     pub is_named: bool,
     /// `None` while it can't be opened.
     pub file: Option<F>,
+    /// It gave its handle to others, or there was none left: it is opened by its path when it is to be read.
+    pub is_parked: bool,
+    /// It couldn't be read for want of a handle.
+    pub awaits_handle: bool,
     /// The reason why it couldn't be opened or read at the last try.
     pub problem: Option<std::io::ErrorKind>,
     pub fingerprint: Fingerprint,
@@ -117,6 +121,8 @@ impl<F> Cursor<F> {
             path,
             is_named: true,
             file: None,
+            is_parked: false,
+            awaits_handle: false,
             problem: None,
             fingerprint: Fingerprint::default(),
             tail: None,
