@@ -177,7 +177,8 @@ impl World {
     /// Does what the publisher wants done, and tells those flows how many batches wait of which that may have changed,
     /// as `publish::run` does.
     pub(super) fn obey(&mut self, touched: Option<FlowIndex>) -> Verdict {
-        let mut touched = Vec::from_iter(touched);
+        let arrived = touched.map(|flow| (flow, 1));
+        let mut touched = Vec::from_iter(arrived);
         for command in std::mem::take(&mut self.commands) {
             match command {
                 Command::Send { id, flow, call } => {
@@ -201,7 +202,7 @@ impl World {
                         lines,
                     });
                     self.check_slots(flow)?;
-                    touched.push(flow);
+                    touched.push((flow, 0));
                 }
                 Command::Keep { flow, .. } => {
                     return Err(format!(
@@ -224,14 +225,16 @@ impl World {
                     {
                         self.process.budget.give_back_body(body.into());
                     }
-                    touched.push(flow);
+                    touched.push((flow, 0));
                 }
                 Command::Report { .. } => {}
             }
         }
-        for flow in touched {
+        for (flow, n_arrived) in touched {
             let n_waiting = self.process.publisher.n_waiting(flow);
-            self.process.flows[flow.0].inbox.queued(n_waiting);
+            self.process.flows[flow.0]
+                .inbox
+                .queued(n_waiting, n_arrived);
         }
         Ok(())
     }
