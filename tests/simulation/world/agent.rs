@@ -13,6 +13,7 @@ use kinesis_agent::publish::publisher::Command;
 use kinesis_agent::publish::run::Inbound;
 use kinesis_agent::publish::wire::data_of;
 use kinesis_agent::record::FlowIndex;
+use kinesis_agent::tail::cursor::fingerprint_of;
 use kinesis_agent::tail::testing::ContentId;
 
 use super::World;
@@ -96,13 +97,16 @@ impl World {
     }
 
     pub(super) fn submit(&mut self, place: usize, changes: Vec<Change>) -> Verdict {
-        // A place may speak of what stood in a file before, while that is looked for elsewhere.
+        let mut disk = self.disk.clone();
         let cursors: HashMap<(FileIdentity, Fingerprint), ContentId> = self.process.flows[place]
             .machine
             .cursors()
             .filter_map(|cursor| {
-                let content = cursor.file.as_ref()?.plain()?.content.get();
-                Some(((cursor.identity, cursor.fingerprint), content))
+                let file = cursor.file.as_ref()?.plain()?;
+                // A place may speak of what stood in a file before, or under its number.
+                let known = cursor.fingerprint;
+                let is_of_it = fingerprint_of(&mut disk, file, known.len).ok()? == Some(known);
+                is_of_it.then(|| ((cursor.identity, known), file.content.get()))
             })
             .collect();
         for change in &changes {
