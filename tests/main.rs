@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod borders;
+mod change_data;
 mod check;
 mod complaints;
 mod crash;
