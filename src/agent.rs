@@ -19,14 +19,15 @@ use crate::aws::instance::Instance;
 use crate::checkpoint::{
     CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
 };
-use crate::config::{Config, Destination, ProcessingOption, limits};
-use crate::flow::{FlowThread, Inbox, Surroundings};
+use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
+use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
+use crate::flow::{FlowThread, Inbox, Surroundings, watchdog};
 use crate::process::Ec2Metadata;
 use crate::publish::budget::{BUDGET_BYTES, Budget};
 use crate::publish::firehose::FirehoseSink;
 use crate::publish::kinesis::{KinesisSink, WireChoice};
-use crate::publish::publisher::{Publisher, Reported};
-use crate::publish::run::{self, Listener};
+use crate::publish::publisher::{FlowRules, Publisher, Refused, RefusedId, Reported};
+use crate::publish::run::{self, Inbound, Listener};
 use crate::publish::sink::Sink;
 use crate::publish::wire::Layout;
 use crate::record::{CursorId, FlowIndex};
@@ -39,6 +40,8 @@ use crate::telemetry::{cloudwatch, events};
 
 /// How long the start waits for the instance metadata, where `ADDEC2METADATA` asks for it.
 const FIRST_METADATA_WAIT: Duration = Duration::from_secs(1);
+/// How long flows may take to save their places at the end; one whose thread hangs is left behind.
+const FLOWS_END_WAIT: Duration = Duration::from_secs(5);
 
 /// Whether progress outlives the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,7 @@ pub struct Agent {
     started_at: Instant,
     stop_metrics: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
     status: JoinHandle<()>,
+    watchdog: JoinHandle<()>,
 }
 
 /// Why the agent couldn't start.
@@ -99,6 +103,7 @@ impl Agent {
         let budget = Budget::new(BUDGET_BYTES, config.flows.len());
         let ec2 = instance_metadata(&config, &clients).await;
         let (batches, inbox) = mpsc::unbounded_channel();
+        let dead_letters = dead_letters(&config, memory, &batches)?;
         let watch = Watch::start()
             .inspect_err(|error| events::no_change_events(error))
             .ok();
@@ -125,15 +130,22 @@ impl Agent {
             counters: Arc::clone(&counters),
             clients: Arc::clone(&clients),
             config: Arc::clone(&config),
+            dead_letters,
         });
+        let inboxes = flows.iter().map(FlowThread::inbox).collect();
+        let watchdog = tokio::spawn(watchdog::watch(inboxes, Arc::clone(&counters)));
         let machine = Publisher::new(
-            config.flows.iter().map(|flow| flow.backoff),
+            config.flows.iter().map(|flow| rules_of(flow, memory)),
             slots,
             fastrand::u64(..),
         );
         let publisher = tokio::spawn(run::run(
             machine,
-            sinks(&config, &clients),
+            sinks(
+                config.flows.iter().map(|flow| &flow.destination),
+                &config,
+                &clients,
+            ),
             inbox,
             budget.clone(),
             listener,
@@ -156,6 +168,7 @@ impl Agent {
             started_at,
             stop_metrics,
             status,
+            watchdog,
         })
     }
 
@@ -181,13 +194,17 @@ impl Agent {
             self.publisher.abort();
         }
         let ended = tokio::task::spawn_blocking(move || {
-            let hand_back = self.flows.into_iter().filter_map(FlowThread::end).collect();
+            self.flows.iter().for_each(FlowThread::end);
+            let deadline = Instant::now() + FLOWS_END_WAIT;
+            let flows = self.flows.into_iter();
+            let hand_back = flows.filter_map(|flow| flow.ended(deadline)).collect();
             let saved = self
                 .checkpoints
                 .map_or(Ok(()), |writer| writer.stop(hand_back));
             (saved, self.counters, self.config)
         });
         self.status.abort();
+        self.watchdog.abort();
         let Ok((saved, counters, config)) = ended.await else {
             return;
         };
@@ -209,7 +226,47 @@ impl Agent {
     }
 }
 
-fn slots_of(config: &Config) -> usize {
+/// The thread that keeps refused records, where a flow may need it.
+fn dead_letters(
+    config: &Config,
+    memory: Memory,
+    publisher: &mpsc::UnboundedSender<Inbound>,
+) -> anyhow::Result<Option<DeadLetterWriter>> {
+    let are_kept =
+        |flow: &Arc<Flow>| rules_of(flow, memory).refused_records == RefusedRecords::DeadLetter;
+    if !config.flows.iter().any(are_kept) {
+        return Ok(None);
+    }
+    let file = DeadLetterFile::new(
+        config.dead_letters.path.clone(),
+        config.dead_letters.bytes_max,
+    );
+    let publisher = publisher.downgrade();
+    let kept = move |id| {
+        // Where the publisher is gone nobody waits for it.
+        if let Some(publisher) = publisher.upgrade() {
+            let _ = publisher.send(Inbound::Kept(id));
+        }
+    };
+    let writer =
+        DeadLetterWriter::start(file, kept).context("starting the dead letters' writer")?;
+    Ok(Some(writer))
+}
+
+/// What a flow's configuration says about sending. An agent that remembers nothing keeps no dead letters.
+fn rules_of(flow: &Flow, memory: Memory) -> FlowRules {
+    let refused_records = match (memory, flow.refused_records) {
+        (Memory::None, RefusedRecords::DeadLetter) => RefusedRecords::Skip,
+        (_, refused_records) => refused_records,
+    };
+    FlowRules {
+        backoff: flow.backoff,
+        refused_records,
+    }
+}
+
+/// Calls that may be in flight at once.
+pub fn slots_of(config: &Config) -> usize {
     let wanted = config
         .publish
         .slots
@@ -278,7 +335,12 @@ fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces
     Ok((writer, places))
 }
 
-fn sinks(config: &Config, clients: &Arc<Clients>) -> Vec<Arc<dyn Sink>> {
+/// What carries calls to these destinations, one for each.
+pub fn sinks<'d>(
+    destinations: impl IntoIterator<Item = &'d Destination>,
+    config: &Config,
+    clients: &Arc<Clients>,
+) -> Vec<Arc<dyn Sink>> {
     let wire = Arc::new(WireChoice::new(config.publish.kinesis_wire));
     let sink = |destination: &Destination| -> Arc<dyn Sink> {
         let (clients, layout) = (Arc::clone(clients), Layout::new(destination));
@@ -294,11 +356,7 @@ fn sinks(config: &Config, clients: &Arc<Clients>) -> Vec<Arc<dyn Sink>> {
             }
         }
     };
-    config
-        .flows
-        .iter()
-        .map(|flow| sink(&flow.destination))
-        .collect()
+    destinations.into_iter().map(sink).collect()
 }
 
 type CurrentMetadata = Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>;
@@ -405,6 +463,8 @@ struct Relay {
     counters: Arc<AgentCounters>,
     clients: Arc<Clients>,
     config: Arc<Config>,
+    /// `None`: no flow keeps any.
+    dead_letters: Option<DeadLetterWriter>,
 }
 
 impl Listener for Relay {
@@ -414,6 +474,13 @@ impl Listener for Relay {
 
     fn queued(&self, flow: FlowIndex, n_batches: usize) {
         self.inboxes[flow.0].queued(n_batches);
+    }
+
+    fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused) {
+        if let Some(dead_letters) = &self.dead_letters {
+            let counters = &self.counters.flows[flow.0].1;
+            dead_letters.keep(id, &refused, counters, Timestamp::now());
+        }
     }
 
     fn reported(&self, flow: FlowIndex, event: &Reported) {
@@ -458,6 +525,10 @@ impl Listener for Relay {
                 );
             }
             Reported::Recovered { n_failures } => events::recovered(counters, *n_failures),
+            Reported::GivenUp { error } => {
+                let text = format!("{}: {}", error.code, error.message);
+                events::records_refused(counters, 1, &text);
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod aws;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod dead_letters;
 pub mod flow;
 pub mod local;
 pub mod process;

@@ -1,6 +1,8 @@
 //! The few types that cross borders: a [`Span`] of a followed file, a [`Batch`] of records in wire form, and the
 //! [`Outcome`] that the service gave each of them.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -25,6 +27,13 @@ pub struct Span {
 /// one share their order) or a file's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lane(pub u64);
+
+/// Where a record was read: its first byte in its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub cursor: CursorId,
+    pub offset: u64,
+}
 
 /// Where one record lies in its batch's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,12 +67,30 @@ pub struct Batch {
     pub records: Vec<RecordRef>,
     /// The lane of each record; empty where no order is kept.
     pub lanes: Vec<Lane>,
+    /// Where each record was read.
+    pub origins: Vec<Origin>,
+    /// The files of the origins, under the names that they had when the batch got its first record of each.
+    pub files: Vec<(CursorId, Arc<Path>)>,
     /// What is acknowledged once every record has its final outcome: one span a cursor.
     pub spans: Vec<Span>,
     /// When its first record was read.
     pub opened_at: Instant,
     /// Bytes of the byte budget that it holds until it is dropped.
     pub budget_bytes: usize,
+}
+
+impl Batch {
+    /// The file and offset at which the record at `place` was read, as far as they are known.
+    pub fn origin_of(&self, place: u16) -> (Option<&Path>, u64) {
+        let Some(origin) = self.origins.get(usize::from(place)) else {
+            return (None, 0);
+        };
+        let file = self
+            .files
+            .iter()
+            .find(|(cursor, _)| *cursor == origin.cursor);
+        (file.map(|(_, path)| &**path), origin.offset)
+    }
 }
 
 /// What became of one record.

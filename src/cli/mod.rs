@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand; without one the agent runs.
 
 mod check;
+mod dead_letters;
 mod demo;
 pub mod endpoint;
 mod local;
@@ -46,12 +47,25 @@ struct CommandLine {
 enum Command {
     /// Say everything that is wrong with a configuration, on this host, without starting anything.
     Check(check::CheckArgs),
+    /// List, show and send again the records that a service refused for good.
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Write files, ship them to an endpoint inside this process, and say whether every line arrived.
     Demo(demo::DemoArgs),
     /// Play an AWS on this machine, with faults if wanted, for trying things by hand.
     Endpoint(endpoint::EndpointArgs),
     /// Show what would be sent of a sample file, what would be left out, and why; no network, no checkpoint.
     Try(r#try::TryArgs),
+}
+
+/// Which configuration a subcommand goes by.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigurationArgs {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE", default_value = CONFIGURATION_DEFAULT, global = true)]
+    pub configuration: PathBuf,
+    /// The folder whose files add flows.
+    #[arg(long, value_name = "FOLDER", default_value = AGENT_D, global = true)]
+    pub agent_d: PathBuf,
 }
 
 /// What the agent itself takes.
@@ -94,6 +108,7 @@ pub fn main() -> ExitCode {
     };
     let done = match line.command {
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::DeadLetters(args)) => dead_letters::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Endpoint(args)) => endpoint::run(args),
         Some(Command::Try(args)) => r#try::run(&args),

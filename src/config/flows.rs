@@ -15,7 +15,7 @@ use super::raw::Section;
 use super::report::Severity;
 use super::{
     Backoff, BatchLimits, CsvDelimiter, Destination, Flow, FlowId, InitialPosition, JsonPointer,
-    Ordering, PartitionKey, ProcessingOption, Split,
+    Ordering, PartitionKey, ProcessingOption, RefusedRecords, Split,
 };
 use super::{files, options};
 
@@ -52,6 +52,11 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
         _ => InitialPosition::EndOfFile,
     };
     let backoff = backoff(flow);
+    let refused_records = match flow.choice("refusedRecords") {
+        Some("SKIP") => RefusedRecords::Skip,
+        Some("RETRY") => RefusedRecords::Retry,
+        _ => RefusedRecords::DeadLetter,
+    };
     let queue_capacity_batches = flow.count("publishQueueCapacity");
     let poll_interval_min = flow.duration("minTimeBetweenFilePollsMillis");
     let rescan_interval_max = flow.duration("maxTimeBetweenFileTrackerRefreshMillis");
@@ -71,6 +76,7 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
         split,
         processing,
         backoff,
+        refused_records,
         queue_capacity_batches,
         poll_interval_min,
         rescan_interval_max,

@@ -353,6 +353,11 @@ pub static KEYS: &[Key] = &[
     key(Top, "checkpoints.connectionTimeoutSeconds", number(Seconds, DATABASE_TIMEOUT_SECONDS, Some(5), UseDefault),
         Sets("checkpoints.open_timeout"), "how long opening the database waits for a lock"),
 
+    // Records that the service refuses
+    key(Top, "deadLetters.file", Text, Sets("dead_letters.path"), "where refused records are kept; dead-letters beside checkpointFile"),
+    key(Top, "deadLetters.maxSizeBytes", number(Bytes, DEAD_LETTERS_BYTES, Some(DEAD_LETTERS_BYTES_DEFAULT), Refuse),
+        Sets("dead_letters.bytes_max"), "the largest that the file of refused records gets; what has no room waits"),
+
     // Metrics and log
     key(Top, "cloudwatch.emitMetrics", flag(true), Sets("cloudwatch.emit"), "metrics go to CloudWatch"),
     key(Top, "cloudwatch.namespace", Text, Sets("cloudwatch.namespace"), "the namespace of the metrics; AWSKinesisAgent"),
@@ -412,6 +417,8 @@ pub static KEYS: &[Key] = &[
         Sets("backoff.initial"), "the wait after a first failure"),
     key(Flow, "retryMaxBackoffMillis", number(Millis, BACKOFF_MS, Some(10_000), Nearest),
         Sets("backoff.max"), "the longest wait after failures"),
+    key(Flow, "refusedRecords", choice(&["DEAD_LETTER", "SKIP", "RETRY"], Some("DEAD_LETTER")),
+        Sets("refused_records"), "what becomes of a record that the service refuses for its content"),
 
     // A flow: files and records
     key(Flow, "minTimeBetweenFilePollsMillis", number(Millis, POLL_MS, Some(100), Nearest),

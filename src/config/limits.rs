@@ -58,6 +58,9 @@ pub const CHECKPOINT_FILE_DEFAULT: &str = "/var/lib/aws-kinesis-agent/checkpoint
 /// Where the reference keeps its checkpoints by default, from which they are taken over once.
 pub const REFERENCE_CHECKPOINT_FILE: &str = "/var/run/aws-kinesis-agent/checkpoints";
 
+/// The name of the dead-letter file, beside the checkpoints unless `deadLetters.file` says otherwise.
+pub const DEAD_LETTERS_NAME_DEFAULT: &str = "dead-letters";
+
 /// An hour in milliseconds: the longest sensible pause between two looks at anything.
 pub const HOUR_MS: i64 = 3_600_000;
 /// The largest number that the reference can hold for a count.
@@ -111,6 +114,10 @@ pub const SHUTDOWN_MS: RangeInclusive<i64> = 0..=HOUR_MS;
 pub const CHECKPOINT_TTL_DAYS: RangeInclusive<i64> = -1..=36_500;
 /// `checkpoints.queryTimeoutSeconds` and `checkpoints.connectionTimeoutSeconds`, seconds.
 pub const DATABASE_TIMEOUT_SECONDS: RangeInclusive<i64> = 1..=3600;
+/// `deadLetters.maxSizeBytes`, bytes; the least has room for the longest record.
+pub const DEAD_LETTERS_BYTES: RangeInclusive<i64> = 16 * 1024 * 1024..=1024 * 1024 * 1024 * 1024;
+/// `deadLetters.maxSizeBytes` where it is not set, bytes.
+pub const DEAD_LETTERS_BYTES_DEFAULT: i64 = 256 * 1024 * 1024;
 /// `cloudwatch.metricsBufferTimeMillis`, ms.
 pub const METRICS_BUFFER_MS: RangeInclusive<i64> = 1..=HOUR_MS;
 /// `log.statusReportingPeriodSeconds`, seconds; 0 is never.

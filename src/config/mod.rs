@@ -54,6 +54,8 @@ pub struct Config {
     pub publish: Publish,
     /// Where progress is remembered.
     pub checkpoints: Checkpoints,
+    /// Where records are kept that the service refuses.
+    pub dead_letters: DeadLetters,
     /// CloudWatch metrics.
     pub cloudwatch: CloudWatch,
     /// The agent's own log.
@@ -94,6 +96,7 @@ pub struct Flow {
     /// `dataProcessingOptions`, applied in order; empty means that records are sent as they are.
     pub processing: Vec<ProcessingOption>,
     pub backoff: Backoff,
+    pub refused_records: RefusedRecords,
     /// Batches of this flow that may wait for a send slot before reading stops (`publishQueueCapacity`).
     pub queue_capacity_batches: usize,
     /// The shortest time between two looks at one file (`minTimeBetweenFilePollsMillis`).
@@ -185,6 +188,18 @@ pub enum Ordering {
     PerKey,
     /// Those of one file: never two of them in one call or in flight together.
     PerFile,
+}
+
+/// What becomes of a record that the service refuses for its content (`refusedRecords`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RefusedRecords {
+    /// It is kept in the dead-letter file.
+    #[default]
+    DeadLetter,
+    /// It is left out, and counted.
+    Skip,
+    /// It is sent again for ever, by itself; no checkpoint passes it.
+    Retry,
 }
 
 /// A place in a JSON document (RFC 6901).
@@ -505,6 +520,15 @@ pub struct Checkpoints {
     pub query_timeout: Duration,
     /// How long opening waits for a lock (`checkpoints.connectionTimeoutSeconds`).
     pub open_timeout: Duration,
+}
+
+/// Where records are kept that the service refuses.
+#[derive(Debug, Clone)]
+pub struct DeadLetters {
+    /// `deadLetters.file`
+    pub path: PathBuf,
+    /// The file never gets larger (`deadLetters.maxSizeBytes`): records that it has no room for wait.
+    pub bytes_max: u64,
 }
 
 /// CloudWatch metrics.

@@ -1,17 +1,20 @@
 //! The keys of the top level: everything but the flows.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::endpoint::{self, EndpointError, is_region, region_of_host};
 use super::environment::Environment;
-use super::limits::{CHECKPOINT_FILE_DEFAULT, CONNECTIONS_DEFAULT, SEND_SLOTS_MAX, SEND_SLOTS_MIN};
+use super::limits::{
+    CHECKPOINT_FILE_DEFAULT, CONNECTIONS_DEFAULT, DEAD_LETTERS_NAME_DEFAULT, SEND_SLOTS_MAX,
+    SEND_SLOTS_MIN,
+};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
-    AssumeRole, Aws, Checkpoints, CloudWatch, Log, LogLevel, Publish, Service, StaticKeys,
-    UserAgent, WirePreference,
+    AssumeRole, Aws, Checkpoints, CloudWatch, DeadLetters, Log, LogLevel, Publish, Service,
+    StaticKeys, UserAgent, WirePreference,
 };
 
 const CLOUDWATCH_NAMESPACE: &str = "AWSKinesisAgent";
@@ -21,6 +24,7 @@ pub struct Settings {
     pub aws: Aws,
     pub publish: Publish,
     pub checkpoints: Checkpoints,
+    pub dead_letters: DeadLetters,
     pub cloudwatch: CloudWatch,
     pub log: Log,
     pub shutdown_timeout: Duration,
@@ -30,10 +34,12 @@ impl Settings {
     /// Reads the file's outermost object.
     pub fn read(top: &mut Section, env: &Environment) -> Settings {
         top.check_names();
+        let checkpoints = checkpoints(top, env);
         Settings {
             aws: aws(top),
             publish: publish(top, env),
-            checkpoints: checkpoints(top, env),
+            dead_letters: dead_letters(top, env, &checkpoints.path),
+            checkpoints,
             cloudwatch: cloudwatch(top),
             log: log(top, env),
             shutdown_timeout: top.duration("shutdownTimeoutMillis"),
@@ -229,6 +235,17 @@ fn checkpoints(top: &mut Section, env: &Environment) -> Checkpoints {
         ttl: top.time("checkpointTimeToLiveDays"),
         query_timeout: top.duration("checkpoints.queryTimeoutSeconds"),
         open_timeout: top.duration("checkpoints.connectionTimeoutSeconds"),
+    }
+}
+
+fn dead_letters(top: &mut Section, env: &Environment, checkpoints: &Path) -> DeadLetters {
+    let path = match top.filled_text("deadLetters.file") {
+        Some(path) => env.cwd.join(path),
+        None => checkpoints.with_file_name(DEAD_LETTERS_NAME_DEFAULT),
+    };
+    DeadLetters {
+        path,
+        bytes_max: u64::try_from(top.count("deadLetters.maxSizeBytes")).unwrap_or(u64::MAX),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Ways to a flow, for whoever has news for it: the publisher, the budget, the system's change events.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use crate::publish::budget::Wake;
@@ -26,6 +26,8 @@ pub struct Inbox {
     must_flush: AtomicBool,
     n_queued: AtomicUsize,
     queue_capacity: usize,
+    /// Counts the beginnings and ends of pieces of work: odd while the flow is at one.
+    n_beats: AtomicU64,
 }
 
 impl Inbox {
@@ -38,6 +40,7 @@ impl Inbox {
             must_flush: AtomicBool::new(false),
             n_queued: AtomicUsize::new(0),
             queue_capacity: queue_capacity.max(1),
+            n_beats: AtomicU64::new(0),
         };
         (Arc::new(inbox), receiver)
     }
@@ -79,6 +82,20 @@ impl Inbox {
         // here on, or it never is.
         self.is_woken.swap(false, Ordering::AcqRel);
         self.must_flush.swap(false, Ordering::AcqRel)
+    }
+
+    /// The flow begins, or ends, to follow one piece of news.
+    pub(super) fn is_at_work(&self, is: bool) {
+        let n_beats = self.n_beats.load(Ordering::Relaxed);
+        if (n_beats % 2 == 1) != is {
+            self.n_beats.store(n_beats + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// The number of the piece of work that the flow is at, if it is at any.
+    pub fn piece_of_work(&self) -> Option<u64> {
+        let n_beats = self.n_beats.load(Ordering::Relaxed);
+        (n_beats % 2 == 1).then_some(n_beats)
     }
 
     /// Whether another batch may join those that wait.

@@ -112,6 +112,7 @@ pub fn mend(flow: &Flow, data: &[u8], kind: RecordKind, mended: &mut Vec<u8>) ->
 impl<A: Around> FlowIntake<'_, A> {
     fn add(&mut self, span: Span, data: &[u8], path: &Path) {
         let (chain, context) = (&mut *self.chain, &self.context);
+        self.open.note_file(span.cursor, path);
         let added = self.open.add(span, data, self.now, |body| {
             if chain.is_empty() {
                 body.extend_from_slice(data);

@@ -22,9 +22,10 @@ use crate::config::Flow;
 use crate::process::{Chain, Context, Ec2Metadata};
 use crate::publish::batch::OpenBatch;
 use crate::publish::budget::Budget;
-use crate::record::{Batch, FlowIndex};
+use crate::record::{Batch, CursorId, FlowIndex};
 use crate::tail::cursor::Cursor;
 use crate::tail::disk::Disk;
+use crate::tail::gzip::Body;
 use crate::tail::{Hint, Rules, Tailer};
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::events;
@@ -68,7 +69,12 @@ pub struct Parts {
     pub counters: Arc<FlowCounters>,
     /// Makes its random partition keys.
     pub seed: u64,
+    /// Which start of the flow in this run it is, from 0.
+    pub life: u32,
 }
+
+/// So many files may be followed in one life of a flow; their numbers never mix with those of another life.
+const CURSORS_PER_LIFE: u64 = 1 << 40;
 
 /// Whether there is more to come of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,8 +114,10 @@ impl<D: Disk> Machine<D> {
     /// A flow that has read nothing yet. It doesn't touch the disk before it hears of something, or of nothing.
     pub fn new(parts: Parts, disk: D, now: Instant) -> Machine<D> {
         let flow = parts.flow;
+        let mut tailer = Tailer::new(parts.rules, parts.places, now);
+        tailer.number_cursors_after(CursorId(u64::from(parts.life) * CURSORS_PER_LIFE));
         Machine {
-            tailer: Tailer::new(parts.rules, parts.places, now),
+            tailer,
             disk,
             chain: Chain::new(&flow.processing),
             open: OpenBatch::new(parts.index, &flow, parts.budget, parts.seed),
@@ -169,8 +177,13 @@ impl<D: Disk> Machine<D> {
         self.wake_by(self.checkpoint_at)
     }
 
+    /// Whether the flow was asked to read no more.
+    pub fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
     /// The followed files.
-    pub fn cursors(&self) -> impl Iterator<Item = &Cursor<D::File>> {
+    pub fn cursors(&self) -> impl Iterator<Item = &Cursor<Body<D::File>>> {
         self.tailer.cursors()
     }
 
@@ -327,7 +340,8 @@ impl<D: Disk> Machine<D> {
 
     /// The oldest file that isn't wholly acknowledged, or else the newest: where the reference must go on.
     pub fn hand_back(&self) -> Option<HandBack> {
-        let age = |cursor: &&Cursor<D::File>| (cursor.modified_ms, std::cmp::Reverse(cursor.size));
+        let age =
+            |cursor: &&Cursor<Body<D::File>>| (cursor.modified_ms, std::cmp::Reverse(cursor.size));
         let named = || self.tailer.cursors().filter(|cursor| cursor.is_named);
         let unfinished = named()
             .filter(|cursor| cursor.behind_bytes() > 0)

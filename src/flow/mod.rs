@@ -1,12 +1,16 @@
 //! One flow: a [`thread`] that reads its files, makes records of them, fills batches, and keeps its checkpoints.
 //!
-//! What it does is a synchronous [`machine`], fed by its [`inbox`]; records of a turn go through its [`intake`].
+//! What it does is a synchronous [`machine`], fed by its [`inbox`]; records of a turn go through its [`intake`]. A defect
+//! that ends the machine costs the flow a moment: a new one goes on where it stood ([`survivor`]). A thread that hangs is
+//! noticed by the agent's [`watchdog`].
 
 pub mod inbox;
 mod intake;
 pub mod machine;
+pub mod survivor;
 mod tell;
 mod thread;
+pub mod watchdog;
 
 pub use inbox::Inbox;
 pub use intake::mend;

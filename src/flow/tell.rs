@@ -26,6 +26,10 @@ pub(super) fn tell(counters: &FlowCounters, event: &Event) {
             events::file_truncated(counters, path, *read, *size)
         }
         Event::Replaced { path, read } => events::file_replaced(counters, path, *read),
+        Event::Continued { from, to, offset } => {
+            events::file_continued(counters, from, to, *offset);
+        }
+        Event::Suspected { path, source } => events::file_suspected(counters, path, source),
         Event::Lost { path, start, end } => events::bytes_lost(counters, path, *start, *end),
         Event::Finished { path, size } => events::file_finished(counters, path, *size),
         Event::NoFiles {

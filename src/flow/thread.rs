@@ -1,18 +1,22 @@
 //! The thread around a flow's [`Machine`]: it never waits but for its inbox.
 
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::inbox::{Inbox, Inward};
 use super::machine::{Around, Machine, Next, Parts};
+use super::survivor::Survivor;
 use crate::checkpoint::{Change, FlowPlaces, HandBack, WriterHandle};
-use crate::config::Flow;
+use crate::config::{Backoff, Flow, FlowId};
 use crate::process::Ec2Metadata;
+use crate::publish::backoff::Failures;
 use crate::publish::budget::{Budget, Wake};
 use crate::publish::run::Inbound;
 use crate::record::{Batch, FlowIndex};
@@ -20,9 +24,17 @@ use crate::tail::disk::OsDisk;
 use crate::tail::wake::{Hints, Watch};
 use crate::tail::{Hint, Rules};
 use crate::telemetry::counters::FlowCounters;
+use crate::telemetry::events;
 
 /// Stack of a flow's thread: matchers that backtrack are bounded by steps, not by depth.
 const STACK_BYTES: usize = 1024 * 1024;
+/// Waits before a flow that ended by a defect is started anew.
+const RESTART_WAITS: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    max: Duration::from_secs(60),
+};
+/// A flow that ran for so long without a defect starts its waits anew.
+const SOUND_LIFE_MIN: Duration = Duration::from_secs(300);
 
 /// What a flow needs of its surroundings.
 pub struct Surroundings {
@@ -43,7 +55,8 @@ pub struct Surroundings {
 /// A running flow.
 pub struct FlowThread {
     inbox: Arc<Inbox>,
-    thread: JoinHandle<Option<HandBack>>,
+    /// Where the flow has to go on, once its thread has ended.
+    ended: mpsc::Receiver<Option<HandBack>>,
 }
 
 impl FlowThread {
@@ -60,11 +73,16 @@ impl FlowThread {
             .register(around.index, Arc::clone(&inbox) as Arc<dyn Wake>);
         let name = format!("FileTailer[{}]", around.flow.id);
         let to_self = Arc::clone(&inbox);
-        let thread = thread::Builder::new()
+        let (end, ended) = mpsc::channel();
+        thread::Builder::new()
             .name(name)
             .stack_size(STACK_BYTES)
-            .spawn(move || follow(around, rules, to_self, &receiver))?;
-        Ok(FlowThread { inbox, thread })
+            .spawn(move || {
+                let hand_back = follow(around, rules, to_self, &receiver);
+                // Nobody may wait for it any more.
+                let _ = end.send(hand_back);
+            })?;
+        Ok(FlowThread { inbox, ended })
     }
 
     /// The way in.
@@ -77,21 +95,29 @@ impl FlowThread {
         self.inbox.stop();
     }
 
-    /// Saves the places and waits for the thread's end; the file at which the reference would have to go on.
-    pub fn end(self) -> Option<HandBack> {
+    /// Nothing comes any more: the places are saved, and the thread ends.
+    pub fn end(&self) {
         self.inbox.end();
-        self.thread.join().unwrap_or(None)
+    }
+
+    /// Waits for the thread's end, until the deadline; the file at which the reference would have to go on.
+    ///
+    /// A thread that hangs doesn't keep the agent from ending: what it knew of its places was saved as they changed.
+    pub fn ended(self, deadline: Instant) -> Option<HandBack> {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        self.ended.recv_timeout(wait).ok().flatten()
     }
 }
 
-/// Drives the machine until it ends.
+/// Drives the flow's machine until it ends, and starts another one where a defect ended it.
 fn follow(
     surroundings: Surroundings,
     rules: Rules,
     inbox: Arc<Inbox>,
     receiver: &mpsc::Receiver<Inward>,
 ) -> Option<HandBack> {
-    let to_self = Arc::clone(&inbox);
+    let (to_self, pulse) = (Arc::clone(&inbox), Arc::clone(&inbox));
+    let counters = Arc::clone(&surroundings.counters);
     let mut around = Threads {
         index: surroundings.index,
         publisher: surroundings.publisher,
@@ -99,32 +125,96 @@ fn follow(
         watch: surroundings.watch,
         hints: Hints::new(move || to_self.wake()),
         ec2: surroundings.ec2,
+        survivor: Survivor::new(surroundings.places),
     };
-    let goodbye = Goodbye {
-        publisher: around.publisher.clone(),
-        index: around.index,
-    };
-    let parts = Parts {
-        index: surroundings.index,
-        flow: surroundings.flow,
-        rules,
-        places: surroundings.places,
-        budget: surroundings.budget,
-        inbox,
-        counters: surroundings.counters,
+    let (index, flow, budget) = (surroundings.index, surroundings.flow, surroundings.budget);
+    let parts = |life, places| Parts {
+        index,
+        flow: Arc::clone(&flow),
+        rules: rules.clone(),
+        places,
+        budget: budget.clone(),
+        inbox: Arc::clone(&inbox),
+        counters: Arc::clone(&counters),
         seed: fastrand::u64(..),
+        life,
     };
+    let mut failures = Failures::default();
+    for life in 0.. {
+        let started_at = Instant::now();
+        let places = around.survivor.places();
+        let mut machine = Machine::new(parts(life, places), OsDisk, started_at);
+        let Err(defect) = drive(&mut machine, receiver, &pulse, &mut around) else {
+            return machine.hand_back();
+        };
+        if started_at.elapsed() >= SOUND_LIFE_MIN {
+            failures = Failures::default();
+        }
+        failures.failed();
+        let wait = failures.delay(RESTART_WAITS, fastrand::f64());
+        events::flow_died(&counters, &defect, wait);
+        // What was read of the files and not acknowledged is read again; if even asking is a defect, what was saved is.
+        let survivor = &mut around.survivor;
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| survivor.learn(machine.cursors())));
+        let is_stopped = machine.is_stopped();
+        drop(machine);
+        if is_stopped || !rest(receiver, wait) {
+            // What isn't acknowledged is sent after the agent's next start.
+            around.finished();
+            around.save_all(&flow.id);
+            wait_for_end(receiver);
+            return None;
+        }
+        let _ = around.publisher.send(Inbound::Restarted(index));
+    }
+    None
+}
+
+/// Feeds the machine until it ends; the words of the defect if it panics.
+fn drive(
+    machine: &mut Machine<OsDisk>,
+    receiver: &mpsc::Receiver<Inward>,
+    pulse: &Inbox,
+    around: &mut Threads,
+) -> Result<(), String> {
     let mut wake_at = Instant::now();
-    let mut machine = Machine::new(parts, OsDisk, wake_at);
     loop {
         let news = next_news(receiver, wake_at);
-        match machine.on(news, Instant::now(), &mut around) {
-            Next::At(at) => wake_at = at,
-            Next::Ended => break,
+        pulse.is_at_work(true);
+        // Nothing of the machine is used after a panic but what its files had acknowledged.
+        let next = panic::catch_unwind(AssertUnwindSafe(|| {
+            machine.on(news, Instant::now(), around)
+        }));
+        pulse.is_at_work(false);
+        match next {
+            Ok(Next::At(at)) => wake_at = at,
+            Ok(Next::Ended) => return Ok(()),
+            Err(panic) => return Err(words_of(&*panic)),
         }
     }
-    drop(goodbye);
-    machine.hand_back()
+}
+
+/// Waits before the next life; `false` if the flow is to stop instead.
+fn rest(receiver: &mpsc::Receiver<Inward>, wait: Duration) -> bool {
+    let until = Instant::now() + wait;
+    while Instant::now() < until {
+        match next_news(receiver, until) {
+            Some(Inward::Stop | Inward::End) => return false,
+            Some(Inward::Advanced(..) | Inward::Woken) | None => {}
+        }
+    }
+    true
+}
+
+fn wait_for_end(receiver: &mpsc::Receiver<Inward>) {
+    while !matches!(receiver.recv(), Ok(Inward::End) | Err(_)) {}
+}
+
+/// What a panic said.
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it said nothing").to_owned()
 }
 
 /// The next message, or `None` at the time given. If there is nobody left to hear from, that is the end.
@@ -152,6 +242,20 @@ struct Threads {
     watch: Option<Arc<Watch>>,
     hints: Arc<Hints>,
     ec2: Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>,
+    survivor: Survivor,
+}
+
+impl Threads {
+    /// Everything that is known goes to the checkpoints.
+    fn save_all(&self, flow: &FlowId) {
+        if let Some(checkpoints) = &self.checkpoints {
+            let upsert = |place| Change::Upsert {
+                flow: flow.clone(),
+                place,
+            };
+            checkpoints.submit(self.survivor.learnt().map(upsert).collect());
+        }
+    }
 }
 
 impl Around for Threads {
@@ -186,22 +290,9 @@ impl Around for Threads {
     }
 
     fn save(&mut self, changes: Vec<Change>) {
+        self.survivor.note(&changes);
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.submit(changes);
-        }
-    }
-}
-
-/// Says that the flow has finished even if its thread ends by a panic, so that the agent can stop.
-struct Goodbye {
-    publisher: UnboundedSender<Inbound>,
-    index: FlowIndex,
-}
-
-impl Drop for Goodbye {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let _ = self.publisher.send(Inbound::Finished(self.index));
         }
     }
 }

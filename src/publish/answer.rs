@@ -48,8 +48,14 @@ fn read_raw(answer: &RawAnswer, n_sent: usize) -> CallResult {
         true => (format!("HTTP {}", answer.status), beginning_of(answer)),
         false => (refusal.code, first_line(&refusal.message)),
     };
+    let kind = match failure::classify(&code, answer.status) {
+        FailureKind::Content if failure::is_about_destination(&message) => {
+            FailureKind::DestinationMissing
+        }
+        kind => kind,
+    };
     Err(CallFailure {
-        kind: failure::classify(&code, answer.status),
+        kind,
         code,
         message,
     })
@@ -99,7 +105,7 @@ where
         // Whatever else became of it, there was a connection: the request may have arrived.
         SdkError::DispatchFailure(_) => (FailureKind::Unanswered, "connection broken"),
         SdkError::ResponseError(_) => (FailureKind::Unanswered, "answer broken off"),
-        SdkError::ConstructionFailure(_) => (FailureKind::Content, "request not built"),
+        SdkError::ConstructionFailure(_) => (FailureKind::Service, "request not built"),
         _ => (FailureKind::Service, "unknown"),
     };
     CallFailure {

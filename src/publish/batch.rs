@@ -1,13 +1,15 @@
 //! Open batches: one call's worth of records, written in wire form as they come.
 
 use std::hash::{DefaultHasher, Hasher as _};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::budget::Budget;
 use super::key::{Key, KeyMaker};
 use super::wire::{self, Layout};
 use crate::config::{BatchLimits, Flow, Ordering};
-use crate::record::{Batch, FlowIndex, Lane, RecordRef, Span};
+use crate::record::{Batch, CursorId, FlowIndex, Lane, Origin, RecordRef, Span};
 
 /// What an open batch grows by, and the least that one starts with.
 const GROWTH_BYTES: usize = 32 * 1024;
@@ -26,6 +28,8 @@ pub struct OpenBatch {
     body: Vec<u8>,
     records: Vec<RecordRef>,
     lanes: Vec<Lane>,
+    origins: Vec<Origin>,
+    files: Vec<(CursorId, Arc<Path>)>,
     spans: Vec<Span>,
     /// Data and partition keys: what the limit of a call counts.
     counted_bytes: usize,
@@ -65,6 +69,8 @@ impl OpenBatch {
             body: Vec::new(),
             records: Vec::new(),
             lanes: Vec::new(),
+            origins: Vec::new(),
+            files: Vec::new(),
             spans: Vec::new(),
             counted_bytes: 0,
             opened_at: None,
@@ -140,6 +146,16 @@ impl OpenBatch {
         true
     }
 
+    /// The record that is added next is of this file. Its name is for those who are told of a record that the service
+    /// refuses, and is taken once a batch.
+    pub fn note_file(&mut self, cursor: CursorId, path: &Path) {
+        if self.files.last().is_none_or(|(last, _)| *last != cursor)
+            && self.files.iter().all(|(known, _)| *known != cursor)
+        {
+            self.files.push((cursor, path.into()));
+        }
+    }
+
     /// Adds one record, whose data `write` appends; it was read as `raw` and covers the file up to `span.end`.
     ///
     /// `write` answers `false` if there is nothing to send for these bytes after all; they are covered all the same.
@@ -188,7 +204,7 @@ impl OpenBatch {
         {
             closed.extend(self.close_before(&record, span, now));
         } else {
-            self.records.push(record);
+            self.push(record, span);
             self.counted_bytes += counted_bytes(&record);
             self.cover(span, now);
         }
@@ -247,6 +263,8 @@ impl OpenBatch {
             body: body.into(),
             records: std::mem::take(&mut self.records),
             lanes: std::mem::take(&mut self.lanes),
+            origins: std::mem::take(&mut self.origins),
+            files: std::mem::take(&mut self.files),
             spans: std::mem::take(&mut self.spans),
             opened_at,
             budget_bytes: std::mem::take(&mut self.budget_bytes),
@@ -256,8 +274,11 @@ impl OpenBatch {
     /// Closes the batch without the record that was written last, which opens the next one.
     fn close_before(&mut self, last: &RecordRef, span: Span, now: Instant) -> Option<Batch> {
         let entry = self.body.split_off(last.entry_start as usize);
+        let its_file = self.files.iter().find(|(cursor, _)| *cursor == span.cursor);
+        let its_file = its_file.cloned();
         let taken = std::mem::take(&mut self.next_budget_bytes);
         let closed = self.close();
+        self.files.extend(its_file);
         let need = (self.layout.prefix().len() + entry.len()).max(GROWTH_BYTES);
         if need > taken {
             self.budget.take_anyway(self.flow, need - taken);
@@ -267,16 +288,25 @@ impl OpenBatch {
         self.body.extend_from_slice(self.layout.prefix());
         let shift = last.entry_start - self.body.len() as u32;
         self.body.extend_from_slice(&entry);
-        self.records.push(RecordRef {
+        let record = RecordRef {
             entry_start: last.entry_start - shift,
             data_start: last.data_start - shift,
             data_end: last.data_end - shift,
             entry_end: last.entry_end - shift,
             key_len: last.key_len,
-        });
+        };
+        self.push(record, span);
         self.counted_bytes = counted_bytes(last);
         self.cover(span, now);
         closed
+    }
+
+    fn push(&mut self, record: RecordRef, span: Span) {
+        self.records.push(record);
+        self.origins.push(Origin {
+            cursor: span.cursor,
+            offset: span.start,
+        });
     }
 
     /// Takes from the budget what a record grew the body by beyond what was asked for.
@@ -300,6 +330,19 @@ impl OpenBatch {
         self.body.truncate(data_start + end);
         self.body.extend_from_slice(&self.truncated_terminator);
         true
+    }
+}
+
+/// What a flow that ended by a panic had taken for its open batch goes back.
+impl Drop for OpenBatch {
+    fn drop(&mut self) {
+        if self.opened_at.is_some() {
+            self.budget.note_open(self.flow, None);
+        }
+        let held_bytes = self.budget_bytes + self.next_budget_bytes;
+        if held_bytes > 0 {
+            self.budget.release(self.flow, held_bytes);
+        }
     }
 }
 
@@ -370,6 +413,8 @@ pub mod tests {
             body: body.into(),
             records,
             lanes: Vec::new(),
+            origins: Vec::new(),
+            files: Vec::new(),
             spans,
             opened_at: Instant::now(),
             budget_bytes: 0,
@@ -389,6 +434,8 @@ pub mod tests {
             body: Vec::new(),
             records: Vec::new(),
             lanes: Vec::new(),
+            origins: Vec::new(),
+            files: Vec::new(),
             spans: Vec::new(),
             counted_bytes: 0,
             opened_at: None,

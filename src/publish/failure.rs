@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::wire::RecordError;
+
 /// A call of which no record was accepted, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallFailure {
@@ -42,7 +44,18 @@ impl fmt::Display for CallFailure {
     }
 }
 
-/// What kind of failure it is; each is tried again for ever, since each can be mended while the agent runs.
+/// What a call of one record failed with is what the record is refused for.
+impl From<&CallFailure> for RecordError {
+    fn from(failure: &CallFailure) -> RecordError {
+        RecordError {
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+        }
+    }
+}
+
+/// What kind of failure it is. All but [`FailureKind::Content`] are tried again for ever, since each can be mended while
+/// the agent runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FailureKind {
     /// The service asks for less: shard or account limits.
@@ -61,7 +74,7 @@ pub enum FailureKind {
     NoCredentials,
     /// No region is found.
     NoRegion,
-    /// The service blames the content of the call.
+    /// The service blames what is in the call: the same records will fail again, all of them or the one that it is about.
     Content,
 }
 
@@ -111,8 +124,7 @@ pub fn classify(code: &str, status: u16) -> FailureKind {
         "ValidationException"
         | "InvalidArgumentException"
         | "SerializationException"
-        | "InvalidParameterValue"
-        | "MalformedQueryString" => FailureKind::Content,
+        | "InvalidParameterValue" => FailureKind::Content,
         _ => match status {
             429 => FailureKind::Throttled,
             401 | 403 => FailureKind::Access,
@@ -120,6 +132,22 @@ pub fn classify(code: &str, status: u16) -> FailureKind {
             _ => FailureKind::Service,
         },
     }
+}
+
+/// Whether a refusal that is worded as one of content is about where the call goes: no record is to blame for a stream's
+/// name that isn't one, or for a delivery stream that takes its records from elsewhere.
+pub fn is_about_destination(message: &str) -> bool {
+    let lower = message.to_ascii_lowercase();
+    [
+        "streamname",
+        "streamarn",
+        "stream name",
+        "stream arn",
+        "deliverystreamname",
+        "kinesisstreamassource",
+    ]
+    .iter()
+    .any(|word| lower.contains(word))
 }
 
 #[cfg(test)]
@@ -149,6 +177,32 @@ mod tests {
             ("Brand new", 400, FailureKind::Service),
         ] {
             assert_eq!(classify(code, status), kind, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_destination_is_no_records_fault() {
+        for (message, expected) in [
+            (
+                "1 validation error detected: Value 'a b' at 'streamName' failed to satisfy constraint",
+                true,
+            ),
+            (
+                "Value at 'deliveryStreamName' failed to satisfy constraint",
+                true,
+            ),
+            (
+                "This operation is not permitted on KinesisStreamAsSource delivery stream type.",
+                true,
+            ),
+            (
+                "1 validation error detected: Value at 'records.3.member.data' failed to satisfy constraint",
+                false,
+            ),
+            ("Records size exceeds 5 MB limit", false),
+            ("", false),
+        ] {
+            assert_eq!(is_about_destination(message), expected, "{message}");
         }
     }
 }

@@ -135,6 +135,11 @@ impl Lanes {
         self.ready.entry(number).or_default().extend(records);
     }
 
+    /// The batches of which something isn't accepted, in order: nothing of them is sent any more.
+    pub fn into_batches(self) -> impl Iterator<Item = Arc<Batch>> {
+        self.batches.into_values().map(|waiting| waiting.batch)
+    }
+
     /// Batches of which something isn't accepted.
     pub fn n_batches(&self) -> usize {
         self.batches.len()

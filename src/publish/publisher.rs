@@ -11,6 +11,11 @@
 //! began count once. Records that fail one by one hold up nobody but themselves; where they are throttled, the flow
 //! keeps fewer calls in flight until fewer come back. Batches whose records keep an order are sent in parts, as
 //! [`ordering`](super::ordering) picks them; there a record that fails holds up its lane.
+//!
+//! A call that is refused for its content is halved until a record stands alone, and what the others were refused for
+//! is found out without them: see [`refused`].
+
+mod refused;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,8 +27,10 @@ use super::ordering::{Lanes, Picked};
 use super::sink::{Call, CallResult};
 use super::watermark::Watermark;
 use super::wire::{Answer, RecordError};
-use crate::config::Backoff;
+use crate::config::{Backoff, RefusedRecords};
 use crate::record::{Batch, CursorId, FlowIndex};
+use refused::{Keeping, Suspects};
+pub use refused::{Refused, RefusedId};
 
 /// The number of a call, never used again within a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +50,13 @@ pub enum Command {
         flow: FlowIndex,
         cursor: CursorId,
         offset: u64,
+    },
+    /// The service will never take this record: keep it as a dead letter and report so to [`Publisher::kept`]. Until
+    /// then the watermark stands before it.
+    Keep {
+        id: RefusedId,
+        flow: FlowIndex,
+        refused: Refused,
     },
     /// A batch is done with: its bytes go back to the budget.
     Release {
@@ -75,6 +89,25 @@ pub enum Reported {
     },
     /// Calls get through again after so many failures in a row.
     Recovered { n_failures: u32 },
+    /// A record was given up, since the service will never take it and the configuration says to go on without it.
+    GivenUp { error: RecordError },
+}
+
+/// What a flow's configuration says about sending.
+#[derive(Debug, Clone, Copy)]
+pub struct FlowRules {
+    pub backoff: Backoff,
+    pub refused_records: RefusedRecords,
+}
+
+/// What the service refuses is tried for ever.
+impl From<Backoff> for FlowRules {
+    fn from(backoff: Backoff) -> FlowRules {
+        FlowRules {
+            backoff,
+            refused_records: RefusedRecords::Retry,
+        }
+    }
 }
 
 /// The machine. Time and chance come in as arguments.
@@ -93,10 +126,19 @@ pub struct Publisher {
 
 struct FlowState {
     backoff: Backoff,
+    refused_records: RefusedRecords,
     /// Batches that were never tried, oldest first.
     fresh: VecDeque<Pending>,
-    /// Batches that wait for their own back-off, by when it ends.
-    waiting: BTreeMap<(Instant, u64), Pending>,
+    /// Batches, or parts of them, that wait for their own back-off, by when it ends, the batch, and what came first.
+    waiting: BTreeMap<(Instant, u64, u64), Pending>,
+    next_waiting: u64,
+    /// Records without their final outcome, of the batches that keep no order.
+    unsettled: HashMap<u64, Unsettled>,
+    suspects: Suspects,
+    keeping: Keeping,
+    next_refused: u64,
+    /// Which life of the flow this is: what calls of an earlier one come to has no say.
+    life: u32,
     /// Batches whose records keep an order.
     lanes: Lanes,
     failures: Failures,
@@ -111,6 +153,15 @@ struct FlowState {
     n_failures_said: u32,
 }
 
+/// A batch that keeps no order, and how many of its records have no final outcome.
+#[derive(Debug)]
+struct Unsettled {
+    batch: Arc<Batch>,
+    n_left: usize,
+}
+
+/// A batch, or a part of it, on its way.
+#[derive(Debug)]
 struct Pending {
     number: u64,
     batch: Arc<Batch>,
@@ -120,6 +171,26 @@ struct Pending {
 }
 
 impl Pending {
+    /// Takes the second half of its records away; `None` if it has one alone.
+    fn halve(&mut self) -> Option<Pending> {
+        (self.left.len() > 1).then(|| Pending {
+            number: self.number,
+            batch: Arc::clone(&self.batch),
+            left: self.left.split_off(self.left.len() / 2),
+            failures: Failures::default(),
+        })
+    }
+
+    /// One of its records, by itself.
+    fn one(&self, place: u16) -> Pending {
+        Pending {
+            number: self.number,
+            batch: Arc::clone(&self.batch),
+            left: vec![place],
+            failures: self.failures,
+        }
+    }
+
     /// The part of an ordered batch that is in one call.
     fn part_of(picked: Picked) -> Pending {
         Pending {
@@ -140,20 +211,28 @@ struct InFlight {
     flow: FlowIndex,
     pending: Pending,
     epoch: u64,
+    life: u32,
     sent_at: Instant,
 }
 
 impl Publisher {
-    /// A machine with `slots_max` calls in flight at most, for flows with these back-offs.
-    pub fn new(
-        backoffs: impl IntoIterator<Item = Backoff>,
+    /// A machine with `slots_max` calls in flight at most, for flows with these rules.
+    pub fn new<R: Into<FlowRules>>(
+        flows: impl IntoIterator<Item = R>,
         slots_max: usize,
         seed: u64,
     ) -> Publisher {
-        let flow = |backoff| FlowState {
-            backoff,
+        let flow = |rules: FlowRules| FlowState {
+            backoff: rules.backoff,
+            refused_records: rules.refused_records,
             fresh: VecDeque::new(),
             waiting: BTreeMap::new(),
+            next_waiting: 0,
+            unsettled: HashMap::new(),
+            suspects: Suspects::default(),
+            keeping: Keeping::default(),
+            next_refused: 0,
+            life: 0,
             lanes: Lanes::default(),
             failures: Failures::default(),
             blocked_until: None,
@@ -164,7 +243,7 @@ impl Publisher {
             n_failures_said: 0,
         };
         Publisher {
-            flows: backoffs.into_iter().map(flow).collect(),
+            flows: flows.into_iter().map(Into::into).map(flow).collect(),
             slots_max: slots_max.max(1),
             calls: HashMap::new(),
             next_call: 0,
@@ -205,6 +284,11 @@ impl Publisher {
         } else if pending.is_ordered() {
             state.lanes.add(number, pending.batch);
         } else {
+            let unsettled = Unsettled {
+                batch: Arc::clone(&pending.batch),
+                n_left: pending.left.len(),
+            };
+            state.unsettled.insert(number, unsettled);
             state.fresh.push_back(pending);
         }
         self.dispatch(now, commands);
@@ -225,6 +309,11 @@ impl Publisher {
         let chance = self.random.f64();
         let state = &mut self.flows[flow.0];
         state.n_in_flight -= 1;
+        if in_flight.life != state.life {
+            // Its records are read again.
+            self.dispatch(now, commands);
+            return;
+        }
         match result {
             Ok(Answer::AllAccepted) => {
                 state.all_accepted(flow, in_flight, self.slots_max, now, commands)
@@ -234,6 +323,44 @@ impl Publisher {
             }
             Err(failure) => state.call_failed(flow, in_flight, failure, now, chance, commands),
         }
+        self.dispatch(now, commands);
+    }
+
+    /// The dead letter of a refused record is safe: the record has its final outcome.
+    pub fn kept(&mut self, id: RefusedId, now: Instant, commands: &mut Vec<Command>) {
+        let Some(state) = self.flows.get_mut(id.flow.0) else {
+            return;
+        };
+        if let Some(pending) = state.keeping.kept(id) {
+            let Pending {
+                number,
+                batch,
+                left,
+                ..
+            } = pending;
+            state.settled(id.flow, number, &left, batch, commands);
+        }
+        self.dispatch(now, commands);
+    }
+
+    /// The flow starts anew at its last acknowledged places: what it sent before is dropped, as it is read again, and
+    /// what is in flight of it moves nothing any more.
+    pub fn restarted(&mut self, flow: FlowIndex, now: Instant, commands: &mut Vec<Command>) {
+        let state = &mut self.flows[flow.0];
+        state.life += 1;
+        state.fresh.clear();
+        state.waiting.clear();
+        state.suspects = Suspects::default();
+        state.keeping = Keeping::default();
+        state.watermarks.clear();
+        let unordered = std::mem::take(&mut state.unsettled).into_values();
+        let ordered = std::mem::take(&mut state.lanes).into_batches();
+        let batches = unordered.map(|unsettled| unsettled.batch).chain(ordered);
+        commands.extend(batches.map(|batch| Command::Release {
+            flow,
+            bytes: batch.budget_bytes,
+            batch,
+        }));
         self.dispatch(now, commands);
     }
 
@@ -263,6 +390,11 @@ impl Publisher {
     /// Batches of `flow` that wait for a slot or a back-off, or keep an order and aren't wholly accepted.
     pub fn n_waiting(&self, flow: FlowIndex) -> usize {
         self.flows[flow.0].n_waiting()
+    }
+
+    /// Whether [`Publisher::kept`] is waited for.
+    pub fn is_keeping(&self) -> bool {
+        self.flows.iter().any(|flow| !flow.keeping.is_empty())
     }
 
     /// Calls in flight now.
@@ -303,6 +435,7 @@ impl Publisher {
                     flow,
                     pending,
                     epoch: state.epoch,
+                    life: state.life,
                     sent_at: now,
                 },
             );
@@ -328,24 +461,30 @@ impl FlowState {
         match self.waiting.first_entry() {
             Some(first) if first.key().0 <= now => Some(first.remove()),
             _ => self
-                .fresh
-                .pop_front()
-                .or_else(|| self.lanes.pick(now).map(Pending::part_of)),
+                .suspects
+                .next_part()
+                .or_else(|| self.fresh.pop_front())
+                .or_else(|| self.lanes.pick(now).map(Pending::part_of))
+                .or_else(|| self.suspects.next_alone()),
         }
     }
 
     fn n_waiting(&self) -> usize {
-        self.fresh.len() + self.waiting.len() + self.lanes.n_batches()
+        self.fresh.len()
+            + self.waiting.len()
+            + self.lanes.n_batches()
+            + self.suspects.len()
+            + self.keeping.len()
     }
 
     /// When a back-off ends, or ended, that holds something up.
     fn next_wake(&self) -> Option<Instant> {
-        let first_batch = self.waiting.keys().next().map(|(until, _)| *until);
+        let first_batch = self.waiting.keys().next().map(|(until, ..)| *until);
         let first_waiting = [first_batch, self.lanes.next_due()]
             .into_iter()
             .flatten()
             .min();
-        let can_send = !self.fresh.is_empty() || self.lanes.is_ready();
+        let can_send = !self.fresh.is_empty() || self.lanes.is_ready() || self.suspects.len() > 0;
         match (self.blocked_until, first_waiting) {
             (Some(blocked), _) if can_send => Some(blocked),
             (Some(blocked), Some(waiting)) => Some(blocked.max(waiting)),
@@ -377,11 +516,11 @@ impl FlowState {
         commands.push(Command::Report { flow, event });
         self.window = (self.window + 1.0).min(slots_max as f64);
         self.got_through(flow, commands);
-        self.accepted(flow, pending.number, &pending.left, pending.batch, commands);
+        self.settled(flow, pending.number, &pending.left, pending.batch, commands);
     }
 
-    /// These records of a batch were accepted, or all that were left of it where no order is kept.
-    fn accepted(
+    /// These records of a batch have their final outcome.
+    fn settled(
         &mut self,
         flow: FlowIndex,
         number: u64,
@@ -389,9 +528,28 @@ impl FlowState {
         batch: Arc<Batch>,
         commands: &mut Vec<Command>,
     ) {
-        if batch.lanes.is_empty() || self.lanes.accepted(number, records) {
+        let is_done = if batch.lanes.is_empty() {
+            let Some(unsettled) = self.unsettled.get_mut(&number) else {
+                return;
+            };
+            unsettled.n_left -= records.len();
+            let is_done = unsettled.n_left == 0;
+            if is_done {
+                self.unsettled.remove(&number);
+            }
+            is_done
+        } else {
+            self.lanes.accepted(number, records)
+        };
+        if is_done {
             self.settle(flow, number, batch, commands);
         }
+    }
+
+    fn wait_until(&mut self, until: Instant, pending: Pending) {
+        let key = (until, pending.number, self.next_waiting);
+        self.waiting.insert(key, pending);
+        self.next_waiting += 1;
     }
 
     /// Some records were accepted, or at least each was judged by itself: the others wait for the batch's back-off.
@@ -416,13 +574,16 @@ impl FlowState {
             .zip(&outcomes)
             .partition(|(_, outcome)| outcome.is_none());
         let accepted: Vec<u16> = accepted.into_iter().map(|(index, _)| *index).collect();
-        pending.left = failed.iter().map(|(index, _)| **index).collect();
-        let is_throttled =
-            |error: &RecordError| failure::classify(&error.code, 0) == FailureKind::Throttled;
-        let n_throttled = outcomes
+        let (blamed, failed): (Vec<_>, Vec<_>) = failed
+            .into_iter()
+            .filter_map(|(index, outcome)| Some((*index, outcome.as_ref()?)))
+            .partition(|(_, error)| {
+                self.refused_records != RefusedRecords::Retry && is_of(error, FailureKind::Content)
+            });
+        pending.left = failed.iter().map(|(index, _)| *index).collect();
+        let n_throttled = failed
             .iter()
-            .flatten()
-            .filter(|error| is_throttled(error))
+            .filter(|(_, error)| is_of(error, FailureKind::Throttled))
             .count();
         let event = Reported::Answered {
             n_sent: sent.len(),
@@ -433,6 +594,10 @@ impl FlowState {
             first_error: outcomes.iter().flatten().next().cloned(),
         };
         commands.push(Command::Report { flow, event });
+        let blamed: Vec<_> = blamed
+            .into_iter()
+            .map(|(place, error)| (pending.one(place), error.clone()))
+            .collect();
         if n_throttled > 0 {
             self.window = (self.window / 2.0).clamp(1.0, (self.n_in_flight + 1) as f64);
         }
@@ -448,16 +613,27 @@ impl FlowState {
             pending.failures.succeeded();
             pending.failures.failed();
         }
+        for (alone, error) in blamed {
+            self.refused_alone(flow, alone, error, epoch, (now, chance), commands);
+        }
+        if !accepted.is_empty() {
+            let batch = Arc::clone(&pending.batch);
+            self.settled(flow, pending.number, &accepted, batch, commands);
+        }
+        if !pending.left.is_empty() {
+            self.wait_out(pending, now, chance);
+        }
+    }
+
+    /// Records that failed by themselves wait for their own back-off.
+    fn wait_out(&mut self, pending: Pending, now: Instant, chance: f64) {
         if pending.is_ordered() {
             let (number, failed) = (pending.number, &pending.left);
             self.lanes.failed(number, failed, self.backoff, now, chance);
-            if !accepted.is_empty() {
-                self.accepted(flow, number, &accepted, pending.batch, commands);
-            }
-            return;
+        } else {
+            let until = now + pending.failures.delay(self.backoff, chance);
+            self.wait_until(until, pending);
         }
-        let until = now + pending.failures.delay(self.backoff, chance);
-        self.waiting.insert((until, pending.number), pending);
     }
 
     fn call_failed(
@@ -477,6 +653,18 @@ impl FlowState {
         } = in_flight;
         let n_sent = pending.left.len();
         let latency = now.saturating_duration_since(sent_at);
+        if failure.kind == FailureKind::Content {
+            let (error, at) = (RecordError::from(&failure), (now, chance));
+            let event = Reported::Failed {
+                n_sent,
+                failure,
+                delay: Duration::ZERO,
+                latency,
+            };
+            commands.push(Command::Report { flow, event });
+            self.blamed(flow, pending, error, epoch, at, commands);
+            return;
+        }
         self.back_off(epoch, now, chance);
         let delay = self
             .blocked_until
@@ -494,7 +682,7 @@ impl FlowState {
         if pending.is_ordered() {
             self.lanes.put_back(pending.number, pending.left);
         } else {
-            self.waiting.insert((now, pending.number), pending);
+            self.wait_until(now, pending);
         }
     }
 
@@ -510,6 +698,7 @@ impl FlowState {
     fn got_through(&mut self, flow: FlowIndex, commands: &mut Vec<Command>) {
         self.blocked_until = None;
         self.failures.succeeded();
+        self.others_are_taken();
         if self.n_failures_said > 0 {
             let event = Reported::Recovered {
                 n_failures: std::mem::take(&mut self.n_failures_said),
@@ -549,6 +738,10 @@ impl FlowState {
     }
 }
 
+fn is_of(error: &RecordError, kind: FailureKind) -> bool {
+    failure::classify(&error.code, 0) == kind
+}
+
 fn bytes_of(batch: &Batch, records: &[u16]) -> usize {
     records
         .iter()
@@ -557,7 +750,7 @@ fn bytes_of(batch: &Batch, records: &[u16]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -571,7 +764,7 @@ mod tests {
     };
     const FLOW: FlowIndex = FlowIndex(0);
 
-    fn batch(n_records: usize, cursor: u64, start: u64, end: u64) -> Batch {
+    pub(super) fn batch(n_records: usize, cursor: u64, start: u64, end: u64) -> Batch {
         let data: Vec<&[u8]> = vec![b"x"; n_records];
         let mut batch = batch_of(&Destination::Kinesis("s".into()), &data);
         batch.spans = vec![Span {
@@ -948,7 +1141,7 @@ mod tests {
                     match command {
                         Command::Send { id, call, .. } => open.push((id, call)),
                         Command::Advance { offset, .. } => mark = offset,
-                        Command::Release { .. } | Command::Report { .. } => {}
+                        Command::Keep { .. } | Command::Release { .. } | Command::Report { .. } => {}
                     }
                 }
                 let on_their_way: Vec<Lane> = open
@@ -1021,7 +1214,7 @@ mod tests {
                             prop_assert_eq!(below, offset, "everything below the watermark is accepted");
                         }
                         Command::Release { bytes, .. } => held -= bytes as i64,
-                        Command::Report { .. } => {}
+                        Command::Keep { .. } | Command::Report { .. } => {}
                     }
                 }
                 prop_assert!(open.len() <= 4);

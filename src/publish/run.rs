@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::budget::Budget;
 use super::failure::CallFailure;
-use super::publisher::{CallId, Command, Publisher, Reported};
+use super::publisher::{CallId, Command, Publisher, Refused, RefusedId, Reported};
 use super::sink::{CallResult, Sink};
 use crate::record::{Batch, CursorId, FlowIndex};
 
@@ -17,6 +17,10 @@ use crate::record::{Batch, CursorId, FlowIndex};
 #[derive(Debug)]
 pub enum Inbound {
     Batch(FlowIndex, Batch),
+    /// A refused record is kept.
+    Kept(RefusedId),
+    /// A flow starts anew at its acknowledged places; what it sent before is read again.
+    Restarted(FlowIndex),
     /// A flow sends no more: once all have said so, the task ends when everything is acknowledged.
     Finished(FlowIndex),
 }
@@ -27,6 +31,8 @@ pub trait Listener: Send + Sync + 'static {
     fn advanced(&self, flow: FlowIndex, cursor: CursorId, offset: u64);
     /// A batch left the queue for good, or joined it: so many wait now.
     fn queued(&self, flow: FlowIndex, n_batches: usize);
+    /// The service will never take this record: it is to be kept, and [`Inbound::Kept`] to be sent once it is safe.
+    fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused);
     /// What became of a call.
     fn reported(&self, flow: FlowIndex, event: &Reported);
 }
@@ -45,6 +51,7 @@ pub async fn run(
     let mut commands = Vec::new();
     let mut n_running = sinks.len();
     let mut touched = Vec::new();
+    let mut is_closed = false;
     while n_running > 0 || !publisher.is_idle() {
         let wake_at = publisher.next_wake().map(tokio::time::Instant::from_std);
         let timer = async {
@@ -54,13 +61,21 @@ pub async fn run(
             }
         };
         tokio::select! {
-            inbound = inbox.recv(), if n_running > 0 => match inbound {
+            inbound = inbox.recv(), if !is_closed && (n_running > 0 || publisher.is_keeping()) => match inbound {
                 Some(Inbound::Batch(flow, batch)) => {
                     publisher.batch(flow, batch, Instant::now(), &mut commands);
                     touched.push(flow);
                 }
-                Some(Inbound::Finished(_)) => n_running -= 1,
-                None => n_running = 0,
+                Some(Inbound::Kept(id)) => {
+                    publisher.kept(id, Instant::now(), &mut commands);
+                    touched.push(id.flow);
+                }
+                Some(Inbound::Restarted(flow)) => {
+                    publisher.restarted(flow, Instant::now(), &mut commands);
+                    touched.push(flow);
+                }
+                Some(Inbound::Finished(_)) => n_running = n_running.saturating_sub(1),
+                None => (n_running, is_closed) = (0, true),
             },
             Some(done) = calls.join_next_with_id() => {
                 let (task, result) = match done {
@@ -96,6 +111,7 @@ pub async fn run(
                         budget.give_back_body(body.into());
                     }
                 }
+                Command::Keep { id, flow, refused } => listener.refused(id, flow, refused),
                 Command::Report { flow, event } => listener.reported(flow, &event),
             }
         }
@@ -140,6 +156,7 @@ mod tests {
             self.0.lock().unwrap().push(offset);
         }
         fn queued(&self, _flow: FlowIndex, _n_batches: usize) {}
+        fn refused(&self, _id: RefusedId, _flow: FlowIndex, _refused: Refused) {}
         fn reported(&self, _flow: FlowIndex, _event: &Reported) {}
     }
 

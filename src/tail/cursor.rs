@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use super::disk::{Disk, FileStat};
+use super::hash::RunningHash;
 use super::mark::{Extra, MARK_BYTES, Mark};
 use super::split::SplitState;
 use crate::checkpoint::{FileIdentity, Fingerprint, Place, PlaceState};
@@ -16,6 +17,10 @@ use crate::record::CursorId;
 
 /// How much of a file's beginning its fingerprint covers.
 pub const FINGERPRINT_BYTES: u32 = 1024;
+/// Marks that are kept of a file: the last acknowledged one for its place, and others that a copy may end behind.
+const MARKS_MAX: usize = 8;
+/// What is read at once to be hashed.
+pub const HASHED_BYTES: usize = 64 * 1024;
 
 /// A followed file, with its open handle `F`.
 #[derive(Debug)]
@@ -33,9 +38,11 @@ pub struct Cursor<F> {
     pub fingerprint: Fingerprint,
     /// What stands just before `read`; `None` until the open file was looked into.
     pub tail: Option<Mark>,
-    /// The last mark that is acknowledged, for the place, and one that is to follow it.
-    pub kept: Option<Mark>,
-    pub next_kept: Option<Mark>,
+    /// Where records ended, in the order of the file: at most [`MARKS_MAX`], of the older ones fewer. The place keeps the
+    /// last that is acknowledged.
+    pub marks: VecDeque<Mark>,
+    /// All that was read, up to `read` once the open file was looked into.
+    pub running: RunningHash,
     /// First byte that wasn't handed on.
     pub read: u64,
     /// First byte that isn't acknowledged.
@@ -61,6 +68,13 @@ pub struct Cursor<F> {
     pub poll_interval: Duration,
     /// The system tells when it is written to.
     pub is_hinted: bool,
+    /// Nothing was known of it before, and nothing is read yet: it may turn out to be a copy of another.
+    pub is_new: bool,
+    /// The followed file that it may be a copy of.
+    pub suspected: Option<CursorId>,
+    pub followed_at: Instant,
+    /// The number of the walk that found it; 0 for one of the run before.
+    pub since_walk: u64,
     /// In the queue of files to be read.
     pub is_queued: bool,
     /// Its opening was told.
@@ -106,8 +120,8 @@ impl<F> Cursor<F> {
             problem: None,
             fingerprint: Fingerprint::default(),
             tail: None,
-            kept: None,
-            next_kept: None,
+            marks: VecDeque::new(),
+            running: RunningHash::starting_at(start.offset),
             read: start.offset,
             acknowledged: start.offset,
             size: stat.size,
@@ -123,6 +137,10 @@ impl<F> Cursor<F> {
             poll_at: now,
             poll_interval: Duration::ZERO,
             is_hinted: false,
+            is_new: false,
+            suspected: None,
+            followed_at: now,
+            since_walk: 0,
             is_queued: false,
             is_told: false,
             is_dirty: true,
@@ -137,11 +155,6 @@ impl<F> Cursor<F> {
         }
         self.acknowledged = offset;
         self.is_dirty = true;
-        for mark in [self.next_kept, self.tail] {
-            if mark.is_some_and(|mark| mark.end <= offset) {
-                (self.kept, self.next_kept) = (mark, None);
-            }
-        }
         while self
             .cut_ranges
             .front()
@@ -149,6 +162,12 @@ impl<F> Cursor<F> {
         {
             self.cut_ranges.pop_front();
         }
+    }
+
+    /// The last mark at or before `offset`.
+    pub fn mark_before(&self, offset: u64) -> Option<Mark> {
+        let is_before = |mark: &&Mark| mark.end <= offset;
+        self.marks.iter().rev().find(is_before).copied()
     }
 
     /// Where reading goes on after a restart: at a record's beginning.
@@ -168,14 +187,16 @@ impl<F> Cursor<F> {
         }
     }
 
+    /// Header lines still to be left out of what stands behind `offset`.
+    pub fn header_lines_left_at(&self, offset: u64) -> u32 {
+        let is_done = |end: &&u64| **end <= offset;
+        let n_done = self.header_ends.iter().filter(is_done).count() as u32;
+        self.header_lines.saturating_sub(n_done)
+    }
+
     /// What a checkpoint says of it.
     pub fn place(&self) -> Place {
         let offset = self.resume_at();
-        let headers_done = self
-            .header_ends
-            .iter()
-            .filter(|end| **end <= offset)
-            .count() as u32;
         let is_settled = self.acknowledged >= self.read;
         Place {
             path: self.path.to_path_buf(),
@@ -184,7 +205,7 @@ impl<F> Cursor<F> {
             offset,
             size: self.size,
             modified_ms: self.modified_ms,
-            header_lines_left: self.header_lines.saturating_sub(headers_done),
+            header_lines_left: self.header_lines_left_at(offset),
             state: match (self.split.is_over, self.is_finished) {
                 (true, _) if is_settled => PlaceState::FooterReached,
                 (_, true) if is_settled => PlaceState::Finished,
@@ -192,28 +213,47 @@ impl<F> Cursor<F> {
             },
             extra: Some(
                 Extra {
-                    mark: self.kept.filter(|mark| mark.end <= offset),
+                    mark: self.mark_before(offset),
                     is_rotated: self.rotated_at.is_some(),
+                    is_given_up: false,
                 }
                 .to_bytes(),
             ),
         }
     }
 
-    /// `read` moved on to where `mark` ends.
+    /// `read` and `running` moved on to where `mark` ends.
     pub fn moved_to(&mut self, mark: Mark) {
+        let mark = mark.with(self.running);
         self.tail = Some(mark);
-        match mark.end <= self.acknowledged {
-            true => (self.kept, self.next_kept) = (Some(mark), None),
-            false => self.next_kept = self.next_kept.or(Some(mark)),
+        // Nothing can be read on from within what is left out, and no bytes are like any others.
+        if self.split.is_leaving_out() || mark.end == 0 {
+            return;
         }
+        if self.marks.back().is_some_and(|last| last.end == mark.end) {
+            self.marks.pop_back();
+        }
+        if self.marks.len() >= MARKS_MAX {
+            self.thin_marks();
+        }
+        self.marks.push_back(mark);
+    }
+
+    /// Every second mark goes, but for the one that the place keeps.
+    fn thin_marks(&mut self) {
+        let kept = self.mark_before(self.acknowledged);
+        let mut is_odd = false;
+        self.marks.retain(|mark| {
+            is_odd = !is_odd;
+            is_odd || Some(*mark) == kept
+        });
     }
 
     /// Whether the open file is still the one that was read: it begins alike, and what stood before the marks does.
     ///
     /// Errors: it can't be read, which says nothing about what it is.
     pub fn is_same<D: Disk<File = F>>(&self, disk: &mut D) -> io::Result<bool> {
-        match (&self.file, self.tail.or(self.kept)) {
+        match (&self.file, self.tail.or(self.mark_before(self.read))) {
             (Some(file), Some(mark)) if !mark.is_in(disk, file)? => Ok(false),
             _ => self.begins_alike(disk),
         }
@@ -234,6 +274,9 @@ impl<F> Cursor<F> {
         if !self.is_same(disk)? {
             return Ok(false);
         }
+        if !self.catch_up_hash(disk)? {
+            return Ok(false);
+        }
         let Some(file) = &self.file else {
             return Ok(true);
         };
@@ -247,9 +290,38 @@ impl<F> Cursor<F> {
         Ok(true)
     }
 
+    /// Hashes what was read after the last mark of the run before, which is as much as can be in flight; whether it is all
+    /// there.
+    fn catch_up_hash<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<bool> {
+        let known = self.mark_before(self.read).and_then(|mark| mark.running);
+        let mut running = known.unwrap_or(RunningHash::starting_at(self.read));
+        let Some(file) = &self.file else {
+            return Ok(true);
+        };
+        let mut buffer = vec![0; HASHED_BYTES];
+        while running.end < self.read {
+            let n = (self.read - running.end).min(HASHED_BYTES as u64) as usize;
+            if !fill(disk, file, running.end, &mut buffer[..n])? {
+                return Ok(false);
+            }
+            running.update(&buffer[..n]);
+        }
+        self.running = running;
+        Ok(true)
+    }
+
     /// Makes the fingerprint cover as much of the file's beginning as was read, up to [`FINGERPRINT_BYTES`].
     pub fn extend_fingerprint<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
-        let len = u64::from(FINGERPRINT_BYTES).min(self.read) as u32;
+        self.fingerprint_up_to(self.read, disk)
+    }
+
+    /// Makes it cover what is there, read or not.
+    pub fn note_beginning<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
+        self.fingerprint_up_to(self.size, disk)
+    }
+
+    fn fingerprint_up_to<D: Disk<File = F>>(&mut self, end: u64, disk: &mut D) -> io::Result<()> {
+        let len = u64::from(FINGERPRINT_BYTES).min(end) as u32;
         if len <= self.fingerprint.len {
             return Ok(());
         }

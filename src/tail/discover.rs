@@ -532,6 +532,10 @@ mod tests {
             OsDisk.open(path)
         }
 
+        fn share(&mut self, file: &std::fs::File) -> io::Result<std::fs::File> {
+            OsDisk.share(file)
+        }
+
         fn look_at(&mut self, file: &std::fs::File) -> io::Result<FileStat> {
             OsDisk.look_at(file)
         }

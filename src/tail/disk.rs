@@ -49,6 +49,8 @@ pub trait Disk {
     fn look(&mut self, path: &Path) -> io::Result<FileStat>;
     /// Opens a file for reading.
     fn open(&mut self, path: &Path) -> io::Result<Self::File>;
+    /// Another handle of an open file.
+    fn share(&mut self, file: &Self::File) -> io::Result<Self::File>;
     /// A look at an open file.
     fn look_at(&mut self, file: &Self::File) -> io::Result<FileStat>;
     /// Whether the system tells of changes to what `path` names: not through a link, and not on a network file system.
@@ -103,6 +105,10 @@ impl Disk for OsDisk {
         // Without O_NONBLOCK, opening a pipe that took the file's name would wait for a writer for ever.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         Ok(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+    }
+
+    fn share(&mut self, file: &File) -> io::Result<File> {
+        file.try_clone()
     }
 
     fn look_at(&mut self, file: &File) -> io::Result<FileStat> {

@@ -5,6 +5,8 @@
 pub mod cursor;
 pub mod discover;
 pub mod disk;
+pub mod gzip;
+pub mod hash;
 pub mod mark;
 #[cfg(test)]
 mod model;
@@ -92,6 +94,14 @@ pub enum Event {
     },
     /// A file at its old place holds something else: it is read from its beginning.
     Replaced { path: Arc<Path>, read: u64 },
+    /// What was cut off or is gone under its old name is read on from `offset` in a copy of it, or in its gzip.
+    Continued {
+        from: Arc<Path>,
+        to: Arc<Path>,
+        offset: u64,
+    },
+    /// A file is looked at again before it is read: so far it is as another followed file is, and may be its copy.
+    Suspected { path: Arc<Path>, source: Arc<Path> },
     /// Bytes that were never read are gone.
     Lost {
         path: Arc<Path>,

@@ -532,17 +532,22 @@ impl World {
     }
 
     fn save(&mut self) -> Verdict {
-        let read: HashMap<FileIdentity, (CursorId, u64)> = self
+        let read: HashMap<_, (CursorId, u64)> = self
             .tailer
             .cursors()
-            .map(|cursor| (cursor.identity, (cursor.id, cursor.read)))
+            .map(|cursor| {
+                (
+                    (cursor.identity, cursor.fingerprint),
+                    (cursor.id, cursor.read),
+                )
+            })
             .collect();
         let (places, removed) = self.tailer.take_changes();
         for identity in removed {
             self.saved.remove(&identity);
         }
         for mut place in places {
-            let cursor = read.get(&place.identity).copied();
+            let cursor = read.get(&(place.identity, place.fingerprint)).copied();
             if self.planted == Planted::PlaceAtRead
                 && let Some((_, read)) = cursor
             {

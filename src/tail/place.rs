@@ -35,7 +35,7 @@ enum Beginning {
 }
 
 /// Where and how a found file starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     pub start: Start,
     pub fingerprint: Fingerprint,
@@ -46,8 +46,12 @@ pub struct Placed {
     pub is_rotated: bool,
     /// Nothing of it is to be sent any more.
     pub is_finished: bool,
-    /// It is shorter than its place says: what stood there is gone.
+    /// It is shorter than its place says, which speaks of so many bytes.
     pub was_replaced: Option<u64>,
+    /// Where what stood in it before stood; it may be found elsewhere.
+    pub remnant: Option<Box<Place>>,
+    /// It starts at its beginning: it may be a copy of another.
+    pub is_new: bool,
 }
 
 impl Memory {
@@ -109,6 +113,7 @@ impl Memory {
         if found.stat.size < place.offset {
             return Placed {
                 was_replaced: Some(place.offset),
+                remnant: Some(Box::new(place)),
                 ..at_beginning(rules)
             };
         }
@@ -128,6 +133,8 @@ impl Memory {
             is_rotated: extra.is_rotated || *place.path != *found.path,
             is_finished: place.state == PlaceState::Finished,
             was_replaced: None,
+            remnant: None,
+            is_new: false,
         }
     }
 }
@@ -178,13 +185,51 @@ impl Memory {
         (strays, is_complete)
     }
 
+    /// Files of the run before that no name in reach leads to, to be looked for in copies and gzips.
+    pub fn missing<D: Disk>(&self, disk: &mut D) -> Vec<Place> {
+        let is_gone = |place: &&Place| {
+            let looked = disk.look(&place.path);
+            !looked.is_ok_and(|stat| stat.identity == place.identity)
+        };
+        let all = self.places.values();
+        all.filter(|place| is_findable(place) && !extra_of(place).is_given_up)
+            .filter(is_gone)
+            .cloned()
+            .collect()
+    }
+
+    /// Whether something is remembered of a file.
+    pub fn knows(&self, identity: FileIdentity) -> bool {
+        self.places.contains_key(&identity)
+    }
+
+    /// Nothing is to be remembered of a file.
+    pub fn forget(&mut self, identity: FileIdentity) {
+        self.places.remove(&identity);
+    }
+
+    /// A file is gone, and isn't to be looked for any more; its place, which says so.
+    pub fn give_up(&mut self, place: Place) -> Place {
+        let extra = Extra {
+            is_given_up: true,
+            ..extra_of(&place)
+        };
+        let place = Place {
+            extra: Some(extra.to_bytes()),
+            ..place
+        };
+        self.remember(place.clone());
+        place
+    }
+
     /// A file that was followed isn't any more: should it come back, it goes on there.
     pub fn remember(&mut self, place: Place) {
         self.places.insert(place.identity, place);
     }
 }
 
-fn extra_of(place: &Place) -> Extra {
+/// What the place keeps beyond what every place says.
+pub fn extra_of(place: &Place) -> Extra {
     place
         .extra
         .as_deref()
@@ -219,6 +264,8 @@ fn at_beginning(rules: &Rules) -> Placed {
         is_rotated: false,
         is_finished: false,
         was_replaced: None,
+        remnant: None,
+        is_new: true,
     }
 }
 
@@ -232,6 +279,7 @@ fn at(offset: u64, rules: &Rules) -> Placed {
             split: SplitState::default(),
         },
         header_lines: 0,
+        is_new: false,
         ..at_beginning(rules)
     }
 }

@@ -142,6 +142,10 @@ pub struct FlowCounters {
     pub bytes_sent: Counter,
     /// Records that were given up because the service will never take them.
     pub records_refused: Counter,
+    /// Records that the service will never take and that are kept as dead letters.
+    pub records_dead_lettered: Counter,
+    /// Times that the flow was started anew after a defect.
+    pub restarts: Counter,
     /// Calls made.
     pub calls: Counter,
     /// Records in those calls, each as often as it was tried.
@@ -186,6 +190,8 @@ impl FlowCounters {
             records_sent: Counter::default(),
             bytes_sent: Counter::default(),
             records_refused: Counter::default(),
+            records_dead_lettered: Counter::default(),
+            restarts: Counter::default(),
             calls: Counter::default(),
             send_attempts: Counter::default(),
             send_errors: Counter::default(),
@@ -252,6 +258,8 @@ impl FlowCounters {
             records_sent: self.records_sent.get(),
             bytes_sent: self.bytes_sent.get(),
             records_refused: self.records_refused.get(),
+            records_dead_lettered: self.records_dead_lettered.get(),
+            restarts: self.restarts.get(),
             calls: self.calls.get(),
             send_attempts: self.send_attempts.get(),
             send_errors: self.send_errors.get(),
@@ -287,6 +295,8 @@ pub struct FlowSnapshot {
     pub records_sent: u64,
     pub bytes_sent: u64,
     pub records_refused: u64,
+    pub records_dead_lettered: u64,
+    pub restarts: u64,
     pub calls: u64,
     pub send_attempts: u64,
     pub send_errors: u64,
@@ -325,6 +335,8 @@ impl FlowSnapshot {
         self.records_sent += other.records_sent;
         self.bytes_sent += other.bytes_sent;
         self.records_refused += other.records_refused;
+        self.records_dead_lettered += other.records_dead_lettered;
+        self.restarts += other.restarts;
         self.calls += other.calls;
         self.send_attempts += other.send_attempts;
         self.send_errors += other.send_errors;
@@ -423,6 +435,8 @@ mod tests {
                 (&flow.send_errors, 12),
                 (&flow.service_errors, 13),
                 (&flow.throttled_records, 14),
+                (&flow.records_dead_lettered, 50),
+                (&flow.restarts, 51),
             ] {
                 counter.add(n * times);
             }
@@ -462,6 +476,8 @@ mod tests {
                 records_sent: 77,
                 bytes_sent: 88,
                 records_refused: 99,
+                records_dead_lettered: 550,
+                restarts: 561,
                 calls: 110,
                 send_attempts: 121,
                 send_errors: 132,

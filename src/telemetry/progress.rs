@@ -124,14 +124,16 @@ fn tailer_metrics(id: &FlowId, flow: &FlowSnapshot) -> Entry {
 fn tailer_internal_metrics(id: &FlowId, flow: &FlowSnapshot) -> Entry {
     let mut message = format!(
         "FileTailer[{id}]: Internal metrics: files_followed={} bytes_behind={} calls={} throttled_records={} \
-         records_refused={} records_truncated={} bytes_lost={}",
+         records_refused={} records_dead_lettered={} records_truncated={} bytes_lost={} restarts={}",
         flow.files_followed,
         flow.bytes_behind,
         flow.calls,
         flow.throttled_records,
         flow.records_refused,
+        flow.records_dead_lettered,
         flow.records_truncated,
-        flow.bytes_lost
+        flow.bytes_lost,
+        flow.restarts
     );
     for (reason, n_records) in RawReason::ALL.into_iter().zip(flow.records_raw) {
         message.push_str(&format!(" records_raw_{}={n_records}", reason.as_str()));
@@ -471,6 +473,8 @@ mod tests {
             records_sent: 1,
             bytes_sent: 2,
             records_refused: 3,
+            records_dead_lettered: 22,
+            restarts: 23,
             records_truncated: 4,
             records_raw: [5, 6, 7, 8, 9],
             records_skipped_by: [18, 19, 20],
@@ -498,8 +502,8 @@ mod tests {
         let metrics = "FileTailer[kinesis:s:/logs/app.log*]: Metrics: RecordSendAttempts=12 RecordSendErrors=13 \
                        RecordsSent=1 BytesSent=2 ServiceErrors=14 ConsecutiveProcessingErrors=17";
         let internal = "FileTailer[kinesis:s:/logs/app.log*]: Internal metrics: files_followed=16 bytes_behind=0 \
-                        calls=11 throttled_records=15 records_refused=3 records_truncated=4 bytes_lost=10 \
-                        records_raw_not_convertible=5 records_raw_not_an_object=6 \
+                        calls=11 throttled_records=15 records_refused=3 records_dead_lettered=22 records_truncated=4 \
+                        bytes_lost=10 restarts=23 records_raw_not_convertible=5 records_raw_not_an_object=6 \
                         records_raw_no_instance_metadata=7 records_raw_bad_option=8 records_raw_pattern_too_costly=9 \
                         records_skipped_line=18 records_skipped_no_match=19 records_skipped_group_count=20 \
                         records_keyless=21";

@@ -16,6 +16,7 @@ use kinesis_agent::publish::publisher::{CallId, Command, Publisher};
 use kinesis_agent::publish::sink::Call;
 use kinesis_agent::publish::wire::{Answer, RecordError, data_of, key_of};
 use kinesis_agent::record::{Batch, CursorId, FlowIndex, Span};
+use kinesis_agent::tail::Event;
 use kinesis_agent::tail::split::{End, Piece, RecordKind, SplitState, Splitter};
 use proptest::prelude::*;
 
@@ -63,6 +64,8 @@ struct Sending {
     in_flight: Vec<(CallId, Call)>,
     /// The highest offset that a checkpoint may say.
     watermark: u64,
+    /// Records that are to be kept as dead letters.
+    refused: Vec<u16>,
 }
 
 impl Sending {
@@ -73,6 +76,7 @@ impl Sending {
             now: Instant::now(),
             in_flight: Vec::new(),
             watermark: 0,
+            refused: Vec::new(),
         }
     }
 
@@ -81,6 +85,7 @@ impl Sending {
             match command {
                 Command::Send { id, call, .. } => self.in_flight.push((id, call)),
                 Command::Advance { offset, .. } => self.watermark = self.watermark.max(offset),
+                Command::Keep { refused, .. } => self.refused.push(refused.place),
                 Command::Release { .. } | Command::Report { .. } => {}
             }
         }
@@ -195,7 +200,8 @@ fn what_failed_is_sent_again_and_nothing_else() {
     assert!(sending.publisher.is_idle());
 }
 
-/// P-PATIENT: No failure of a service makes the agent give up a record: it is sent again until it is accepted.
+/// P-PATIENT: No failure of a service but one that blames a record's content makes the agent give the record up: it is
+/// sent again until it is accepted.
 #[test]
 fn a_record_outlasts_every_kind_of_failure() {
     for kind in [
@@ -207,7 +213,6 @@ fn a_record_outlasts_every_kind_of_failure() {
         FailureKind::Access,
         FailureKind::NoCredentials,
         FailureKind::NoRegion,
-        FailureKind::Content,
     ] {
         let mut sending = Sending::new(4);
         sending.batch(batch(0, 2));
@@ -360,6 +365,94 @@ fn a_truncated_file_is_read_anew() {
     following.after(A_LOOK);
     following.overwrite("app.log", "4\n");
     assert_eq!(following.after(A_LOOK), ["4\n"]);
+}
+
+/// P-COPY: What wasn't read of a file before it was copied and cut off is read from the copy, and what was read isn't
+/// sent again from there.
+#[test]
+fn a_copy_is_read_on_where_its_source_was_left() {
+    for copy in ["app.log.1", "app-1.log"] {
+        for is_down in [false, true] {
+            let mut following = Following::start(FROM_START, &[("app.log", "1\n2\n")]);
+            assert_eq!(following.after(A_LOOK), ["1\n", "2\n"]);
+            following.acknowledge_all();
+            following.append("app.log", "3\n");
+            following.copy_and_cut_off("app.log", copy);
+            following.append("app.log", "4\n");
+            if is_down {
+                following.restart();
+            }
+            let mut records = following.after(A_LOOK);
+            records.extend(following.after(A_WHILE));
+            records.sort();
+            assert_eq!(records, ["3\n", "4\n"], "{copy} {is_down}");
+        }
+    }
+}
+
+/// P-ALIKE: Files that begin alike, or are equal, are each sent.
+#[test]
+fn files_that_begin_alike_are_each_sent() {
+    for (first, second) in [
+        ("id\n1\n", "id\n2\n"),
+        ("id\n1\n", "id\n1\n"),
+        ("id\n", "id\n"),
+    ] {
+        let mut following = Following::start(FROM_START, &[("app.log", first)]);
+        let mut records = following.after(A_LOOK);
+        following.append("app.log.new", second);
+        records.extend(following.after(A_LOOK));
+        records.extend(following.after(A_WHILE));
+        assert_eq!(records.concat(), [first, second].concat());
+        // Nor after a restart, with one of them gone.
+        following.acknowledge_all();
+        fs::remove_file(following.path("app.log")).unwrap();
+        following.append("app.log.newer", first);
+        following.restart();
+        records = following.after(A_LOOK);
+        records.extend(following.after(A_WHILE));
+        assert_eq!(records.concat(), first);
+    }
+}
+
+/// P-GZIP: What wasn't read of a file before it was compressed is read from its gzip.
+#[test]
+fn a_gzip_is_read_on_where_its_file_was_left() {
+    let mut following = Following::start(FROM_START, &[("app.log", "1\n2\n")]);
+    assert_eq!(following.after(A_LOOK), ["1\n", "2\n"]);
+    following.acknowledge_all();
+    following.append("app.log", "3\n");
+    following.rename("app.log", "app-1.log");
+    following.compress("app-1.log");
+    following.append("app.log", "4\n");
+    following.append("other.log", "1\n2\nx\n");
+    following.compress("other.log");
+    following.restart();
+    let mut records = following.after(A_LOOK);
+    records.sort();
+    assert_eq!(records, ["3\n", "4\n"]);
+    // And on from there, in the gzip.
+    following.acknowledge_all();
+    following.restart();
+    assert_eq!(following.after(A_LOOK), [""; 0]);
+}
+
+/// P-LOST: Bytes that were seen in a file and are gone before they were read are reported as lost, with the file and
+/// their offsets.
+#[test]
+fn what_is_lost_is_reported() {
+    let mut following = Following::start(FROM_START, &[("app.log", "1\n2\nhalf a li")]);
+    following.after(A_LOOK);
+    following.events();
+    following.overwrite("app.log", "");
+    following.after(A_LOOK);
+    let path = following.path("app.log");
+    let lost = Event::Lost {
+        path: path.into(),
+        start: 4,
+        end: Some(13),
+    };
+    assert!(following.events().contains(&lost));
 }
 
 /// P-REUSE: A new file under an old inode number isn't taken for the old file.

@@ -130,6 +130,7 @@ impl Process {
                     None,
                 )),
                 seed,
+                life: 0,
             };
             FlowSide {
                 machine: Machine::new(parts, Rc::clone(disk), now),

@@ -5,11 +5,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use kinesis_agent::checkpoint::{FlowPlaces, Place};
 use kinesis_agent::record::Span;
 use kinesis_agent::tail::disk::OsDisk;
 use kinesis_agent::tail::split::RecordKind;
-use kinesis_agent::tail::{Intake, Rules, Tailer};
+use kinesis_agent::tail::{Event, Intake, Rules, Tailer};
 
 use super::configuration::flow;
 
@@ -99,6 +101,11 @@ impl Following {
             .for_each(|(id, offset)| self.tailer.acknowledge(id, offset));
     }
 
+    /// What happened since this was last asked.
+    pub fn events(&mut self) -> Vec<Event> {
+        self.tailer.take_events()
+    }
+
     /// What the checkpoints say.
     pub fn places(&mut self) -> Vec<Place> {
         self.tailer.take_changes().0
@@ -133,6 +140,26 @@ impl Following {
     /// Gives a file another content; it stays the same file.
     pub fn overwrite(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("the folder is ours");
+    }
+
+    /// Copies a file, then cuts it off, as `copytruncate` does.
+    pub fn copy_and_cut_off(&self, from: &str, to: &str) {
+        fs::copy(self.path(from), self.path(to)).expect("the folder is ours");
+        self.overwrite(from, "");
+    }
+
+    /// Compresses a file as gzip(1) does: under the name with `.gz`, with the file's times, and the file goes.
+    pub fn compress(&self, name: &str) {
+        let text = fs::read(self.path(name)).expect("the file is there");
+        let modified = fs::metadata(self.path(name)).and_then(|file| file.modified());
+        let packed =
+            fs::File::create(self.path(&format!("{name}.gz"))).expect("the folder is ours");
+        let mut encoder = GzEncoder::new(packed, Compression::default());
+        encoder.write_all(&text).expect("there is room on the disk");
+        let packed = encoder.finish().expect("there is room on the disk");
+        let modified = modified.expect("the file was there");
+        packed.set_modified(modified).expect("the file is ours");
+        fs::remove_file(self.path(name)).expect("the folder is ours");
     }
 
     /// Renames a file.

@@ -10,6 +10,8 @@ use super::{
 use crate::record::CursorId;
 use crate::tail::cursor::{Cursor, Start};
 use crate::tail::disk::{Disk, FileStat};
+use crate::tail::gzip::{Body, WithGzip, is_gzip};
+use crate::tail::rotation::Loss;
 use crate::tail::split::{End, SplitState};
 use crate::tail::{Event, Intake};
 
@@ -30,7 +32,12 @@ impl<D: Disk> Tailer<D> {
         self.polls.insert((at, id));
     }
 
-    pub(super) fn look_at_due(&mut self, now: Instant, disk: &mut D, intake: &mut impl Intake) {
+    pub(super) fn look_at_due(
+        &mut self,
+        now: Instant,
+        disk: &mut WithGzip<'_, D>,
+        intake: &mut impl Intake,
+    ) {
         while let Some((at, id)) = self.polls.first().copied() {
             if at > now {
                 break;
@@ -40,16 +47,24 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    fn look_at(&mut self, id: CursorId, now: Instant, disk: &mut D, intake: &mut impl Intake) {
+    fn look_at(
+        &mut self,
+        id: CursorId,
+        now: Instant,
+        disk: &mut WithGzip<'_, D>,
+        intake: &mut impl Intake,
+    ) {
         self.open(id, disk);
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
         if cursor.file.is_none() && !cursor.is_named {
-            return self.give_up(id);
+            return self.give_up(id, now);
         }
         let looked = match &cursor.file {
             Some(file) => disk.look_at(file),
+            // The size of a gzip shows only once it is open.
+            None if is_gzip(&cursor.path) => return self.after_look(id, false, now),
             None => disk.look(&cursor.path),
         };
         let Ok(stat) = looked else {
@@ -58,7 +73,10 @@ impl<D: Disk> Tailer<D> {
         if stat.identity != cursor.identity {
             return self.after_look(id, false, now);
         }
-        if stat.size >= cursor.read && must_be_checked(cursor, &stat) {
+        if is_cut_off(cursor, &stat) {
+            return self.cut_off(id, &stat, now);
+        }
+        if must_be_checked(cursor, &stat) {
             let checked = match cursor.tail {
                 Some(_) => cursor.is_same(disk),
                 None => cursor.get_acquainted(disk),
@@ -76,7 +94,7 @@ impl<D: Disk> Tailer<D> {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
-        let (had_size, grew) = (cursor.size, stat.size > cursor.size);
+        let grew = stat.size > cursor.size;
         // What wasn't read may have been written anew without growing.
         let is_other = stat.size != cursor.size || stat.modified_ms != cursor.modified_ms;
         cursor.is_dirty |= stat.size != cursor.size;
@@ -86,22 +104,19 @@ impl<D: Disk> Tailer<D> {
             cursor.changed_at = now;
         }
         cursor.is_finished &= !grew;
-        let kept = stat.size.max(cursor.read);
-        if had_size > kept {
-            self.events.push(Event::Lost {
-                path: Arc::clone(&cursor.path),
-                start: kept,
-                end: Some(had_size),
-            });
+        if stat.size == 0 && cursor.is_new {
+            // What it will hold comes later than whatever others hold by now.
+            cursor.since_walk = self.n_walks + 1;
         }
-        if stat.size < cursor.read {
-            self.events.push(Event::Truncated {
-                path: Arc::clone(&cursor.path),
-                read: cursor.read,
-                size: stat.size,
-            });
-            return self.start_anew(id, &stat, now);
+        if cursor.is_queued && cursor.read == 0 {
+            // It waits for room, and may be rotated meanwhile: its copy is to be known again.
+            if let Err(error) = cursor.note_beginning(disk) {
+                self.tell_unreadable(id, &error);
+            }
         }
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return;
+        };
         let has_more = stat.size > cursor.read && !cursor.split.is_over && cursor.file.is_some();
         // What waits for its end to come is read again only once there is something new, or nothing came for long.
         let is_new = is_other || !cursor.is_told || cursor.problem.is_some();
@@ -166,7 +181,7 @@ impl<D: Disk> Tailer<D> {
         &mut self,
         id: CursorId,
         now: Instant,
-        disk: &mut D,
+        disk: &mut WithGzip<'_, D>,
         intake: &mut impl Intake,
     ) {
         let Some(cursor) = self.cursors.get(&id) else {
@@ -229,33 +244,45 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    /// No name leads to a file that was never opened: what it holds is out of reach, unless it comes back.
-    fn give_up(&mut self, id: CursorId) {
-        if let Some(cursor) = self.cursors.get(&id)
-            && !cursor.split.is_over
-        {
-            self.events.push(Event::Lost {
-                path: Arc::clone(&cursor.path),
-                start: cursor.read,
-                end: None,
-            });
+    /// No name leads to a file that isn't open: it is out of reach, unless it is found under another name, comes back, or
+    /// was compressed.
+    fn give_up(&mut self, id: CursorId, now: Instant) {
+        if let Some(cursor) = self.take(id) {
+            self.seek(cursor, Loss::Gone, false, now);
         }
-        self.let_go(id, false);
     }
 
-    fn let_go(&mut self, id: CursorId, is_deleted: bool) {
-        let Some(cursor) = self.cursors.remove(&id) else {
-            return;
-        };
+    /// The cursor isn't followed any more.
+    fn take(&mut self, id: CursorId) -> Option<Cursor<Body<D::File>>> {
+        let cursor = self.cursors.remove(&id)?;
         self.queue.retain(|queued| *queued != id);
         self.polls.remove(&(cursor.poll_at, id));
         if self.by_identity.get(&cursor.identity) == Some(&id) {
             self.by_identity.remove(&cursor.identity);
         }
+        Some(cursor)
+    }
+
+    fn let_go(&mut self, id: CursorId, is_deleted: bool) {
+        let Some(cursor) = self.take(id) else {
+            return;
+        };
         match is_deleted {
             true => self.removed.push(cursor.identity),
             false => self.memory.remember(cursor.place()),
         }
+    }
+
+    /// The file became shorter.
+    pub(super) fn cut_off(&mut self, id: CursorId, stat: &FileStat, now: Instant) {
+        if let Some(cursor) = self.cursors.get(&id) {
+            self.events.push(Event::Truncated {
+                path: Arc::clone(&cursor.path),
+                read: cursor.read,
+                size: stat.size,
+            });
+        }
+        self.start_anew(id, stat, now);
     }
 
     /// The file holds something else than what was read, though it is as long.
@@ -271,11 +298,9 @@ impl<D: Disk> Tailer<D> {
 
     /// The file's content isn't what was read: it is followed from its beginning, as a file of its own.
     fn start_anew(&mut self, id: CursorId, stat: &FileStat, now: Instant) {
-        let Some(old) = self.cursors.remove(&id) else {
+        let Some(mut old) = self.take(id) else {
             return;
         };
-        self.polls.remove(&(old.poll_at, id));
-        self.queue.retain(|queued| *queued != id);
         let new_id = self.new_id();
         let start = Start {
             offset: 0,
@@ -290,17 +315,27 @@ impl<D: Disk> Tailer<D> {
             header_lines,
             now,
         );
-        (cursor.is_named, cursor.file) = (old.is_named, old.file);
+        (cursor.is_named, cursor.file) = (old.is_named, old.file.take());
         // Where it has a name it is written to as any other, whatever became of the one before.
         cursor.rotated_at = old.rotated_at.filter(|_| !cursor.is_named);
         cursor.is_hinted = old.is_hinted;
+        // It may be written over with the copy of another.
+        (cursor.is_new, cursor.since_walk) = (true, self.n_walks + 1);
         if cursor.is_named {
             self.by_path.insert(Arc::clone(&cursor.path), new_id);
         }
         self.by_identity.insert(cursor.identity, new_id);
         self.cursors.insert(new_id, cursor);
         self.poll_at(new_id, now);
+        self.seek(old, Loss::CutOff, false, now);
     }
+}
+
+/// Whether a file became shorter: nothing but a truncation does that, even where more is left than was read. A gzip's
+/// size is a guess until its end was read.
+pub(super) fn is_cut_off<F>(cursor: &Cursor<Body<F>>, stat: &FileStat) -> bool {
+    let is_guess = cursor.file.as_ref().is_some_and(Body::is_gzip);
+    stat.size < cursor.read || (stat.size < cursor.size && !is_guess)
 }
 
 /// Whether a look tells that a file may hold something else than it did, though it isn't shorter than what was read:

@@ -4,14 +4,17 @@
 //! more: each in its turn and at most [`TURN_BYTES`] of it, so that a backlog never delays a live file by more than one
 //! turn of each. A file is looked at the less often the longer it was quiet; hints bring the next look forward.
 //!
-//! Here is the turn itself and what the tailer's owner asks of it; its three jobs are [`walk`] (which files there are),
-//! [`look`] (when each is looked at, and what that tells) and [`read`] (bytes to the intake).
+//! Here is the turn itself and what the tailer's owner asks of it; its jobs are [`walk`] (which files there are),
+//! [`look`] (when each is looked at, and what that tells), [`search`] (where a content went that lost its file),
+//! [`newcomer`] (whether a new file is a copy of another) and [`read`] (bytes to the intake).
 
 mod look;
+pub mod newcomer;
 mod read;
+mod search;
 mod walk;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,12 +22,14 @@ use std::time::{Duration, Instant};
 
 use super::cursor::Cursor;
 use super::disk::Disk;
+use super::gzip::{Body, WithGzip};
 use super::place::Memory;
 use super::split::End;
 use super::{Event, Hint, Intake, Rules, Turn};
 use crate::checkpoint::{FileIdentity, FlowPlaces, Place};
 use crate::record::CursorId;
 use read::Reading;
+use search::Search;
 
 /// The most that is read of one file before the others have their turn.
 pub const TURN_BYTES: usize = 1024 * 1024;
@@ -41,14 +46,19 @@ pub const ROTATED_GRACE: Duration = Duration::from_secs(60);
 pub struct Tailer<D: Disk> {
     rules: Rules,
     memory: Memory,
-    cursors: HashMap<CursorId, Cursor<D::File>>,
+    cursors: HashMap<CursorId, Cursor<Body<D::File>>>,
     by_path: HashMap<Arc<Path>, CursorId>,
     by_identity: HashMap<FileIdentity, CursorId>,
     /// When each cursor is looked at next.
     polls: BTreeSet<(Instant, CursorId)>,
     /// Cursors with more to be read, in turns.
     queue: VecDeque<CursorId>,
+    /// Contents that lost their file.
+    searches: Vec<Search<Body<D::File>>>,
+    /// Places of files that were looked for in vain, until they are asked for.
+    given_up: Vec<Place>,
     next_id: u64,
+    n_walks: u64,
     walk_at: Instant,
     walked_at: Option<Instant>,
     /// Files that were renamed out of the patterns' reach while we were away have been looked for.
@@ -59,7 +69,9 @@ pub struct Tailer<D: Disk> {
     events: Vec<Event>,
     removed: Vec<FileIdentity>,
     had_files: Option<bool>,
-    /// Folders that the last walk listed, until they are asked for.
+    /// Folders that the last walk listed.
+    listed_folders: Vec<PathBuf>,
+    /// The same, until they are asked for.
     folders: Option<Vec<PathBuf>>,
     unlisted: HashMap<PathBuf, io::ErrorKind>,
 }
@@ -75,7 +87,11 @@ impl<D: Disk> Tailer<D> {
             by_identity: HashMap::new(),
             polls: BTreeSet::new(),
             queue: VecDeque::new(),
+            searches: Vec::new(),
+            given_up: Vec::new(),
             next_id: 0,
+            n_walks: 0,
+            listed_folders: Vec::new(),
             walk_at: now,
             walked_at: None,
             has_sought_strays: false,
@@ -87,6 +103,11 @@ impl<D: Disk> Tailer<D> {
             folders: None,
             unlisted: HashMap::new(),
         }
+    }
+
+    /// Cursors of this tailer have numbers beyond `last`: what is acknowledged of earlier ones can't be taken for theirs.
+    pub fn number_cursors_after(&mut self, last: CursorId) {
+        self.next_id = self.next_id.max(last.0);
     }
 
     /// Whether changes are hinted at, so that polling may be slow.
@@ -118,15 +139,24 @@ impl<D: Disk> Tailer<D> {
         if let Some(cursor) = self.cursors.get_mut(&id) {
             cursor.acknowledge(offset);
         }
+        let sought = self.searches.iter_mut().map(|search| &mut search.cursor);
+        for cursor in sought.filter(|cursor| cursor.id == id) {
+            cursor.acknowledge(offset);
+        }
     }
 
     /// One turn: looks at what is due and hands on what there is, until the queue is empty, [`TURN_BYTES`] were read or
     /// the intake is full.
     pub fn turn(&mut self, now: Instant, disk: &mut D, intake: &mut impl Intake) -> Turn {
+        let disk = &mut WithGzip(disk);
         if now >= self.walk_at {
             self.walk(now, disk);
         }
         self.look_at_due(now, disk, intake);
+        if !self.searches.is_empty() {
+            self.search(now, disk);
+            self.look_at_due(now, disk, intake);
+        }
         let mut left_bytes = TURN_BYTES;
         let mut is_blocked = false;
         while left_bytes > 0 {
@@ -154,10 +184,12 @@ impl<D: Disk> Tailer<D> {
             self.buffer = Vec::new();
         }
         let next_poll = self.polls.first().map(|(at, _)| *at);
+        let next_try = self.searches.iter().map(|search| search.try_at).min();
+        let wake_at = [next_poll, next_try].into_iter().flatten();
         Turn {
             has_more: !self.queue.is_empty() && !is_blocked,
             is_blocked,
-            wake_at: next_poll.map_or(self.walk_at, |poll| poll.min(self.walk_at)),
+            wake_at: wake_at.fold(self.walk_at, Instant::min),
         }
     }
 
@@ -173,21 +205,39 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// The places that changed since this was last asked, and the files of which nothing is to be remembered.
+    ///
+    /// While a file's old content is looked for, its place speaks of that.
     pub fn take_changes(&mut self) -> (Vec<Place>, Vec<FileIdentity>) {
-        let changed = |cursor: &mut Cursor<D::File>| {
+        let mut places = std::mem::take(&mut self.given_up);
+        let mut held = HashSet::new();
+        for search in &mut self.searches {
+            if search.holds_place() && held.insert(search.cursor.identity) {
+                let is_dirty = std::mem::take(&mut search.cursor.is_dirty);
+                places.extend(is_dirty.then(|| search.cursor.place()));
+            }
+        }
+        let free = |cursor: &&mut Cursor<Body<D::File>>| !held.contains(&cursor.identity);
+        let changed = |cursor: &mut Cursor<Body<D::File>>| {
             std::mem::take(&mut cursor.is_dirty).then(|| cursor.place())
         };
-        let places = self.cursors.values_mut().filter_map(changed).collect();
+        places.extend(self.cursors.values_mut().filter(free).filter_map(changed));
         (places, std::mem::take(&mut self.removed))
     }
 
     /// Whether [`Tailer::take_changes`] has anything to tell.
     pub fn has_changes(&self) -> bool {
-        !self.removed.is_empty() || self.cursors.values().any(|cursor| cursor.is_dirty)
+        let sought = self.searches.iter().map(|search| &search.cursor);
+        !self.removed.is_empty()
+            || !self.given_up.is_empty()
+            || self
+                .cursors
+                .values()
+                .chain(sought)
+                .any(|cursor| cursor.is_dirty)
     }
 
     /// The followed files.
-    pub fn cursors(&self) -> impl Iterator<Item = &Cursor<D::File>> {
+    pub fn cursors(&self) -> impl Iterator<Item = &Cursor<Body<D::File>>> {
         self.cursors.values()
     }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Tailer;
+use super::look::is_cut_off;
 use crate::config::Split;
 use crate::record::{CursorId, Span};
 use crate::tail::cursor::{Cursor, CutRange};
 use crate::tail::disk::Disk;
+use crate::tail::gzip::WithGzip;
 use crate::tail::mark::{MARK_BYTES, Mark};
 use crate::tail::split::{End, Piece, RecordKind, header_line};
 use crate::tail::{Event, Intake, Rules};
@@ -25,12 +27,22 @@ impl<D: Disk> Tailer<D> {
         at_end: End,
         bytes_max: usize,
         now: Instant,
-        disk: &mut D,
+        disk: &mut WithGzip<'_, D>,
         intake: &mut impl Intake,
     ) -> Reading {
+        if self.must_wait(id, now, disk) {
+            return Reading::Done { n_bytes: 0 };
+        }
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return Reading::Done { n_bytes: 0 };
         };
+        // What is left of a file that was cut off may be of another content from its beginning on.
+        if let Some(Ok(stat)) = cursor.file.as_ref().map(|file| disk.look_at(file))
+            && is_cut_off(cursor, &stat)
+        {
+            self.cut_off(id, &stat, now);
+            return Reading::Replaced;
+        }
         match cursor.begins_alike(disk) {
             Ok(true) => {}
             Ok(false) => return self.is_replaced(id, now, disk),
@@ -82,7 +94,7 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    fn is_replaced(&mut self, id: CursorId, now: Instant, disk: &mut D) -> Reading {
+    fn is_replaced(&mut self, id: CursorId, now: Instant, disk: &mut WithGzip<'_, D>) -> Reading {
         let file = self
             .cursors
             .get(&id)
@@ -156,6 +168,7 @@ fn read_pieces<D: Disk>(
         recent.drain(..recent.len().saturating_sub(MARK_BYTES as usize));
         cursor.read += at as u64;
         if at > 0 {
+            cursor.running.update(&buffer[..at]);
             cursor.moved_to(Mark::of(cursor.read, &recent));
         }
         let n_bytes = (cursor.read - started_at) as usize;

@@ -7,21 +7,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{POLL_INTERVAL_MAX, POLL_INTERVAL_MAX_WITHOUT_HINTS, Tailer, WALK_INTERVAL_MIN};
-use crate::checkpoint::FileIdentity;
+use crate::checkpoint::{FileIdentity, Place};
 use crate::record::CursorId;
 use crate::tail::Event;
-use crate::tail::cursor::Cursor;
+use crate::tail::cursor::{Cursor, Start};
 use crate::tail::discover::Found;
 use crate::tail::disk::{Disk, FileKind, FileStat};
-use crate::tail::place::Placed;
-use crate::tail::rotation::{self, Known, Move};
+use crate::tail::gzip::{Body, WithGzip};
+use crate::tail::place::{Placed, extra_of};
+use crate::tail::rotation::{self, Known, Loss, Move};
+use crate::tail::split::SplitState;
 
 impl<D: Disk> Tailer<D> {
-    pub(super) fn walk(&mut self, now: Instant, disk: &mut D) {
+    pub(super) fn walk(&mut self, now: Instant, disk: &mut WithGzip<'_, D>) {
         let listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
         let is_first = self.walked_at.replace(now).is_none();
+        self.n_walks += 1;
         self.tell_problems(&listing.problems);
-        let view = |cursor: &Cursor<D::File>| Known {
+        let view = |cursor: &Cursor<Body<D::File>>| Known {
             id: cursor.id,
             identity: cursor.identity,
             path: cursor.is_named.then(|| Arc::clone(&cursor.path)),
@@ -55,6 +58,7 @@ impl<D: Disk> Tailer<D> {
         for (found, placed) in new.iter().zip(placed) {
             self.follow(found, placed, now, disk);
         }
+        self.listed_folders.clone_from(&listing.folders);
         self.follow_strays(now, disk);
         self.tell_files(
             listing.files.len(),
@@ -87,7 +91,7 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// What was renamed out of the patterns' reach while we were away is read to its end.
-    fn follow_strays(&mut self, now: Instant, disk: &mut D) {
+    fn follow_strays(&mut self, now: Instant, disk: &mut WithGzip<'_, D>) {
         if self.has_sought_strays || !self.unlisted.is_empty() {
             return;
         }
@@ -98,6 +102,36 @@ impl<D: Disk> Tailer<D> {
             let id = self.follow(&found, placed, now, disk);
             self.vanish(id, now);
         }
+        if self.has_sought_strays {
+            for place in self.memory.missing(disk) {
+                self.seek_place(&place, Loss::Gone, now);
+            }
+        }
+    }
+
+    /// What was read in the run before stood in a file that holds it no more.
+    fn seek_place(&mut self, place: &Place, loss: Loss, now: Instant) {
+        let stat = FileStat {
+            identity: place.identity,
+            kind: FileKind::File,
+            size: place.size,
+            modified_ms: place.modified_ms,
+            n_links: 0,
+        };
+        let header_lines = place.header_lines_left;
+        let start = Start {
+            offset: place.offset,
+            split: SplitState::resumed(header_lines, false),
+        };
+        let path = place.path.as_path().into();
+        let mut cursor = Cursor::new(self.new_id(), path, &stat, start, header_lines, now);
+        cursor.fingerprint = place.fingerprint;
+        let mark = extra_of(place).mark;
+        cursor
+            .marks
+            .extend(mark.filter(|mark| mark.end <= place.offset));
+        (cursor.is_named, cursor.is_dirty) = (false, false);
+        self.seek(cursor, loss, true, now);
     }
 
     /// A file of several names keeps the one it had in the run before.
@@ -203,7 +237,7 @@ impl<D: Disk> Tailer<D> {
         found: &Found,
         placed: Placed,
         now: Instant,
-        disk: &mut D,
+        disk: &mut WithGzip<'_, D>,
     ) -> CursorId {
         let id = self.new_id();
         let mut cursor = Cursor::new(
@@ -215,10 +249,12 @@ impl<D: Disk> Tailer<D> {
             now,
         );
         cursor.fingerprint = placed.fingerprint;
-        cursor.kept = placed.mark;
+        cursor.marks.extend(placed.mark);
         cursor.rotated_at = placed.is_rotated.then_some(now);
         cursor.is_finished = placed.is_finished;
         cursor.is_hinted = disk.tells_of(&found.path);
+        cursor.is_new = placed.is_new;
+        cursor.since_walk = if placed.is_new { self.n_walks } else { 0 };
         if let Some(read) = placed.was_replaced {
             self.events.push(Event::Replaced {
                 path: Arc::clone(&found.path),
@@ -230,6 +266,9 @@ impl<D: Disk> Tailer<D> {
         self.cursors.insert(id, cursor);
         self.open(id, disk);
         self.poll_at(id, now);
+        if let Some(remnant) = &placed.remnant {
+            self.seek_place(remnant, Loss::CutOff, now);
+        }
         id
     }
 
@@ -239,7 +278,7 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// Opens the cursor's file if it isn't open; whether it is now.
-    pub(super) fn open(&mut self, id: CursorId, disk: &mut D) -> bool {
+    pub(super) fn open(&mut self, id: CursorId, disk: &mut WithGzip<'_, D>) -> bool {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return false;
         };

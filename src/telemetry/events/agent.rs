@@ -41,21 +41,6 @@ pub fn stopped_with_unsent(n_records: u64, waited: Duration) {
     Entry::new(Level::WARN, names::THREAD_STOPPING, names::AGENT, message).emit();
 }
 
-/// A flow's thread or task ended by a panic. ERROR: the flow stands still until the agent is started again.
-pub fn flow_died(flow: &str, what: &str) {
-    let message = format!(
-        "Agent: the flow {flow} ended by a defect of the agent: {what}; its files are not read until the agent is \
-         started again; nothing is lost; please report it"
-    );
-    Entry::new(
-        Level::ERROR,
-        names::THREAD_AGENT_METRICS,
-        names::AGENT,
-        message,
-    )
-    .emit();
-}
-
 /// The region comes from a variable that the reference doesn't read. WARN: it would not start there.
 pub fn region_from_default_variable(region: &str) {
     let message = format!(

@@ -1,14 +1,17 @@
 //! Events of the sending side.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tracing::Level;
 
-use super::{counted, publisher_says, say_once_a_minute};
+use super::{counted, publisher_says, say_once_a_minute, say_records_once_a_minute};
 use crate::config::Destination;
 use crate::publish::failure::{CallFailure, FailureKind};
 use crate::telemetry::counters::FlowCounters;
+use crate::telemetry::log::Entry;
 use crate::telemetry::metrics::Call;
+use crate::telemetry::names;
 
 /// A call that the service answered, whatever it said of each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -241,6 +244,54 @@ pub fn records_refused(flow: &FlowCounters, n_records: u64, error: &str) {
         "records_refused",
         publisher_says(flow, Level::ERROR, &text),
     );
+}
+
+/// A record that the service will never take is kept as a dead letter. ERROR: it doesn't arrive unless somebody acts.
+///
+/// `file` and `offset` say where the record begins, as far as that is known.
+pub fn record_dead_lettered(
+    flow: &FlowCounters,
+    file: Option<&Path>,
+    offset: u64,
+    error: &dyn std::fmt::Display,
+    dead_letters: &Path,
+) {
+    flow.records_dead_lettered.add(1);
+    let place = match file {
+        Some(file) => format!("at offset {offset} of {}", file.display()),
+        None => "of an unknown file".to_owned(),
+    };
+    let text = format!(
+        "{} refused the record {place} for good: {error}; it is kept in {}, and the others go on; see kinesis-agent \
+         dead-letters",
+        flow.destination(),
+        dead_letters.display()
+    );
+    flow.set_last_error(&text);
+    say_records_once_a_minute(
+        &flow.flow().0,
+        "dead_lettered",
+        publisher_says(flow, Level::ERROR, &text),
+        1,
+    );
+}
+
+/// Refused records can't be kept. ERROR: somebody must act; they wait, and with them the checkpoints of their files.
+pub fn dead_letters_unwritable(error: &dyn std::fmt::Display) {
+    let message = format!(
+        "{error}; refused records wait until they can be kept, and so do the checkpoints of their files"
+    );
+    let entry = Entry::new(Level::ERROR, names::THREAD_MAIN, names::PUBLISHER, message);
+    say_once_a_minute(&error.to_string(), "dead_letters_unwritable", entry);
+}
+
+/// Refused records can be kept again. INFO.
+pub fn dead_letters_writable_again(dead_letters: &Path) {
+    let message = format!(
+        "refused records are kept in {} again",
+        dead_letters.display()
+    );
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::PUBLISHER, message).emit();
 }
 
 /// The stream doesn't exist. ERROR: somebody must act; records wait.

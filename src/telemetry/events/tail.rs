@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use tracing::Level;
 
@@ -70,6 +71,48 @@ pub fn turn_failed(flow: &FlowCounters, error: &dyn std::fmt::Display) {
     );
 }
 
+/// The flow's thread ended by a defect and is started anew. ERROR: should it stay so, nothing of this flow is read.
+pub fn flow_died(flow: &FlowCounters, what: &str, next_start_in: Duration) {
+    flow.restarts.add(1);
+    let text = format!(
+        "ended by a defect of the agent: {what}; it is started again in {} ms at its last checkpoint; nothing is lost, \
+         records may be sent twice; please report it",
+        next_start_in.as_millis()
+    );
+    flow.set_last_error(&text);
+    say_once_a_minute(
+        &flow.flow().0,
+        "flow_died",
+        tailer_says(flow, Level::ERROR, &text),
+    );
+}
+
+/// The flow's thread has been at one thing for too long, such as a read of a file system that hangs. ERROR: until it
+/// comes back nothing of this flow is read.
+pub fn flow_stands_still(flow: &FlowCounters, since: Duration) {
+    let text = format!(
+        "stands still for {} s in one look at its files: nothing of it is read; check whether the file system of its \
+         filePattern answers (a network share may hang), and restart the agent if it does",
+        since.as_secs()
+    );
+    flow.set_last_error(&text);
+    say_once_a_minute(
+        &flow.flow().0,
+        "flow_stands_still",
+        tailer_says(flow, Level::ERROR, &text),
+    );
+}
+
+/// The flow's thread goes on after it stood still. INFO.
+pub fn flow_goes_on(flow: &FlowCounters, stood_still: Duration) {
+    flow.clear_last_error();
+    let text = format!(
+        "goes on after it stood still for {} s",
+        stood_still.as_secs()
+    );
+    tailer_says(flow, Level::INFO, &text).emit();
+}
+
 /// A file is read from now on. INFO, in the reference's words; where it begins at DEBUG.
 pub fn file_opened(flow: &FlowCounters, path: &Path, opened: Opened) {
     progress::opening(flow.flow(), path).emit();
@@ -106,6 +149,26 @@ pub fn file_replaced(flow: &FlowCounters, path: &Path, read_bytes: u64) {
         counted(read_bytes, "byte")
     );
     tailer_says(flow, Level::INFO, &text).emit();
+}
+
+/// What was in a file that was cut off, overwritten or deleted is read on elsewhere. INFO: nothing is lost.
+pub fn file_continued(flow: &FlowCounters, from: &Path, to: &Path, offset: u64) {
+    let text = format!(
+        "what was in {} is read on from offset {offset} in {}, which holds all that was read of it before",
+        from.display(),
+        to.display()
+    );
+    tailer_says(flow, Level::INFO, &text).emit();
+}
+
+/// A new file is so far as another is. DEBUG: it waits a few seconds, as it may be a copy made for a truncation.
+pub fn file_suspected(flow: &FlowCounters, path: &Path, source: &Path) {
+    let text = format!(
+        "{} is so far as {} is; if it is no copy made for a truncation it is read in a few seconds",
+        path.display(),
+        source.display()
+    );
+    tailer_says(flow, Level::DEBUG, &text).emit();
 }
 
 /// A file that couldn't be read can be. INFO.

@@ -240,7 +240,7 @@ fn events_of_the_reading_side_say_what_where_why_and_what_to_do() {
 #[test]
 fn events_of_the_sending_side_say_what_where_why_and_what_to_do() {
     type Act = fn(&FlowCounters);
-    let table: [(&str, Act, &[&str]); 12] = [
+    let table: [(&str, Act, &[&str]); 15] = [
         (
             "s1",
             |f| {
@@ -328,6 +328,45 @@ fn events_of_the_sending_side_say_what_where_why_and_what_to_do() {
             ],
         ),
         (
+            "s14",
+            |f| {
+                record_dead_lettered(
+                    f,
+                    Some(Path::new("/l/app.log")),
+                    42,
+                    &"ValidationException: no",
+                    Path::new("/v/dead-letters"),
+                );
+            },
+            &[
+                "(Publisher[s14]) [ERROR] Publisher[s14]: Kinesis stream s refused the record at offset 42 of \
+               /l/app.log for good: ValidationException: no; it is kept in /v/dead-letters, and the others go on; see \
+               kinesis-agent dead-letters",
+            ],
+        ),
+        (
+            "s15",
+            |f| flow_died(f, "index out of bounds", Duration::from_millis(1500)),
+            &[
+                "(FileTailer[s15]) [ERROR] FileTailer[s15]: ended by a defect of the agent: index out of bounds; it is \
+               started again in 1500 ms at its last checkpoint; nothing is lost, records may be sent twice; please \
+               report it",
+            ],
+        ),
+        (
+            "s16",
+            |f| {
+                flow_stands_still(f, Duration::from_secs(61));
+                flow_goes_on(f, Duration::from_secs(75));
+            },
+            &[
+                "(FileTailer[s16]) [ERROR] FileTailer[s16]: stands still for 61 s in one look at its files: nothing of \
+               it is read; check whether the file system of its filePattern answers (a network share may hang), and \
+               restart the agent if it does",
+                "(FileTailer[s16]) [INFO] FileTailer[s16]: goes on after it stood still for 75 s",
+            ],
+        ),
+        (
             "s6",
             |f| destination_missing(f, "http://h:1", "ResourceNotFoundException: not found"),
             &[
@@ -409,7 +448,7 @@ fn permissions_are_those_of_the_destination() {
 #[test]
 fn events_of_the_agent_say_what_where_why_and_what_to_do() {
     type Act = fn();
-    let table: [(Act, &str); 12] = [
+    let table: [(Act, &str); 13] = [
         (
             || wire_is_json(&"HTTP 400: no"),
             "(main) [INFO] the Kinesis endpoint takes no CBOR (HTTP 400: no): bodies are sent as JSON from now on",
@@ -420,10 +459,13 @@ fn events_of_the_agent_say_what_where_why_and_what_to_do() {
              checkpoints say so, they are sent after the next start",
         ),
         (
-            || flow_died("kinesis:s:/l/*", "index out of bounds"),
-            "(Agent.MetricsEmitter RUNNING) [ERROR] Agent: the flow kinesis:s:/l/* ended by a defect of the agent: \
-             index out of bounds; its files are not read until the agent is started again; nothing is lost; please \
-             report it",
+            || dead_letters_unwritable(&"cannot write /v/dead-letters: no space left on device"),
+            "(main) [ERROR] cannot write /v/dead-letters: no space left on device; refused records wait until they can \
+             be kept, and so do the checkpoints of their files",
+        ),
+        (
+            || dead_letters_writable_again(Path::new("/v/dead-letters")),
+            "(main) [INFO] refused records are kept in /v/dead-letters again",
         ),
         (
             || region_from_default_variable("eu-west-1"),
@@ -525,6 +567,14 @@ fn events_are_counted() {
                 has_known_cause: false,
             },
         );
+        record_dead_lettered(
+            &flow,
+            None,
+            0,
+            &"ValidationException",
+            Path::new("/v/dead-letters"),
+        );
+        flow_died(&flow, "index out of bounds", Duration::from_secs(1));
         records_refused(&flow, 2, "the last error");
     });
     assert_eq!(
@@ -542,6 +592,8 @@ fn events_are_counted() {
             records_sent: 40,
             bytes_sent: 400,
             records_refused: 2,
+            records_dead_lettered: 1,
+            restarts: 1,
             calls: 2,
             send_attempts: 60,
             send_errors: 20,

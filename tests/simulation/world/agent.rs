@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kinesis_agent::checkpoint::pending::Due;
-use kinesis_agent::checkpoint::{Change, FileIdentity};
+use kinesis_agent::checkpoint::{Change, FileIdentity, Fingerprint};
 use kinesis_agent::config::Ordering;
 use kinesis_agent::flow::inbox::Inward;
 use kinesis_agent::flow::machine::Next;
@@ -83,7 +83,7 @@ impl World {
             let new = self.process.to_publisher.range(n_before..);
             let batches = new.filter_map(|inbound| match inbound {
                 Inbound::Batch(_, batch) => Some(batch),
-                Inbound::Finished(_) => None,
+                Inbound::Finished(_) | Inbound::Kept(_) | Inbound::Restarted(_) => None,
             });
             for span in batches.flat_map(|batch| &batch.spans) {
                 self.process.flows[place]
@@ -96,14 +96,18 @@ impl World {
     }
 
     pub(super) fn submit(&mut self, place: usize, changes: Vec<Change>) -> Verdict {
-        let cursors: HashMap<FileIdentity, ContentId> = self.process.flows[place]
+        // A place may speak of what stood in a file before, while that is looked for elsewhere.
+        let cursors: HashMap<(FileIdentity, Fingerprint), ContentId> = self.process.flows[place]
             .machine
             .cursors()
-            .filter_map(|cursor| Some((cursor.identity, cursor.file.as_ref()?.content.get())))
+            .filter_map(|cursor| {
+                let content = cursor.file.as_ref()?.plain()?.content.get();
+                Some(((cursor.identity, cursor.fingerprint), content))
+            })
             .collect();
         for change in &changes {
             if let Change::Upsert { place: at, .. } = change
-                && let Some(content) = cursors.get(&at.identity)
+                && let Some(content) = cursors.get(&(at.identity, at.fingerprint))
             {
                 let (path, offset) = (&at.path, at.offset);
                 self.ledger.submitted(FlowIndex(place), at, *content)?;
@@ -149,6 +153,11 @@ impl World {
                 self.tell_queued(flow);
             }
             Inbound::Finished(_) => self.process.n_finished += 1,
+            Inbound::Kept(_) | Inbound::Restarted(_) => {
+                return Err(format!(
+                    "{inbound:?} in a world without refusals and defects"
+                ));
+            }
         }
         Ok(true)
     }
@@ -197,6 +206,11 @@ impl World {
                     });
                     self.check_slots(flow)?;
                     self.tell_queued(flow);
+                }
+                Command::Keep { flow, .. } => {
+                    return Err(format!(
+                        "a record of {flow:?} is refused, of lines that are all good"
+                    ));
                 }
                 Command::Advance {
                     flow,

@@ -1,0 +1,593 @@
+//! What became of a content that lost its file: it is looked for in copies and gzips, and read on there.
+//!
+//! A file that is cut off, overwritten, or gone leaves a [`Search`] behind. Its candidates are listed once, since a copy
+//! is there before its source is cut off, and probed one after the other, a bounded number of bytes a turn. Until the
+//! search is over the checkpoint goes on saying where the old content stood.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Tailer;
+use crate::checkpoint::FileIdentity;
+use crate::record::CursorId;
+use crate::tail::Event;
+use crate::tail::cursor::{Cursor, HASHED_BYTES, Start, fingerprint_of};
+use crate::tail::disk::{Disk, FileKind, FileStat};
+use crate::tail::gzip::{Body, WithGzip, is_gzip};
+use crate::tail::hash::RunningHash;
+use crate::tail::mark::Mark;
+use crate::tail::rotation::{self, Candidate, Loss, Remnant, Sighting, Standing};
+use crate::tail::split::SplitState;
+
+/// What a turn may hash of copies.
+const PROBE_BYTES_PER_TURN: u64 = 4 * 1024 * 1024;
+/// Copies that a turn may open.
+const PROBES_PER_TURN: usize = 64;
+/// For so long a search is taken up again where something stood in its way: a gzip that wasn't whole yet, a folder that
+/// couldn't be listed.
+const SEARCH_TIME: Duration = Duration::from_secs(60);
+/// The time between two such tries.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Folders that are listed in one search, the file's own first.
+const FOLDERS_MAX: usize = 64;
+/// Files that are looked at in one search.
+const SIGHTINGS_MAX: usize = 10_000;
+/// Folders of the kernel's, in which nobody keeps logs.
+const KERNEL_FOLDERS: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// A content that is looked for.
+pub(super) struct Search<F> {
+    /// Where reading it stood; what is in flight of it is still acknowledged to it.
+    pub cursor: Cursor<F>,
+    pub loss: Loss,
+    /// A place of the run before says where it stood: nothing was read in this one.
+    pub is_from_before: bool,
+    until: Instant,
+    pub try_at: Instant,
+    stage: Stage<F>,
+    /// A try may turn out otherwise later.
+    is_hopeful: bool,
+    n_tries: u32,
+}
+
+enum Stage<F> {
+    Listing,
+    Probing {
+        candidates: VecDeque<Candidate>,
+        probe: Option<Probe<F>>,
+    },
+}
+
+/// A candidate's bytes, hashed as far as they were.
+struct Probe<F> {
+    candidate: Candidate,
+    body: F,
+    mark: Option<Mark>,
+    hash: RunningHash,
+}
+
+/// What a probe came to.
+enum Probed {
+    Same,
+    Other,
+    /// There is more to be hashed.
+    Goes,
+    /// It can't be told now.
+    Unknown(io::Error),
+}
+
+impl<F> Search<F> {
+    /// Whether the file may turn out to be the copy.
+    fn may_claim(&self, identity: FileIdentity) -> bool {
+        match &self.stage {
+            // A copy is there by now, so that the first try finds it if it can be found at all.
+            Stage::Listing => {
+                self.n_tries == 0 && self.loss == Loss::CutOff && self.cursor.identity != identity
+            }
+            Stage::Probing { candidates, probe } => {
+                let probed = probe.iter().map(|probe| &probe.candidate);
+                let mut all = candidates.iter().chain(probed);
+                all.any(|candidate| candidate.sighting.stat.identity == identity)
+            }
+        }
+    }
+
+    /// Whether the place of the file that the content was in speaks of it: that file has another content now.
+    pub(super) fn holds_place(&self) -> bool {
+        self.loss == Loss::CutOff
+    }
+
+    fn remnant(&self) -> Remnant {
+        let cursor = &self.cursor;
+        Remnant {
+            loss: self.loss,
+            identity: cursor.identity,
+            path: Arc::clone(&cursor.path),
+            read: cursor.read,
+            size: cursor.size,
+            modified_ms: cursor.modified_ms,
+            mark_ends: cursor.marks.iter().map(|mark| mark.end).collect(),
+        }
+    }
+}
+
+impl<D: Disk> Tailer<D> {
+    /// Begins to look for what `cursor` was reading. Where nothing is known of it, nothing can be recognised.
+    pub(super) fn seek(
+        &mut self,
+        mut cursor: Cursor<Body<D::File>>,
+        loss: Loss,
+        is_from_before: bool,
+        now: Instant,
+    ) {
+        // The handle is the new content's.
+        cursor.file = None;
+        self.searches.push(Search {
+            is_from_before,
+            loss,
+            until: now + SEARCH_TIME,
+            try_at: now,
+            stage: Stage::Listing,
+            is_hopeful: false,
+            n_tries: 0,
+            cursor,
+        });
+    }
+
+    /// Whether a search may yet find that this file is what it looks for.
+    pub(super) fn is_sought(&self, identity: FileIdentity) -> bool {
+        self.searches
+            .iter()
+            .any(|search| search.may_claim(identity))
+    }
+
+    /// Goes on with what is looked for.
+    pub(super) fn search(&mut self, now: Instant, disk: &mut WithGzip<'_, D>) {
+        let mut left = Left {
+            n_bytes: PROBE_BYTES_PER_TURN,
+            n_probes: PROBES_PER_TURN,
+        };
+        let mut listings = HashMap::new();
+        for mut search in std::mem::take(&mut self.searches) {
+            if now < search.try_at {
+                self.searches.push(search);
+                continue;
+            }
+            if matches!(search.stage, Stage::Listing) {
+                search.stage = Stage::Probing {
+                    candidates: self.list(&mut search, &mut listings, disk).into(),
+                    probe: None,
+                };
+                search.n_tries += 1;
+            }
+            let open =
+                |sighting: &Sighting, disk: &mut WithGzip<'_, D>| self.open_sighted(sighting, disk);
+            match probe_on(&mut search, &mut left, open, disk) {
+                Found::Copy(found) => self.read_on_in(search, *found, now, disk),
+                Found::NotYet => self.searches.push(search),
+                Found::Nothing if search.is_hopeful && now < search.until => {
+                    (search.is_hopeful, search.stage) = (false, Stage::Listing);
+                    search.try_at = now + SEARCH_INTERVAL;
+                    self.searches.push(search);
+                }
+                Found::Nothing => self.end_search(search),
+            }
+        }
+    }
+
+    /// The files that may hold the content: in its folder, in those below and beside it, and in those of the patterns.
+    fn list(
+        &self,
+        search: &mut Search<Body<D::File>>,
+        listings: &mut Listings,
+        disk: &mut WithGzip<'_, D>,
+    ) -> Vec<Candidate> {
+        let remnant = search.remnant();
+        let folder = remnant.path.parent().unwrap_or(&remnant.path).to_owned();
+        if !listings.contains_key(&folder) {
+            let (mut sightings, mut is_complete) = (self.unlinked(disk), true);
+            for folder in self.folders_around(&folder, disk) {
+                is_complete &= self.sight(&folder, &mut sightings, disk);
+            }
+            listings.insert(folder.clone(), (sightings, is_complete));
+        }
+        let Some((sightings, is_complete)) = listings.get(&folder) else {
+            return Vec::new();
+        };
+        search.is_hopeful |= !is_complete;
+        rotation::candidates(&remnant, sightings)
+    }
+
+    /// New files that have lost their name since, to a gzip perhaps.
+    fn unlinked(&self, disk: &mut WithGzip<'_, D>) -> Vec<Sighting> {
+        let new = self.cursors.values().filter(|cursor| cursor.is_new);
+        let sight = |cursor: &Cursor<Body<D::File>>| {
+            let stat = disk.look_at(cursor.file.as_ref()?).ok()?;
+            (stat.n_links == 0).then(|| Sighting {
+                path: Arc::clone(&cursor.path),
+                stat,
+                standing: Standing::New,
+            })
+        };
+        new.filter_map(sight).collect()
+    }
+
+    /// Opens a file for a probe: one that is open already by its handle.
+    fn open_sighted(
+        &self,
+        sighting: &Sighting,
+        disk: &mut WithGzip<'_, D>,
+    ) -> io::Result<Body<D::File>> {
+        let identity = sighting.stat.identity;
+        let followed = self.by_identity.get(&identity);
+        let followed = followed.and_then(|id| self.cursors.get(id)?.file.as_ref());
+        let body = match followed {
+            Some(file) => disk.share(file)?,
+            None => disk.open(&sighting.path)?,
+        };
+        match disk.look_at(&body)?.identity == identity {
+            true => Ok(body),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Looks at the files in a folder; whether it could be listed.
+    fn sight(
+        &self,
+        folder: &Path,
+        sightings: &mut Vec<Sighting>,
+        disk: &mut WithGzip<'_, D>,
+    ) -> bool {
+        let names = match disk.names(folder) {
+            Ok(names) => names,
+            Err(error) => return error.kind() == io::ErrorKind::NotFound,
+        };
+        for name in names {
+            if sightings.len() >= SIGHTINGS_MAX {
+                break;
+            }
+            let path: Arc<Path> = folder.join(name.text).into();
+            if let Ok(stat) = disk.look(&path) {
+                let standing = self.standing(&path, stat.identity);
+                sightings.push(Sighting {
+                    path,
+                    stat,
+                    standing,
+                });
+            }
+        }
+        true
+    }
+
+    fn standing(&self, path: &Path, identity: FileIdentity) -> Standing {
+        let followed = self.by_identity.get(&identity);
+        match followed.and_then(|id| self.cursors.get(id)) {
+            Some(cursor) if cursor.is_new => Standing::New,
+            Some(_) => Standing::Known,
+            None if self.memory.knows(identity) => Standing::Known,
+            None if self.rules.patterns.matches(path) => Standing::New,
+            None => Standing::Outside,
+        }
+    }
+
+    /// The folder, those in it, those of the patterns, and those beside it.
+    fn folders_around(&self, folder: &Path, disk: &mut WithGzip<'_, D>) -> Vec<PathBuf> {
+        let mut folders = vec![folder.to_owned()];
+        folders.extend(folders_in(folder, disk));
+        folders.extend(self.listed_folders.iter().cloned());
+        folders.extend(
+            folder
+                .parent()
+                .into_iter()
+                .flat_map(|up| folders_in(up, disk)),
+        );
+        let mut seen = HashSet::new();
+        folders.retain(|folder| seen.insert(folder.clone()));
+        folders.truncate(FOLDERS_MAX);
+        folders
+    }
+
+    /// The content goes on in a copy: with the same cursor if the copy holds all that was read, or else the copy is read
+    /// from the last place where they are known to be alike.
+    fn read_on_in(
+        &mut self,
+        search: Search<Body<D::File>>,
+        found: Copy<Body<D::File>>,
+        now: Instant,
+        disk: &mut WithGzip<'_, D>,
+    ) {
+        let Copy { candidate, body } = found;
+        let Sighting { path, mut stat, .. } = candidate.sighting;
+        stat.size = disk.look_at(&body).map_or(stat.size, |stat| stat.size);
+        let is_named = self.rules.patterns.matches(&path);
+        if let Some(new) = self.by_identity.get(&stat.identity).copied() {
+            self.forget_unread(new);
+        }
+        let old = search.cursor;
+        if old.identity != stat.identity {
+            self.free_place(old.identity);
+        }
+        let (from, old_size) = (Arc::clone(&old.path), old.size.max(old.read));
+        let is_whole = body.is_gzip() || stat.size >= old.read;
+        // Of what it lacks nothing can be read any more.
+        let mut cursor = match is_whole {
+            true => old,
+            false if stat.size > old.acknowledged => {
+                let at = old.mark_before(old.acknowledged).map_or(0, |mark| mark.end);
+                self.rewound(&old, at, &stat, now)
+            }
+            false if is_named => self.rewound(&old, candidate.until, &stat, now),
+            false => return,
+        };
+        (cursor.identity, cursor.path) = (stat.identity, Arc::clone(&path));
+        // The next look finds that there is more.
+        (cursor.size, cursor.modified_ms, cursor.n_links) =
+            (cursor.read, stat.modified_ms, stat.n_links);
+        (cursor.is_named, cursor.is_new, cursor.problem) = (is_named, false, None);
+        (cursor.file, cursor.rotated_at, cursor.changed_at) = (Some(body), Some(now), now);
+        (cursor.is_queued, cursor.is_told) = (false, true);
+        (cursor.is_dirty, cursor.is_finished) = (true, false);
+        cursor.is_hinted = disk.tells_of(&path);
+        self.events.push(Event::Continued {
+            from,
+            to: Arc::clone(&path),
+            offset: cursor.read,
+        });
+        if is_whole && !is_gzip(&path) && stat.size < old_size {
+            self.events.push(Event::Lost {
+                path: Arc::clone(&path),
+                start: stat.size,
+                end: Some(old_size),
+            });
+        }
+        let id = cursor.id;
+        if is_named {
+            self.by_path.insert(path, id);
+        }
+        self.by_identity.insert(stat.identity, id);
+        self.cursors.insert(id, cursor);
+        self.poll_at(id, now);
+    }
+
+    /// A cursor of its own for a copy that is shorter than what was read: it starts at the mark at `at`, or at the
+    /// beginning.
+    fn rewound(
+        &mut self,
+        old: &Cursor<Body<D::File>>,
+        at: u64,
+        stat: &FileStat,
+        now: Instant,
+    ) -> Cursor<Body<D::File>> {
+        let mark = old.mark_before(at).filter(|mark| mark.end == at);
+        let offset = mark.map_or(0, |mark| mark.end);
+        let (header_lines, split) = match mark {
+            Some(_) => {
+                let left = old.header_lines_left_at(at);
+                (left, SplitState::resumed(left, false))
+            }
+            None => (
+                self.rules.split.skip_header_lines,
+                SplitState::at_start(&self.rules.split),
+            ),
+        };
+        let start = Start { offset, split };
+        let path = Arc::clone(&old.path);
+        let mut cursor = Cursor::new(self.new_id(), path, stat, start, header_lines, now);
+        cursor.marks.extend(mark);
+        cursor
+    }
+
+    /// A file that nothing was read of isn't followed for its own sake any more.
+    fn forget_unread(&mut self, id: CursorId) {
+        let Some(cursor) = self.cursors.remove(&id) else {
+            return;
+        };
+        self.polls.remove(&(cursor.poll_at, id));
+        self.queue.retain(|queued| *queued != id);
+        if self.by_path.get(&cursor.path) == Some(&id) {
+            self.by_path.remove(&cursor.path);
+        }
+    }
+
+    /// The place of the file that the content was in speaks of its new content from now on, or goes.
+    fn free_place(&mut self, source: FileIdentity) {
+        self.memory.forget(source);
+        let new = self.by_identity.get(&source).copied();
+        match new.and_then(|id| self.cursors.get_mut(&id)) {
+            Some(new) => new.is_dirty = true,
+            None => self.removed.push(source),
+        }
+    }
+
+    /// It isn't to be found: what wasn't read of it is lost, as far as that is known.
+    fn end_search(&mut self, search: Search<Body<D::File>>) {
+        let cursor = search.cursor;
+        let is_read_elsewhere = self
+            .cursors
+            .values()
+            .any(|other| other.suspected == Some(cursor.id));
+        let is_over = cursor.split.is_over || is_read_elsewhere;
+        let end = match search.loss {
+            _ if cursor.size > cursor.read => Some(Some(cursor.size)),
+            // It may have been written to unseen.
+            Loss::Gone if !search.is_from_before => Some(None),
+            _ => None,
+        };
+        if let Some(end) = end.filter(|_| !is_over) {
+            self.events.push(Event::Lost {
+                path: Arc::clone(&cursor.path),
+                start: cursor.read,
+                end,
+            });
+        }
+        match search.loss {
+            Loss::CutOff => self.free_place(cursor.identity),
+            // Should it come back, it goes on where it was; it isn't looked for again.
+            Loss::Gone => {
+                let place = self.memory.give_up(cursor.place());
+                self.given_up.push(place);
+            }
+        }
+    }
+}
+
+/// What a turn may still do.
+struct Left {
+    n_bytes: u64,
+    n_probes: usize,
+}
+
+/// What was sighted around a folder, and whether every folder could be listed.
+type Listings = HashMap<PathBuf, (Vec<Sighting>, bool)>;
+
+fn folders_in<D: Disk>(folder: &Path, disk: &mut D) -> Vec<PathBuf> {
+    let names = disk.names(folder).unwrap_or_default();
+    let mut folders: Vec<PathBuf> = names
+        .into_iter()
+        .take(SIGHTINGS_MAX)
+        .map(|name| folder.join(name.text))
+        .filter(|path| {
+            !KERNEL_FOLDERS
+                .iter()
+                .any(|kernel| path == Path::new(kernel))
+        })
+        .filter(|path| {
+            disk.look(path)
+                .is_ok_and(|stat| stat.kind == FileKind::Folder)
+        })
+        .collect();
+    folders.sort();
+    folders
+}
+
+/// A file that holds the content.
+struct Copy<F> {
+    candidate: Candidate,
+    body: F,
+}
+
+enum Found<F> {
+    Copy(Box<Copy<F>>),
+    /// This turn has done enough.
+    NotYet,
+    Nothing,
+}
+
+/// Probes one candidate after the other, as far as this turn may.
+fn probe_on<D: Disk>(
+    search: &mut Search<D::File>,
+    left: &mut Left,
+    open: impl Fn(&Sighting, &mut D) -> io::Result<D::File>,
+    disk: &mut D,
+) -> Found<D::File> {
+    let Stage::Probing { candidates, probe } = &mut search.stage else {
+        return Found::NotYet;
+    };
+    loop {
+        if probe.is_none() {
+            let Some(candidate) = candidates.front() else {
+                return Found::Nothing;
+            };
+            if left.n_probes == 0 {
+                return Found::NotYet;
+            }
+            left.n_probes -= 1;
+            let opened = open(&candidate.sighting, disk)
+                .and_then(|body| begin_probe(&search.cursor, candidate, body, disk));
+            candidates.pop_front();
+            match opened {
+                Ok(Some(opened)) => *probe = Some(opened),
+                Ok(None) => {}
+                Err(error) => search.is_hopeful |= may_pass(&error),
+            }
+            continue;
+        }
+        let Some(mut current) = probe.take() else {
+            continue;
+        };
+        match hash_on(&mut current, left, disk) {
+            Probed::Same => {
+                return Found::Copy(Box::new(Copy {
+                    candidate: current.candidate,
+                    body: current.body,
+                }));
+            }
+            Probed::Other => {}
+            Probed::Unknown(error) => search.is_hopeful |= may_pass(&error),
+            Probed::Goes => {
+                *probe = Some(current);
+                return Found::NotYet;
+            }
+        }
+    }
+}
+
+/// Compares a candidate's beginning; `None` if that is another's.
+fn begin_probe<D: Disk>(
+    cursor: &Cursor<D::File>,
+    candidate: &Candidate,
+    body: D::File,
+    disk: &mut D,
+) -> io::Result<Option<Probe<D::File>>> {
+    let mark = cursor.mark_before(candidate.until);
+    // So much of the beginning as is known, and as must be there.
+    let len = cursor.fingerprint.len;
+    let is_known = len > 0 && (cursor.read == 0 || u64::from(len) <= candidate.until);
+    if is_known && fingerprint_of(disk, &body, len)? != Some(cursor.fingerprint) {
+        return Ok(None);
+    }
+    let running = mark.and_then(|mark| mark.running);
+    if !is_known && running.is_none() {
+        return Ok(None);
+    }
+    let start = running.map_or(candidate.until, |running| running.start);
+    Ok(Some(Probe {
+        candidate: candidate.clone(),
+        body,
+        mark,
+        hash: RunningHash::starting_at(start),
+    }))
+}
+
+/// Whether the file may be readable later: it was renamed meanwhile, or isn't whole yet. One that isn't a gzip for all its
+/// name stays so.
+fn may_pass(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+    )
+}
+
+/// Hashes what this turn may; at the end the hash and what stands before it decide.
+fn hash_on<D: Disk>(probe: &mut Probe<D::File>, left: &mut Left, disk: &mut D) -> Probed {
+    let mut buffer = vec![0; HASHED_BYTES];
+    while probe.hash.end < probe.candidate.until {
+        if left.n_bytes == 0 {
+            return Probed::Goes;
+        }
+        let missing = probe.candidate.until - probe.hash.end;
+        let n = missing.min(left.n_bytes).min(HASHED_BYTES as u64) as usize;
+        match disk.read_at(&probe.body, probe.hash.end, &mut buffer[..n]) {
+            Ok(0) => return Probed::Other,
+            Ok(n) => {
+                probe.hash.update(&buffer[..n]);
+                left.n_bytes = left.n_bytes.saturating_sub(n as u64);
+            }
+            Err(error) => return Probed::Unknown(error),
+        }
+    }
+    let Some(mark) = probe.mark else {
+        return Probed::Same;
+    };
+    if mark.running.is_some_and(|running| running != probe.hash) {
+        return Probed::Other;
+    }
+    match mark.is_in(disk, &probe.body) {
+        Ok(true) => Probed::Same,
+        Ok(false) => Probed::Other,
+        Err(error) => Probed::Unknown(error),
+    }
+}

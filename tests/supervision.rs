@@ -1,0 +1,268 @@
+//! A flow that ends by a defect, or hangs: it starts anew by itself, and no other flow notices.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use kinesis_agent::checkpoint::{CheckpointWriter, FlowPlaces, Store};
+use kinesis_agent::config::{Config, Destination, Flow};
+use kinesis_agent::flow::{FlowThread, Inbox, Surroundings};
+use kinesis_agent::publish::budget::Budget;
+use kinesis_agent::publish::publisher::{Publisher, Refused, RefusedId, Reported};
+use kinesis_agent::publish::run::{self, Inbound, Listener};
+use kinesis_agent::publish::sink::{Call, CallResult, Sink};
+use kinesis_agent::publish::wire::{Answer, data_of};
+use kinesis_agent::record::{CursorId, FlowIndex};
+use kinesis_agent::telemetry::counters::FlowCounters;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::support::configuration::load;
+use crate::support::wait::until;
+
+/// What a flow asks for in each turn, and where a defect can be planted: its EC2 metadata.
+type Turn = Arc<dyn Fn() + Send + Sync>;
+
+/// A sink that accepts everything and remembers it.
+#[derive(Clone, Default)]
+struct Accepting(Arc<Mutex<Vec<String>>>);
+
+impl Accepting {
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// How often each line arrived.
+    fn times(&self) -> BTreeMap<String, usize> {
+        let mut times = BTreeMap::new();
+        for line in self.lines() {
+            *times.entry(line).or_insert(0) += 1;
+        }
+        times
+    }
+}
+
+impl Sink for Accepting {
+    fn put(&self, call: Call) -> Pin<Box<dyn Future<Output = CallResult> + Send + '_>> {
+        let records = call.chosen.iter().map(|place| {
+            let record = &call.batch.records[usize::from(*place)];
+            String::from_utf8(data_of(&call.batch, record).to_vec()).unwrap()
+        });
+        self.0.lock().unwrap().extend(records);
+        Box::pin(async { Ok(Answer::AllAccepted) })
+    }
+}
+
+struct Relay(Vec<Arc<Inbox>>);
+
+impl Listener for Relay {
+    fn advanced(&self, flow: FlowIndex, cursor: CursorId, offset: u64) {
+        self.0[flow.0].advanced(cursor, offset);
+    }
+    fn queued(&self, flow: FlowIndex, n_batches: usize) {
+        self.0[flow.0].queued(n_batches);
+    }
+    fn refused(&self, _id: RefusedId, _flow: FlowIndex, _refused: Refused) {}
+    fn reported(&self, _flow: FlowIndex, _event: &Reported) {}
+}
+
+/// Flows with everything around them but the agent, so that a test can plant a defect in one.
+struct Rig {
+    folder: tempfile::TempDir,
+    config: Config,
+    flows: Vec<FlowThread>,
+    counters: Vec<Arc<FlowCounters>>,
+    sinks: Vec<Accepting>,
+    budget: Budget,
+    checkpoints: CheckpointWriter,
+    publisher: JoinHandle<()>,
+}
+
+impl Rig {
+    /// A flow a file, `0.log` and so on, each holding so many lines; `turns` are called in each of their turns.
+    fn start(turns: Vec<Turn>, n_lines: usize, keys: &str) -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let mut flows = Vec::new();
+        for n in 0..turns.len() {
+            let path = folder.path().join(format!("{n}.log"));
+            std::fs::write(&path, lines(n_lines).concat()).unwrap();
+            flows.push(format!(
+                r#"{{"filePattern": "{}", "kinesisStream": "s{n}", "maxBufferAgeMillis": 20, {keys}
+                    "dataProcessingOptions": [{{"optionName": "SINGLELINE"}}]}}"#,
+                path.display()
+            ));
+        }
+        let text = format!(
+            r#"{{"checkpointFile": "{}", "flows": [{}]}}"#,
+            folder.path().join("checkpoints").display(),
+            flows.join(", ")
+        );
+        let config = load(&text).unwrap().config;
+        Rig::with(folder, config, turns)
+    }
+
+    fn with(folder: tempfile::TempDir, config: Config, turns: Vec<Turn>) -> Rig {
+        let n_flows = turns.len();
+        let budget = Budget::new(8 << 20, n_flows);
+        let store = Store::open(&config.checkpoints, jiff::Timestamp::now()).unwrap();
+        let checkpoints = CheckpointWriter::start(store.store).unwrap();
+        let (batches, inbox) = mpsc::unbounded_channel();
+        let counters: Vec<_> = config.flows.iter().map(|flow| counters_of(flow)).collect();
+        let around = |(place, turn): (usize, Turn)| Surroundings {
+            index: FlowIndex(place),
+            flow: Arc::clone(&config.flows[place]),
+            places: FlowPlaces::default(),
+            budget: budget.clone(),
+            publisher: batches.clone(),
+            checkpoints: Some(checkpoints.handle()),
+            watch: None,
+            counters: Arc::clone(&counters[place]),
+            ec2: Arc::new(move || {
+                turn();
+                None
+            }),
+        };
+        let flows = turns.into_iter().enumerate().map(around);
+        let flows: Vec<_> = flows.map(|flow| FlowThread::start(flow).unwrap()).collect();
+        let sinks: Vec<_> = (0..n_flows).map(|_| Accepting::default()).collect();
+        let machine = Publisher::new(config.flows.iter().map(|flow| flow.backoff), 4, 1);
+        let relay = Arc::new(Relay(flows.iter().map(FlowThread::inbox).collect()));
+        let as_sink = |sink: &Accepting| Arc::new(sink.clone()) as Arc<dyn Sink>;
+        let publisher = tokio::spawn(run::run(
+            machine,
+            sinks.iter().map(as_sink).collect(),
+            inbox,
+            budget.clone(),
+            relay,
+        ));
+        drop::<mpsc::UnboundedSender<Inbound>>(batches);
+        Rig {
+            folder,
+            config,
+            flows,
+            counters,
+            sinks,
+            budget,
+            checkpoints,
+            publisher,
+        }
+    }
+
+    fn restarts(&self, place: usize) -> u64 {
+        self.counters[place].snapshot().restarts
+    }
+
+    /// Waits until each of so many lines has arrived at this flow's stream.
+    async fn receives(&self, place: usize, n_lines: usize) {
+        until("all lines", || {
+            (self.sinks[place].times().len() >= n_lines).then_some(())
+        })
+        .await;
+    }
+
+    /// Stops everything as the agent does; the offset saved of each flow's file.
+    async fn stop(self) -> Vec<u64> {
+        self.flows.iter().for_each(FlowThread::stop);
+        self.publisher.await.unwrap();
+        self.flows.iter().for_each(FlowThread::end);
+        let deadline = std::time::Instant::now() + crate::support::wait::DEADLINE;
+        let flows = self.flows.into_iter();
+        let hand_back = flows.filter_map(|flow| flow.ended(deadline)).collect();
+        self.checkpoints.stop(hand_back).unwrap();
+        assert_eq!(
+            self.budget.held_bytes(),
+            0,
+            "all that was taken was given back"
+        );
+        let store = Store::open(&self.config.checkpoints, jiff::Timestamp::now()).unwrap();
+        let offset = |flow: &Arc<Flow>| store.store.places(&flow.id).unwrap().ours[0].offset;
+        self.config.flows.iter().map(offset).collect()
+    }
+
+    fn append(&self, place: usize, text: &str) {
+        use std::io::Write as _;
+        let path = self.folder.path().join(format!("{place}.log"));
+        let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+}
+
+fn counters_of(flow: &Flow) -> Arc<FlowCounters> {
+    let destination = Destination::clone(&flow.destination);
+    Arc::new(FlowCounters::new(flow.id.clone(), destination, None))
+}
+
+fn lines(n_lines: usize) -> Vec<String> {
+    (0..n_lines)
+        .map(|n| format!("line {n:08} {}\n", "x".repeat(80)))
+        .collect()
+}
+
+fn sound() -> Turn {
+    Arc::new(|| {})
+}
+
+/// Panics in these turns, counted from 1 over all lives.
+fn panics_in(turns: &'static [usize]) -> Turn {
+    let n_turns = AtomicUsize::new(0);
+    Arc::new(move || {
+        let n = n_turns.fetch_add(1, Ordering::Relaxed) + 1;
+        if turns.contains(&n) {
+            panic::resume_unwind(Box::new(format!("planted in turn {n}")));
+        }
+    })
+}
+
+const FROM_START: &str = r#""initialPosition": "START_OF_FILE","#;
+/// Several turns' worth.
+const N_LINES: usize = 40_000;
+
+/// P-SUPERVISED: A flow that ends by a defect of the agent starts again by itself where its files were acknowledged, and
+/// touches no other flow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_that_panics_goes_on_by_itself_and_the_others_do_not_notice() {
+    for turns in [&[1][..], &[3], &[2, 5]] {
+        let rig = Rig::start(vec![panics_in(turns), sound()], N_LINES, FROM_START);
+        rig.receives(1, N_LINES).await;
+        rig.receives(0, N_LINES).await;
+        assert_eq!((rig.restarts(0), rig.restarts(1)), (turns.len() as u64, 0));
+        rig.append(0, "another\n");
+        rig.receives(0, N_LINES + 1).await;
+        let (failed, sound) = (rig.sinks[0].clone(), rig.sinks[1].clone());
+        let size = (lines(N_LINES).concat().len()) as u64;
+        assert_eq!(rig.stop().await, [size + 8, size]);
+        let times = failed.times();
+        assert!(lines(N_LINES).iter().all(|line| times.contains_key(line)));
+        assert_eq!(times.len(), N_LINES + 1, "nothing is invented");
+        assert!(times.values().all(|n| *n <= 1 + turns.len()));
+        assert!(sound.times().values().all(|n| *n == 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_that_panicked_at_its_first_look_still_starts_where_it_was_to_start() {
+    // Once before it has looked at its files, and once right behind its first look.
+    let rig = Rig::start(vec![panics_in(&[1, 3])], 100, "");
+    until("two restarts", || (rig.restarts(0) == 2).then_some(())).await;
+    until("a look", || {
+        (rig.counters[0].snapshot().files_followed == 1).then_some(())
+    })
+    .await;
+    rig.append(0, "new\n");
+    rig.receives(0, 1).await;
+    assert_eq!(rig.sinks[0].lines(), ["new\n"]);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_that_always_panics_keeps_nothing_from_stopping() {
+    let always: Turn = Arc::new(|| panic::resume_unwind(Box::new("planted")));
+    let rig = Rig::start(vec![always, sound()], 100, FROM_START);
+    rig.receives(1, 100).await;
+    until("a restart", || (rig.restarts(0) > 0).then_some(())).await;
+    rig.flows.iter().for_each(FlowThread::stop);
+    rig.publisher.await.unwrap();
+}
