@@ -5,6 +5,7 @@
 //! checkpoints are written, handed back and closed ─▶ the last progress line
 //! ```
 
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +15,15 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::aws::Clients;
 use crate::aws::instance::Instance;
+use crate::aws::{Address, Clients};
 use crate::checkpoint::{
-    CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
+    self, CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
 };
-use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
+use crate::config::{Config, Destination, Flow, FlowId, ProcessingOption, RefusedRecords, limits};
 use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
 use crate::flow::{FlowThread, Inbox, Surroundings, watchdog};
+use crate::former;
 use crate::process::Ec2Metadata;
 use crate::publish::budget::{BUDGET_BYTES, Budget};
 use crate::publish::firehose::FirehoseSink;
@@ -32,12 +34,17 @@ use crate::publish::sink::Sink;
 use crate::publish::wire::Layout;
 use crate::record::{CursorId, FlowIndex};
 use crate::tail::disk::{Disk as _, OsDisk};
+use crate::tail::handles::{self, Handles};
 use crate::tail::wake::Watch;
 use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::progress::{self, MetricLines};
+use crate::telemetry::status::Sampler;
+use crate::telemetry::web::Asked;
 use crate::telemetry::{cloudwatch, events};
 
+/// How long after a region or credentials weren't found they are looked for again while there is nothing to send.
+const LOOK_AGAIN_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the start waits for the instance metadata, where `ADDEC2METADATA` asks for it.
 const FIRST_METADATA_WAIT: Duration = Duration::from_secs(1);
 /// How long flows may take to save their places at the end; one whose thread hangs is left behind.
@@ -56,7 +63,8 @@ pub enum Memory {
 pub struct Agent {
     config: Arc<Config>,
     flows: Vec<FlowThread>,
-    publisher: JoinHandle<()>,
+    /// `None`: it has ended by a defect.
+    publisher: Option<JoinHandle<()>>,
     checkpoints: Option<CheckpointWriter>,
     counters: Arc<AgentCounters>,
     budget: Budget,
@@ -64,6 +72,8 @@ pub struct Agent {
     stop_metrics: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
     status: JoinHandle<()>,
     watchdog: JoinHandle<()>,
+    /// Whoever asks how the agent is doing.
+    asked: Asked,
 }
 
 /// Why the agent couldn't start.
@@ -83,9 +93,10 @@ impl Agent {
     pub async fn start(config: Config, memory: Memory) -> Result<Agent, StartError> {
         let started_at = Instant::now();
         let config = Arc::new(config);
-        raise_open_files_limit();
+        let n_files_max = raise_open_files_limit();
         let clients = Clients::new(&config)?;
         let slots = slots_of(&config);
+        let handles = Handles::new(handles::limit(n_files_max, slots));
         progress::sending_threads(slots).emit();
         let (checkpoints, places) = match memory {
             Memory::Kept => {
@@ -98,7 +109,10 @@ impl Agent {
             ),
         };
         progress::starting().emit();
-        let metrics = config.cloudwatch.emit.then(|| Arc::new(Metrics::default()));
+        let metrics = config
+            .cloudwatch
+            .emit
+            .then(|| Arc::new(Metrics::new(config.cloudwatch.extended)));
         let counters = Arc::new(AgentCounters::new(&config, metrics.as_ref()));
         let budget = Budget::new(BUDGET_BYTES, config.flows.len());
         let ec2 = instance_metadata(&config, &clients).await;
@@ -118,6 +132,7 @@ impl Agent {
                 publisher: batches.clone(),
                 checkpoints: checkpoints.as_ref().map(CheckpointWriter::handle),
                 watch: watch.clone(),
+                handles: Arc::clone(&handles),
                 counters: Arc::clone(&counters.flows[place].1),
                 ec2: Arc::clone(&ec2),
             };
@@ -145,11 +160,17 @@ impl Agent {
                 config.flows.iter().map(|flow| &flow.destination),
                 &config,
                 &clients,
+                &budget,
             ),
             inbox,
             budget.clone(),
             listener,
         ));
+        let sampler = Sampler::new(Arc::clone(&counters), started_at, {
+            let budget = budget.clone();
+            move || budget.held_bytes()
+        });
+        let asked = Asked::start(&config.listening, sampler, memory == Memory::Kept).await;
         progress::started(started_at.elapsed()).emit();
         tokio::spawn(tell_addresses(Arc::clone(&clients), Arc::clone(&config)));
         let stop_metrics = metrics.map(|metrics| publish_metrics(&config, &clients, metrics));
@@ -161,13 +182,14 @@ impl Agent {
         Ok(Agent {
             config,
             flows,
-            publisher,
+            publisher: Some(publisher),
             checkpoints,
             counters,
             budget,
             started_at,
             stop_metrics,
             status,
+            asked,
             watchdog,
         })
     }
@@ -182,16 +204,27 @@ impl Agent {
         self.budget.held_bytes()
     }
 
+    /// Returns if the sending side ends although nobody asked it to: a defect, after which nothing is sent any more.
+    pub async fn sending_died(&mut self) {
+        if let Some(publisher) = &mut self.publisher {
+            let words = publisher.await.err().map(|error| error.to_string());
+            self.publisher = None;
+            events::sending_died(&words.unwrap_or_default());
+        }
+    }
+
     /// Stops: reading at once, sends in flight within `shutdownTimeoutMillis`, then the checkpoints.
     pub async fn stop(mut self) {
         progress::stopping().emit();
         let asked_at = Instant::now();
         self.flows.iter().for_each(FlowThread::stop);
-        let is_drained = tokio::time::timeout(self.config.shutdown_timeout, &mut self.publisher)
-            .await
-            .is_ok();
-        if !is_drained {
-            self.publisher.abort();
+        let mut is_drained = false;
+        if let Some(mut publisher) = self.publisher.take() {
+            let drained = tokio::time::timeout(self.config.shutdown_timeout, &mut publisher);
+            is_drained = drained.await.is_ok();
+            if !is_drained {
+                publisher.abort();
+            }
         }
         let ended = tokio::task::spawn_blocking(move || {
             self.flows.iter().for_each(FlowThread::end);
@@ -211,6 +244,7 @@ impl Agent {
         if let Err(error) = saved {
             events::checkpoints_unwritable(&error);
         }
+        self.asked.last_sample();
         if let Some((stop, task)) = self.stop_metrics {
             let _ = stop.send(());
             let _ = task.await;
@@ -223,6 +257,7 @@ impl Agent {
             events::stopped_with_unsent(unsent, asked_at.elapsed());
         }
         events::status(&counters, self.started_at.elapsed(), metric_lines(&config));
+        drop(self.asked);
     }
 }
 
@@ -281,11 +316,12 @@ fn metric_lines(config: &Config) -> MetricLines {
     }
 }
 
-/// Every followed file is held open: the soft limit of 1,024 that many systems start with is too low.
-fn raise_open_files_limit() {
+/// Raises how many files may be open as far as the system lets it: the soft limit of 1,024 that many systems start with
+/// is too low for files that are held open each. How many that are.
+fn raise_open_files_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // A limit that can't be raised is met, if at all, by an error that names it.
+    // One that can't be raised stays as it is.
     let _ = setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -293,6 +329,7 @@ fn raise_open_files_limit() {
             maximum: limit.maximum,
         },
     );
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces>), StartError> {
@@ -324,25 +361,40 @@ fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces
         saved_before: places.saved_before || rebuilt.is_some(),
         ..places
     };
-    let places = config
-        .flows
-        .iter()
-        .map(|flow| store.places(&flow.id).map(known));
+    let configured = config.flows.iter().map(|flow| &flow.id).collect();
+    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let places = config.flows.iter().map(|flow| {
+        let places = former::places(flow, &configured, store.reader(), &cwd, &mut OsDisk)?;
+        tell_former(flow, &places);
+        Ok(known(places))
+    });
     let places = places
-        .collect::<Result<Vec<_>, _>>()
+        .collect::<Result<Vec<_>, checkpoint::Error>>()
         .context("reading the checkpoints")?;
     let writer = CheckpointWriter::start(store).context("starting the checkpoint writer")?;
     Ok((writer, places))
 }
 
-/// What carries calls to these destinations, one for each.
+/// Says which former flows' places are taken over, and how many.
+fn tell_former(flow: &Flow, places: &FlowPlaces) {
+    let mut n_places: BTreeMap<&FlowId, usize> = BTreeMap::new();
+    for former in places.kept_by.values() {
+        *n_places.entry(former).or_default() += 1;
+    }
+    for (former, n_places) in n_places {
+        events::checkpoints_renamed(former, &flow.id, n_places);
+    }
+}
+
+/// What carries calls to these destinations, one for each; the flows of `budget` are in the same order.
 pub fn sinks<'d>(
     destinations: impl IntoIterator<Item = &'d Destination>,
     config: &Config,
     clients: &Arc<Clients>,
+    budget: &Budget,
 ) -> Vec<Arc<dyn Sink>> {
     let wire = Arc::new(WireChoice::new(config.publish.kinesis_wire));
-    let sink = |destination: &Destination| -> Arc<dyn Sink> {
+    let sink = |(place, destination): (usize, &'d Destination)| -> Arc<dyn Sink> {
         let (clients, layout) = (Arc::clone(clients), Layout::new(destination));
         match destination {
             Destination::Kinesis(stream) => Arc::new(KinesisSink::new(
@@ -350,13 +402,15 @@ pub fn sinks<'d>(
                 stream.clone(),
                 layout,
                 Arc::clone(&wire),
+                FlowIndex(place),
+                budget.clone(),
             )),
             Destination::Firehose(stream) => {
                 Arc::new(FirehoseSink::new(clients, stream.clone(), layout))
             }
         }
     };
-    destinations.into_iter().map(sink).collect()
+    destinations.into_iter().enumerate().map(sink).collect()
 }
 
 type CurrentMetadata = Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>;
@@ -418,42 +472,81 @@ async fn report_status(config: Arc<Config>, counters: Arc<AgentCounters>, starte
     }
 }
 
-/// Says where each kind of flow sends to and as whom, once that is found out.
+/// Where calls go and as whom, told once each as soon as it is known. What isn't found is said at once, though there may
+/// be nothing to send yet, and looked for again.
 async fn tell_addresses(clients: Arc<Clients>, config: Arc<Config>) {
     let has = |wanted: fn(&Destination) -> bool| {
         config.flows.iter().any(|flow| wanted(&flow.destination))
     };
-    if has(|destination| matches!(destination, Destination::Kinesis(_)))
-        && let Ok(address) = clients.kinesis_address().await
-    {
-        events::sending_to(
-            "Kinesis",
-            address.endpoint.as_deref(),
-            &address.region,
-            address.source,
-        );
-        if address.source == "AWS_DEFAULT_REGION" {
-            events::region_from_default_variable(&address.region);
+    let mut kinesis = has(|destination| matches!(destination, Destination::Kinesis(_)));
+    let mut firehose = has(|destination| matches!(destination, Destination::Firehose(_)));
+    let mut credentials = true;
+    let mut said = Said::default();
+    loop {
+        if kinesis {
+            match clients.kinesis_address().await {
+                Ok(address) => {
+                    tell_address("Kinesis", &address);
+                    kinesis = false;
+                }
+                Err(error) => said.say("region", &error.to_string()),
+            }
+        }
+        if firehose {
+            match clients.firehose_address().await {
+                Ok(address) => {
+                    tell_address("Firehose", &address);
+                    tell_if_region_differs(&clients, &config, &address).await;
+                    firehose = false;
+                }
+                Err(error) => said.say("region", &error.to_string()),
+            }
+        }
+        if credentials {
+            match clients.describe_credentials().await {
+                Ok(source) => {
+                    events::credentials_from(&source);
+                    credentials = false;
+                }
+                Err(error) => said.say("credentials", &format!("no AWS credentials: {error}")),
+            }
+        }
+        if !(kinesis || firehose || credentials) {
+            return;
+        }
+        tokio::time::sleep(LOOK_AGAIN_INTERVAL).await;
+    }
+}
+
+/// What isn't found yet and was said to be so.
+#[derive(Default)]
+struct Said(HashSet<&'static str>);
+
+impl Said {
+    fn say(&mut self, what: &'static str, problem: &str) {
+        if self.0.insert(what) {
+            events::not_found_yet(problem);
         }
     }
-    if has(|destination| matches!(destination, Destination::Firehose(_)))
-        && let Ok(address) = clients.firehose_address().await
-    {
-        events::sending_to(
-            "Firehose",
-            address.endpoint.as_deref(),
-            &address.region,
-            address.source,
-        );
-        if config.aws.firehose.endpoint.is_none()
-            && config.aws.firehose.region.is_none()
-            && let Some(host) = clients.host_region_beside_default().await
-        {
-            events::region_differs("Firehose", &address.region, &host);
-        }
+}
+
+fn tell_address(service: &str, address: &Address) {
+    let Address {
+        endpoint,
+        region,
+        source,
+    } = address;
+    events::sending_to(service, endpoint.as_deref(), region, source);
+    if service == "Kinesis" && *source == "AWS_DEFAULT_REGION" {
+        events::region_from_default_variable(region);
     }
-    if let Ok(source) = clients.describe_credentials().await {
-        events::credentials_from(&source);
+}
+
+/// compat: Firehose's default region is us-east-1 wherever the host is, which surprises.
+async fn tell_if_region_differs(clients: &Clients, config: &Config, address: &Address) {
+    let is_default = config.aws.firehose.endpoint.is_none() && config.aws.firehose.region.is_none();
+    if is_default && let Some(host) = clients.host_region_beside_default().await {
+        events::region_differs("Firehose", &address.region, &host);
     }
 }
 
@@ -530,5 +623,23 @@ impl Listener for Relay {
                 events::records_refused(counters, 1, &text);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::test_support::{accepted, file_with};
+
+    #[tokio::test]
+    async fn a_sending_side_that_dies_is_noticed_and_the_agent_can_still_stop() {
+        // Nothing listens there, and nothing is followed.
+        let top = "\"kinesis.endpoint\": \"http://127.0.0.1:1\", \"kinesis.region\": \"us-east-1\", \
+                   \"cloudwatch.emitMetrics\": false";
+        let config = accepted(&file_with(top, "\"kinesisStream\": \"s\"")).config;
+        let mut agent = Agent::start(config, Memory::None).await.unwrap();
+        agent.publisher.as_ref().unwrap().abort();
+        agent.sending_died().await;
+        agent.stop().await;
     }
 }

@@ -11,7 +11,7 @@ use tracing::Level;
 
 use super::{CommandLine, RunArgs, exit};
 use crate::agent::{Agent, Memory};
-use crate::config::{self, Environment, Loaded, LogLevel, Refused};
+use crate::config::{self, Environment, Loaded, LogLevel, LogLines, Refused};
 use crate::telemetry::log::{self, Destination, LogOptions};
 use crate::telemetry::{events, progress};
 
@@ -29,13 +29,16 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     tell_configuration(&args.configuration, &loaded);
     runtime()?.block_on(async {
         let mut signals = Signals::watch()?;
-        let agent = Agent::start(loaded.config, Memory::Kept)
+        let mut agent = Agent::start(loaded.config, Memory::Kept)
             .await
             .inspect_err(|error| events::not_started(error))?;
-        signals.first().await;
+        let code = tokio::select! {
+            () = signals.first() => ExitCode::SUCCESS,
+            () = agent.sending_died() => ExitCode::from(exit::DEFECT),
+        };
         signals.end_at_second();
         agent.stop().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
     })
 }
 
@@ -76,6 +79,10 @@ pub fn start_log(
         (None, Some(file)) => Destination::File(file.clone()),
         (None, None) if at_terminal => Destination::Terminal,
         (None, None) => options.destination,
+    };
+    options.format = match config.format {
+        LogLines::Text => log::Format::Text,
+        LogLines::Json => log::Format::Json,
     };
     options.level = config.level.map_or(options.level, level);
     options.file_bytes_max = config.max_file_bytes.unwrap_or(options.file_bytes_max);

@@ -10,11 +10,12 @@ use super::limits::{
     CHECKPOINT_FILE_DEFAULT, CONNECTIONS_DEFAULT, DEAD_LETTERS_NAME_DEFAULT, SEND_SLOTS_MAX,
     SEND_SLOTS_MIN,
 };
+use super::listening::{self, Listening};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
-    AssumeRole, Aws, Checkpoints, CloudWatch, DeadLetters, Log, LogLevel, Publish, Service,
-    StaticKeys, UserAgent, WirePreference,
+    AssumeRole, Aws, Checkpoints, CloudWatch, DeadLetters, Log, LogLevel, LogLines, Publish,
+    Service, StaticKeys, UserAgent, WirePreference,
 };
 
 const CLOUDWATCH_NAMESPACE: &str = "AWSKinesisAgent";
@@ -27,6 +28,7 @@ pub struct Settings {
     pub dead_letters: DeadLetters,
     pub cloudwatch: CloudWatch,
     pub log: Log,
+    pub listening: Listening,
     pub shutdown_timeout: Duration,
 }
 
@@ -36,6 +38,7 @@ impl Settings {
         top.check_names();
         let checkpoints = checkpoints(top, env);
         Settings {
+            listening: listening::read(top, env, &checkpoints.path),
             aws: aws(top),
             publish: publish(top, env),
             dead_letters: dead_letters(top, env, &checkpoints.path),
@@ -258,6 +261,7 @@ fn cloudwatch(top: &mut Section) -> CloudWatch {
         buffer_time: top.duration("cloudwatch.metricsBufferTimeMillis"),
         queue_size: top.count("cloudwatch.metricsQueueSize"),
         tag_instance: top.flag("cloudwatch.tagInstance"),
+        extended: top.flag("cloudwatch.extendedMetrics"),
     }
 }
 
@@ -277,6 +281,10 @@ fn log(top: &mut Section, env: &Environment) -> Log {
         status_period,
         emit_metrics: top.flag("log.emitMetrics"),
         emit_internal_metrics: top.flag("log.emitInternalMetrics"),
+        format: match top.choice("log.format") {
+            Some("json") => LogLines::Json,
+            _ => LogLines::Text,
+        },
         level: None,
         file: None,
         max_file_bytes: None,
@@ -456,6 +464,35 @@ mod tests {
                 "{top}"
             );
             assert_eq!(warnings(&file_with(&top, S)).len(), n_warnings, "{top}");
+        }
+    }
+
+    #[test]
+    fn dead_letters_are_beside_the_checkpoints_unless_it_is_said_where() {
+        for (top, path, bytes_max) in [
+            ("", "/var/lib/aws-kinesis-agent/dead-letters", 268_435_456),
+            (
+                "\"checkpointFile\": \"/c/x\"",
+                "/c/dead-letters",
+                268_435_456,
+            ),
+            (
+                "\"deadLetters.file\": \"/d/letters\", \"deadLetters.maxSizeBytes\": 16777216",
+                "/d/letters",
+                16_777_216,
+            ),
+            (
+                "\"deadLetters.file\": \"l\"",
+                "/start/[here]/l",
+                268_435_456,
+            ),
+        ] {
+            let dead_letters = config(top).dead_letters;
+            assert_eq!(
+                (dead_letters.path.to_str(), dead_letters.bytes_max),
+                (Some(path), bytes_max),
+                "{top}"
+            );
         }
     }
 

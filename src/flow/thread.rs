@@ -20,8 +20,8 @@ use crate::publish::backoff::Failures;
 use crate::publish::budget::{Budget, Wake};
 use crate::publish::run::Inbound;
 use crate::record::{Batch, FlowIndex};
-use crate::tail::disk::OsDisk;
-use crate::tail::wake::{Hints, Watch};
+use crate::tail::handles::{BoundedDisk, Handles};
+use crate::tail::wake::{Hints, Watch, Watched};
 use crate::tail::{Hint, Rules};
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::events;
@@ -47,6 +47,8 @@ pub struct Surroundings {
     pub checkpoints: Option<WriterHandle>,
     /// `None`: polling alone.
     pub watch: Option<Arc<Watch>>,
+    /// How many files may be open, over all flows.
+    pub handles: Arc<Handles>,
     pub counters: Arc<FlowCounters>,
     /// What `ADDEC2METADATA` adds, as it is now.
     pub ec2: Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>,
@@ -124,9 +126,12 @@ fn follow(
         checkpoints: surroundings.checkpoints,
         watch: surroundings.watch,
         hints: Hints::new(move || to_self.wake()),
+        has_told_limit: false,
         ec2: surroundings.ec2,
         survivor: Survivor::new(surroundings.places),
+        has_finished: false,
     };
+    let handles = surroundings.handles;
     let (index, flow, budget) = (surroundings.index, surroundings.flow, surroundings.budget);
     let parts = |life, places| Parts {
         index,
@@ -143,7 +148,9 @@ fn follow(
     for life in 0.. {
         let started_at = Instant::now();
         let places = around.survivor.places();
-        let mut machine = Machine::new(parts(life, places), OsDisk, started_at);
+        let to_self = Arc::clone(&inbox);
+        let disk = handles.share(move || to_self.wake());
+        let mut machine = Machine::new(parts(life, places), disk, started_at);
         let Err(defect) = drive(&mut machine, receiver, &pulse, &mut around) else {
             return machine.hand_back();
         };
@@ -158,9 +165,11 @@ fn follow(
         let _ = panic::catch_unwind(AssertUnwindSafe(|| survivor.learn(machine.cursors())));
         let is_stopped = machine.is_stopped();
         drop(machine);
-        if is_stopped || !rest(receiver, wait) {
+        if is_stopped || !rest(receiver, &pulse, wait) {
             // What isn't acknowledged is sent after the agent's next start.
-            around.finished();
+            if !around.has_finished {
+                around.finished();
+            }
             around.save_all(&flow.id);
             wait_for_end(receiver);
             return None;
@@ -172,7 +181,7 @@ fn follow(
 
 /// Feeds the machine until it ends; the words of the defect if it panics.
 fn drive(
-    machine: &mut Machine<OsDisk>,
+    machine: &mut Machine<BoundedDisk>,
     receiver: &mpsc::Receiver<Inward>,
     pulse: &Inbox,
     around: &mut Threads,
@@ -195,12 +204,14 @@ fn drive(
 }
 
 /// Waits before the next life; `false` if the flow is to stop instead.
-fn rest(receiver: &mpsc::Receiver<Inward>, wait: Duration) -> bool {
+fn rest(receiver: &mpsc::Receiver<Inward>, inbox: &Inbox, wait: Duration) -> bool {
     let until = Instant::now() + wait;
     while Instant::now() < until {
         match next_news(receiver, until) {
             Some(Inward::Stop | Inward::End) => return false,
-            Some(Inward::Advanced(..) | Inward::Woken) | None => {}
+            // The next life looks at everything anyway, and has to be woken after that.
+            Some(Inward::Woken) => _ = inbox.take_wake(),
+            Some(Inward::Advanced(..)) | None => {}
         }
     }
     true
@@ -241,8 +252,12 @@ struct Threads {
     checkpoints: Option<WriterHandle>,
     watch: Option<Arc<Watch>>,
     hints: Arc<Hints>,
+    /// That no more folders can be watched was said.
+    has_told_limit: bool,
     ec2: Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>,
     survivor: Survivor,
+    /// The publisher was told that no batch comes any more.
+    has_finished: bool,
 }
 
 impl Threads {
@@ -275,9 +290,12 @@ impl Around for Threads {
         let Some(watch) = &self.watch else {
             return false;
         };
-        let is_unwatched = |folder: &&PathBuf| watch.watch(folder, &self.hints).is_err();
-        // Each is tried: one that can't be watched doesn't keep hints from the others.
-        folders.iter().filter(is_unwatched).count() == 0 && !folders.is_empty()
+        let watched = watch.watch(folders, &self.hints);
+        if watched == Watched::UpToTheLimit && !self.has_told_limit {
+            self.has_told_limit = true;
+            events::watches_exhausted(folders.len());
+        }
+        watched == Watched::Wholly
     }
 
     fn send(&mut self, batch: Batch) {
@@ -286,6 +304,7 @@ impl Around for Threads {
     }
 
     fn finished(&mut self) {
+        self.has_finished = true;
         let _ = self.publisher.send(Inbound::Finished(self.index));
     }
 
@@ -293,6 +312,31 @@ impl Around for Threads {
         self.survivor.note(&changes);
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.submit(changes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_that_was_woken_while_it_rested_is_woken_again() {
+        let (inbox, receiver) = Inbox::new(1);
+        inbox.wake();
+        assert!(rest(&receiver, &inbox, Duration::from_millis(1)));
+        assert!(receiver.try_recv().is_err(), "it has heard of the first");
+        inbox.wake();
+        assert!(matches!(receiver.try_recv(), Ok(Inward::Woken)));
+    }
+
+    #[test]
+    fn a_flow_that_rests_can_be_stopped() {
+        for end in [Inbox::stop, Inbox::end] {
+            let (inbox, receiver) = Inbox::new(1);
+            inbox.wake();
+            end(&inbox);
+            assert!(!rest(&receiver, &inbox, Duration::from_secs(3_600)));
         }
     }
 }

@@ -33,6 +33,10 @@ pub struct Cursor<F> {
     pub is_named: bool,
     /// `None` while it can't be opened.
     pub file: Option<F>,
+    /// It gave its handle to others, or there was none left: it is opened by its path when it is to be read.
+    pub is_parked: bool,
+    /// It couldn't be read for want of a handle.
+    pub awaits_handle: bool,
     /// The reason why it couldn't be opened or read at the last try.
     pub problem: Option<std::io::ErrorKind>,
     pub fingerprint: Fingerprint,
@@ -117,6 +121,8 @@ impl<F> Cursor<F> {
             path,
             is_named: true,
             file: None,
+            is_parked: false,
+            awaits_handle: false,
             problem: None,
             fingerprint: Fingerprint::default(),
             tail: None,
@@ -184,6 +190,15 @@ impl<F> Cursor<F> {
             0
         } else {
             self.size.saturating_sub(self.acknowledged)
+        }
+    }
+
+    /// Bytes at its end that were read and are no whole record yet.
+    pub fn unfinished_bytes(&self) -> u64 {
+        let was_read = self.is_told && !self.is_queued && self.problem.is_none();
+        match was_read && self.file.is_some() && !self.split.is_over {
+            true => self.size.saturating_sub(self.read),
+            false => 0,
         }
     }
 

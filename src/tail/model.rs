@@ -17,7 +17,7 @@ use super::tailer::ROTATED_GRACE;
 use super::testing::{ContentId, MemoryDisk, Node, Refusals};
 use super::{Event, Hint, Intake, Rules, Tailer};
 use crate::checkpoint::{FileIdentity, FlowPlaces, Place, PlaceState};
-use crate::config::{InitialPosition, Split};
+use crate::config::{DeletedFiles, InitialPosition, Split};
 use crate::publish::watermark::Watermark;
 use crate::record::{CursorId, Span};
 
@@ -285,6 +285,8 @@ fn rules() -> Rules {
         initial_position: InitialPosition::StartOfFile,
         poll_interval_min: Duration::from_millis(100),
         rescan_interval_max: Duration::from_secs(10),
+        ignore_older: None,
+        deleted_files: DeletedFiles::default(),
     }
 }
 

@@ -1,11 +1,13 @@
 //! Events of the agent as a whole: start, status, stop, checkpoints, metrics.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use tracing::Level;
 
 use super::{counted, say_due_repeats, say_once_a_minute};
+use crate::config::FlowId;
 use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::log::Entry;
 use crate::telemetry::metrics::Metric;
@@ -20,7 +22,7 @@ pub fn status(counters: &AgentCounters, uptime: Duration, lines: MetricLines) {
             metrics.record(
                 Metric::ConsecutiveProcessingErrors,
                 flow.destination(),
-                errors,
+                errors as f64,
             );
         }
     }
@@ -39,6 +41,15 @@ pub fn stopped_with_unsent(n_records: u64, waited: Duration) {
         waited.as_millis()
     );
     Entry::new(Level::WARN, names::THREAD_STOPPING, names::AGENT, message).emit();
+}
+
+/// The sending side ended by a defect. ERROR: nothing is sent any more, so the agent stops for whoever supervises it.
+pub fn sending_died(what: &str) {
+    let message = format!(
+        "Agent: sending ended by a defect of the agent: {what}; the agent stops with exit code 70, so that it is started \
+         again; nothing is lost; please report it"
+    );
+    Entry::new(Level::ERROR, names::THREAD_STOPPING, names::AGENT, message).emit();
 }
 
 /// The region comes from a variable that the reference doesn't read. WARN: it would not start there.
@@ -87,6 +98,15 @@ pub fn checkpoints_taken_over(from: &Path, to: &Path, n_rows: usize) {
         counted(n_rows as u64, "checkpoint"),
         from.display(),
         to.display()
+    );
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
+}
+
+/// Checkpoints go on under another flow's id, as `filePattern` or `id` was changed. INFO.
+pub fn checkpoints_renamed(from: &FlowId, to: &FlowId, n_places: usize) {
+    let message = format!(
+        "{} of {from}, which isn't configured any more and went to the same stream, go on under {to}",
+        counted(n_places as u64, "checkpoint")
     );
     Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
 }
@@ -169,6 +189,16 @@ pub fn no_change_events(error: &dyn std::fmt::Display) {
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
 }
 
+/// The system lets nobody watch more folders. WARN: changes in those that aren't watched are found later.
+pub fn watches_exhausted(n_folders: usize) {
+    let message = format!(
+        "not all of {} can be watched; files are looked at every second instead; raise \
+         fs.inotify.max_user_watches to be told at once",
+        counted(n_folders as u64, "folder")
+    );
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
 /// Where one service's calls go. INFO.
 pub fn sending_to(service: &str, endpoint: Option<&str>, region: &str, source: &str) {
     let endpoint = endpoint.unwrap_or("the region's own endpoint");
@@ -182,9 +212,41 @@ pub fn credentials_from(source: &str) {
     Entry::new(Level::INFO, names::THREAD_MAIN, names::AWS, message).emit();
 }
 
+/// What calls need isn't there yet, in the words of who looked for it. WARN.
+pub fn not_found_yet(what: &str) {
+    let message =
+        format!("{what}; records wait in their files until it is found; it is looked for again");
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AWS, message).emit();
+}
+
 /// Something in the configuration is odd, in the words of its finding. WARN.
 pub fn odd_configuration(finding: &dyn std::fmt::Display) {
     let message = finding.to_string();
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// The metrics and the status page are there. INFO.
+pub fn listening(address: SocketAddr) {
+    let message = format!("metrics and the status page are at http://{address}/");
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// They can't be. ERROR: nobody sees the agent; records are not affected.
+pub fn not_listening(address: SocketAddr, error: &dyn std::fmt::Display) {
+    let message = format!(
+        "can't listen on {address}: {error}; there are no metrics for Prometheus and no status page; records are not \
+         affected; write another address as metrics.prometheus.listen, or end what has this one, and start the agent again"
+    );
+    Entry::new(Level::ERROR, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// `kinesis-agent status` will have nobody to ask. WARN.
+pub fn no_status_socket(path: &Path, error: &dyn std::fmt::Display) {
+    let message = format!(
+        "can't listen on {}: {error}; kinesis-agent status has nobody to ask; let the agent's user write there, or write \
+         another path, of less than 100 characters, as status.socket",
+        path.display()
+    );
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
 }
 
