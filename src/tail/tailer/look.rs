@@ -129,7 +129,7 @@ impl<D: Disk> Tailer<D> {
         cursor.is_finished &= !grew;
         if stat.size == 0 && cursor.is_new {
             // What it will hold comes later than whatever others hold by now.
-            cursor.since_walk = self.n_walks + 1;
+            cursor.since_walk = self.n_walks;
         }
         if cursor.is_queued && cursor.read == 0 {
             // It waits for room, and may be rotated meanwhile: its copy is to be known again.
@@ -378,7 +378,7 @@ impl<D: Disk> Tailer<D> {
         cursor.rotated_at = old.rotated_at.filter(|_| !cursor.is_named);
         cursor.is_hinted = old.is_hinted;
         // It may be written over with the copy of another.
-        (cursor.is_new, cursor.since_walk) = (true, self.n_walks + 1);
+        (cursor.is_new, cursor.since_walk) = (true, self.n_walks);
         if cursor.is_named {
             self.by_path.insert(Arc::clone(&cursor.path), new_id);
         }
