@@ -48,7 +48,7 @@ async fn ship(endpoint: &Endpoint, ordering: &str, n_files: u64) {
     for file in 0..n_files {
         let changes = (0..N_CHANGES).filter(|n| n % n_files == file);
         host.write(
-            &format!("logs/{file}.json"),
+            format!("logs/{file}.json"),
             changes.map(change).collect::<String>(),
         );
     }
