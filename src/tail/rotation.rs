@@ -137,11 +137,16 @@ pub struct Candidate {
 /// later ones are of later contents. Older ones, where the clock may have jumped, and those of another name count only if
 /// their hash says much.
 pub fn candidates(remnant: &Remnant, sightings: &[Sighting]) -> Vec<Candidate> {
+    let is_itself = |sighting: &Sighting| sighting.stat.identity == remnant.identity;
+    let was_cut_off =
+        |sighting: &Sighting| is_itself(sighting) && sighting.stat.size < remnant.read;
+    let loss = match sightings.iter().any(was_cut_off) {
+        true => Loss::CutOff,
+        false => remnant.loss,
+    };
+    let is_itself = |sighting: &Sighting| loss == Loss::Gone && is_itself(sighting);
     let is_older = |sighting: &Sighting| {
         sighting.stat.modified_ms < remnant.modified_ms.saturating_sub(CLOCK_SLACK_MS)
-    };
-    let is_itself = |sighting: &Sighting| {
-        remnant.loss == Loss::Gone && sighting.stat.identity == remnant.identity
     };
     let mut chosen: Vec<Candidate> = sightings
         .iter()
@@ -149,7 +154,7 @@ pub fn candidates(remnant: &Remnant, sightings: &[Sighting]) -> Vec<Candidate> {
         .filter_map(|sighting| {
             let until = recognisable(remnant, sighting)?;
             let may_be = is_itself(sighting)
-                || match (sighting.standing, remnant.loss) {
+                || match (sighting.standing, loss) {
                     (Standing::Known, _) => false,
                     (_, Loss::CutOff) if sighting.stat.identity == remnant.identity => false,
                     (Standing::New, Loss::CutOff) => true,

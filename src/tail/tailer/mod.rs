@@ -153,9 +153,12 @@ impl<D: Disk> Tailer<D> {
             self.walk(now, disk);
         }
         self.look_at_due(now, disk, intake);
-        if !self.searches.is_empty() {
-            self.search(now, disk);
-            self.look_at_due(now, disk, intake);
+        // What a search finds is looked at, and what must be looked at first for it.
+        for _ in 0..2 {
+            if !self.searches.is_empty() {
+                self.search(now, disk);
+                self.look_at_due(now, disk, intake);
+            }
         }
         let mut left_bytes = TURN_BYTES;
         let mut is_blocked = false;
