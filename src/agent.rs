@@ -5,6 +5,7 @@
 //! checkpoints are written, handed back and closed ─▶ the last progress line
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +18,12 @@ use tokio::task::JoinHandle;
 use crate::aws::Clients;
 use crate::aws::instance::Instance;
 use crate::checkpoint::{
-    CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
+    self, CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
 };
-use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
+use crate::config::{Config, Destination, Flow, FlowId, ProcessingOption, RefusedRecords, limits};
 use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
 use crate::flow::{FlowThread, Inbox, Surroundings, watchdog};
+use crate::former;
 use crate::process::Ec2Metadata;
 use crate::publish::budget::{BUDGET_BYTES, Budget};
 use crate::publish::firehose::FirehoseSink;
@@ -32,6 +34,7 @@ use crate::publish::sink::Sink;
 use crate::publish::wire::Layout;
 use crate::record::{CursorId, FlowIndex};
 use crate::tail::disk::{Disk as _, OsDisk};
+use crate::tail::handles::{self, Handles};
 use crate::tail::wake::Watch;
 use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::metrics::Metrics;
@@ -56,7 +59,8 @@ pub enum Memory {
 pub struct Agent {
     config: Arc<Config>,
     flows: Vec<FlowThread>,
-    publisher: JoinHandle<()>,
+    /// `None`: it has ended by a defect.
+    publisher: Option<JoinHandle<()>>,
     checkpoints: Option<CheckpointWriter>,
     counters: Arc<AgentCounters>,
     budget: Budget,
@@ -83,9 +87,10 @@ impl Agent {
     pub async fn start(config: Config, memory: Memory) -> Result<Agent, StartError> {
         let started_at = Instant::now();
         let config = Arc::new(config);
-        raise_open_files_limit();
+        let n_files_max = raise_open_files_limit();
         let clients = Clients::new(&config)?;
         let slots = slots_of(&config);
+        let handles = Handles::new(handles::limit(n_files_max, slots));
         progress::sending_threads(slots).emit();
         let (checkpoints, places) = match memory {
             Memory::Kept => {
@@ -118,6 +123,7 @@ impl Agent {
                 publisher: batches.clone(),
                 checkpoints: checkpoints.as_ref().map(CheckpointWriter::handle),
                 watch: watch.clone(),
+                handles: Arc::clone(&handles),
                 counters: Arc::clone(&counters.flows[place].1),
                 ec2: Arc::clone(&ec2),
             };
@@ -161,7 +167,7 @@ impl Agent {
         Ok(Agent {
             config,
             flows,
-            publisher,
+            publisher: Some(publisher),
             checkpoints,
             counters,
             budget,
@@ -182,16 +188,27 @@ impl Agent {
         self.budget.held_bytes()
     }
 
+    /// Returns if the sending side ends although nobody asked it to: a defect, after which nothing is sent any more.
+    pub async fn sending_died(&mut self) {
+        if let Some(publisher) = &mut self.publisher {
+            let words = publisher.await.err().map(|error| error.to_string());
+            self.publisher = None;
+            events::sending_died(&words.unwrap_or_default());
+        }
+    }
+
     /// Stops: reading at once, sends in flight within `shutdownTimeoutMillis`, then the checkpoints.
     pub async fn stop(mut self) {
         progress::stopping().emit();
         let asked_at = Instant::now();
         self.flows.iter().for_each(FlowThread::stop);
-        let is_drained = tokio::time::timeout(self.config.shutdown_timeout, &mut self.publisher)
-            .await
-            .is_ok();
-        if !is_drained {
-            self.publisher.abort();
+        let mut is_drained = false;
+        if let Some(mut publisher) = self.publisher.take() {
+            let drained = tokio::time::timeout(self.config.shutdown_timeout, &mut publisher);
+            is_drained = drained.await.is_ok();
+            if !is_drained {
+                publisher.abort();
+            }
         }
         let ended = tokio::task::spawn_blocking(move || {
             self.flows.iter().for_each(FlowThread::end);
@@ -281,11 +298,12 @@ fn metric_lines(config: &Config) -> MetricLines {
     }
 }
 
-/// Every followed file is held open: the soft limit of 1,024 that many systems start with is too low.
-fn raise_open_files_limit() {
+/// Raises how many files may be open as far as the system lets it: the soft limit of 1,024 that many systems start with
+/// is too low for files that are held open each. How many that are.
+fn raise_open_files_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // A limit that can't be raised is met, if at all, by an error that names it.
+    // One that can't be raised stays as it is.
     let _ = setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -293,6 +311,7 @@ fn raise_open_files_limit() {
             maximum: limit.maximum,
         },
     );
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces>), StartError> {
@@ -324,15 +343,29 @@ fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces
         saved_before: places.saved_before || rebuilt.is_some(),
         ..places
     };
-    let places = config
-        .flows
-        .iter()
-        .map(|flow| store.places(&flow.id).map(known));
+    let configured = config.flows.iter().map(|flow| &flow.id).collect();
+    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let places = config.flows.iter().map(|flow| {
+        let places = former::places(flow, &configured, store.reader(), &cwd, &mut OsDisk)?;
+        tell_former(flow, &places);
+        Ok(known(places))
+    });
     let places = places
-        .collect::<Result<Vec<_>, _>>()
+        .collect::<Result<Vec<_>, checkpoint::Error>>()
         .context("reading the checkpoints")?;
     let writer = CheckpointWriter::start(store).context("starting the checkpoint writer")?;
     Ok((writer, places))
+}
+
+/// Says which former flows' places are taken over, and how many.
+fn tell_former(flow: &Flow, places: &FlowPlaces) {
+    let mut n_places: BTreeMap<&FlowId, usize> = BTreeMap::new();
+    for former in places.kept_by.values() {
+        *n_places.entry(former).or_default() += 1;
+    }
+    for (former, n_places) in n_places {
+        events::checkpoints_renamed(former, &flow.id, n_places);
+    }
 }
 
 /// What carries calls to these destinations, one for each.
@@ -530,5 +563,23 @@ impl Listener for Relay {
                 events::records_refused(counters, 1, &text);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::test_support::{accepted, file_with};
+
+    #[tokio::test]
+    async fn a_sending_side_that_dies_is_noticed_and_the_agent_can_still_stop() {
+        // Nothing listens there, and nothing is followed.
+        let top = "\"kinesis.endpoint\": \"http://127.0.0.1:1\", \"kinesis.region\": \"us-east-1\", \
+                   \"cloudwatch.emitMetrics\": false";
+        let config = accepted(&file_with(top, "\"kinesisStream\": \"s\"")).config;
+        let mut agent = Agent::start(config, Memory::None).await.unwrap();
+        agent.publisher.as_ref().unwrap().abort();
+        agent.sending_died().await;
+        agent.stop().await;
     }
 }

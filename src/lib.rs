@@ -9,6 +9,9 @@
 //!             └── checkpoint ◀── watermark: highest offset with nothing unacknowledged below it ◀── acks ──┘
 //! ```
 //!
+//! What a service refuses for good goes to [`dead_letters`] before the watermark passes it. A flow that ends by a defect
+//! is started again by its own thread ([`flow`]); [`agent`] starts and stops all of it.
+//!
 //! # How it is proven
 //!
 //! What decides is synchronous: [`tail::Tailer`], [`flow::machine::Machine`] around it, [`publish::publisher::Publisher`],
@@ -28,6 +31,7 @@ pub mod cli;
 pub mod config;
 pub mod dead_letters;
 pub mod flow;
+pub mod former;
 pub mod local;
 pub mod process;
 pub mod publish;

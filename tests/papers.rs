@@ -160,7 +160,14 @@ fn first_cells<'p>(paper: &'p str, head: &str) -> Vec<&'p str> {
 #[test]
 fn the_exit_codes_are_those_of_the_program() {
     let readme = project::read("README.md");
-    let codes = [0, exit::REFUSED, exit::USAGE, exit::NOT_CONFIGURED].map(|code| code.to_string());
+    let codes = [
+        0,
+        exit::REFUSED,
+        exit::USAGE,
+        exit::NOT_CONFIGURED,
+        exit::DEFECT,
+    ]
+    .map(|code| code.to_string());
     assert_eq!(first_cells(&readme, "code"), codes);
 }
 

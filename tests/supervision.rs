@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use kinesis_agent::checkpoint::{CheckpointWriter, FlowPlaces, Store};
 use kinesis_agent::config::{Config, Destination, Flow};
+use kinesis_agent::flow::watchdog::{AT_WORK_MAX, Verdict, Watched};
 use kinesis_agent::flow::{FlowThread, Inbox, Surroundings};
 use kinesis_agent::publish::budget::Budget;
 use kinesis_agent::publish::publisher::{Publisher, Refused, RefusedId, Reported};
@@ -118,6 +119,7 @@ impl Rig {
             budget: budget.clone(),
             publisher: batches.clone(),
             checkpoints: Some(checkpoints.handle()),
+            handles: kinesis_agent::tail::handles::Handles::new(64),
             watch: None,
             counters: Arc::clone(&counters[place]),
             ec2: Arc::new(move || {
@@ -255,6 +257,43 @@ async fn a_flow_that_panicked_at_its_first_look_still_starts_where_it_was_to_sta
     rig.receives(0, 1).await;
     assert_eq!(rig.sinks[0].lines(), ["new\n"]);
     rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_that_hangs_shows_it_and_keeps_nothing_from_ending() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let hangs: Turn = Arc::new(move || {
+        // Until the test is over.
+        let _ = held.lock().unwrap().recv();
+    });
+    let rig = Rig::start(vec![hangs, sound()], 100, FROM_START);
+    rig.receives(1, 100).await;
+    let inbox = rig.flows[0].inbox();
+    let piece = until("it to be at work", || inbox.piece_of_work()).await;
+    let sound = rig.flows[1].inbox();
+    until("the other to rest", || {
+        sound.piece_of_work().is_none().then_some(())
+    })
+    .await;
+    let mut watched = Watched::default();
+    let now = std::time::Instant::now();
+    assert_eq!(watched.look(Some(piece), now), Verdict::Sound);
+    assert_eq!(
+        inbox.piece_of_work(),
+        Some(piece),
+        "it is still at the same"
+    );
+    assert_eq!(
+        watched.look(inbox.piece_of_work(), now + AT_WORK_MAX),
+        Verdict::StandsStill(AT_WORK_MAX)
+    );
+    let mut flows = rig.flows.into_iter();
+    let hanging = flows.next().unwrap();
+    hanging.stop();
+    hanging.end();
+    assert_eq!(hanging.ended(now), None, "it isn't waited for");
+    drop(release);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! What is remembered of a file.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -126,6 +127,11 @@ pub struct FlowPlaces {
     /// We have saved this flow before, even if nothing is left of it: files found now came later and start at their
     /// beginning.
     pub saved_before: bool,
+    /// Of those in `ours` that are kept under another flow: which. They are to be saved under this one, and removed there.
+    pub kept_by: HashMap<FileIdentity, FlowId>,
+    /// The flow is new, and what is known of it was kept while it had these patterns, absolute globs: a file that they
+    /// don't match is there for the first time. Empty: the patterns are as they were.
+    pub former_patterns: Vec<String>,
 }
 
 /// One step of a flow's progress.

@@ -113,6 +113,19 @@ impl Reader {
         })
     }
 
+    /// Whether the rows of a database in the old default place were taken over at an earlier start.
+    pub fn was_taken_over(&self) -> Result<bool, Error> {
+        if !self.has_ours {
+            return Ok(false);
+        }
+        self.look("read what was taken over", |connection| {
+            let done = connection
+                .query_row(schema::META_GET, [schema::META_TAKEN_OVER], |_| Ok(()))
+                .optional()?;
+            Ok(done.is_some())
+        })
+    }
+
     /// Runs `look` on one state of the database, whoever writes meanwhile.
     pub(super) fn look<T>(
         &self,

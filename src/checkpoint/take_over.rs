@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use super::error::{Error, Holder};
 use super::export::raw_rows;
@@ -33,7 +33,7 @@ impl Store {
     /// `old` is opened where it is, so that its journal counts, and is left as it is. An error (someone holds it, it
     /// is damaged) leaves both as they were, and the next start tries again.
     pub fn take_over(&mut self, old: &Path) -> Result<TakeOver, Error> {
-        if self.was_taken_over()? {
+        if self.reader.was_taken_over()? {
             return Ok(TakeOver::DoneBefore);
         }
         let old = match fs::canonicalize(old) {
@@ -79,15 +79,6 @@ impl Store {
         })?;
         self.raise_last_updated(newest_ms);
         Ok(TakeOver::Taken { rows })
-    }
-
-    fn was_taken_over(&self) -> Result<bool, Error> {
-        self.reader.look("read what was taken over", |connection| {
-            let done = connection
-                .query_row(schema::META_GET, [schema::META_TAKEN_OVER], |_| Ok(()))
-                .optional()?;
-            Ok(done.is_some())
-        })
     }
 
     /// `None` where the database has no table of the reference's.

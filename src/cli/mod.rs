@@ -1,11 +1,13 @@
 //! The command line: one file a subcommand; without one the agent runs.
 
 mod check;
+mod checkpoints;
 mod dead_letters;
 mod demo;
 pub mod endpoint;
 mod local;
 mod run;
+mod takeover;
 mod r#try;
 
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// There is no flow: the program is not configured.
     pub const NOT_CONFIGURED: u8 = 6;
+    /// Sending ended by a defect of the agent (`EX_SOFTWARE`): whoever supervises it should start it again.
+    pub const DEFECT: u8 = 70;
 }
 
 /// Follows files and sends their records to Amazon Kinesis Data Streams and Firehose.
@@ -47,6 +51,8 @@ struct CommandLine {
 enum Command {
     /// Say everything that is wrong with a configuration, on this host, without starting anything.
     Check(check::CheckArgs),
+    /// Tell how far each file has been sent, export it, or with the agent stopped change it.
+    Checkpoints(checkpoints::CheckpointsArgs),
     /// List, show and send again the records that a service refused for good.
     DeadLetters(dead_letters::DeadLettersArgs),
     /// Write files, ship them to an endpoint inside this process, and say whether every line arrived.
@@ -108,6 +114,7 @@ pub fn main() -> ExitCode {
     };
     let done = match line.command {
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Checkpoints(args)) => checkpoints::run(&args),
         Some(Command::DeadLetters(args)) => dead_letters::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Endpoint(args)) => endpoint::run(args),

@@ -29,13 +29,16 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     tell_configuration(&args.configuration, &loaded);
     runtime()?.block_on(async {
         let mut signals = Signals::watch()?;
-        let agent = Agent::start(loaded.config, Memory::Kept)
+        let mut agent = Agent::start(loaded.config, Memory::Kept)
             .await
             .inspect_err(|error| events::not_started(error))?;
-        signals.first().await;
+        let code = tokio::select! {
+            () = signals.first() => ExitCode::SUCCESS,
+            () = agent.sending_died() => ExitCode::from(exit::DEFECT),
+        };
         signals.end_at_second();
         agent.stop().await;
-        Ok(ExitCode::SUCCESS)
+        Ok(code)
     })
 }
 

@@ -204,6 +204,11 @@ fn hidden_by<'p>(excluded: &[Excluded], patterns: &'p [String]) -> Option<&'p st
     patterns.iter().find(takes_all).map(String::as_str)
 }
 
+/// Whether `exclude` of a flow leaves out all that a pattern can match, as far as that shows without a look at the disk.
+pub fn leaves_out(excluded: &[Excluded], pattern: &str) -> bool {
+    hidden_by(excluded, &[pattern.to_owned()]).is_some()
+}
+
 /// What `deletedFiles.maxBytes` and `deletedFiles.maxAge` say.
 pub fn deleted_files(flow: &mut Section) -> DeletedFiles {
     let bytes = flow.count("deletedFiles.maxBytes") as u64;
@@ -342,6 +347,25 @@ mod tests {
             let members = format!(r#""filePattern": "/logs/app.log*", "exclude": "{exclude}""#);
             let lines = notes_and_warnings(&members);
             assert_eq!(!lines.is_empty(), hides, "{exclude}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_one_flow_leaves_to_another_is_known() {
+        let name = |glob: &str| Excluded::Name(glob.to_owned());
+        let path = |glob: &str| Excluded::Path(glob.to_owned());
+        for (excluded, pattern, expected) in [
+            (vec![name("error.log")], "/l/error.log", true),
+            (vec![name("error.log")], "/l/*.log", false),
+            (vec![path("/l/sub")], "/l/sub/*.log", true),
+            (vec![path("/l/sub")], "/l/*.log", false),
+            (vec![], "/l/*.log", false),
+        ] {
+            assert_eq!(
+                leaves_out(&excluded, pattern),
+                expected,
+                "{excluded:?} {pattern}"
+            );
         }
     }
 

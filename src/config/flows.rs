@@ -463,6 +463,22 @@ mod tests {
     const D: &str = "\"deliveryStream\": \"d\"";
 
     #[test]
+    fn refused_records_are_kept_unless_it_is_said_otherwise() {
+        for (members, expected) in [
+            ("", RefusedRecords::DeadLetter),
+            (
+                ", \"refusedRecords\": \"DEAD_LETTER\"",
+                RefusedRecords::DeadLetter,
+            ),
+            (", \"refusedRecords\": \"SKIP\"", RefusedRecords::Skip),
+            (", \"refusedRecords\": \"RETRY\"", RefusedRecords::Retry),
+        ] {
+            let flow = flow(&format!("\"kinesisStream\": \"s\"{members}"));
+            assert_eq!(flow.refused_records, expected, "{members}");
+        }
+    }
+
+    #[test]
     fn a_flow_has_the_defaults_of_the_reference() {
         let flow = flow(S);
         assert_eq!(flow.id.to_string(), "kinesis:s:/logs/app.log*");

@@ -38,6 +38,7 @@ use crate::process::java_regex::{GroupFinder, JavaRegex};
 
 pub use endpoint::region_of_host;
 pub use environment::Environment;
+pub use files::leaves_out;
 pub use flows::id_prefix;
 pub use load::{FlowPlace, Loaded, load, load_text};
 pub use overlap::overlap;

@@ -460,6 +460,35 @@ mod tests {
     }
 
     #[test]
+    fn dead_letters_are_beside_the_checkpoints_unless_it_is_said_where() {
+        for (top, path, bytes_max) in [
+            ("", "/var/lib/aws-kinesis-agent/dead-letters", 268_435_456),
+            (
+                "\"checkpointFile\": \"/c/x\"",
+                "/c/dead-letters",
+                268_435_456,
+            ),
+            (
+                "\"deadLetters.file\": \"/d/letters\", \"deadLetters.maxSizeBytes\": 16777216",
+                "/d/letters",
+                16_777_216,
+            ),
+            (
+                "\"deadLetters.file\": \"l\"",
+                "/start/[here]/l",
+                268_435_456,
+            ),
+        ] {
+            let dead_letters = config(top).dead_letters;
+            assert_eq!(
+                (dead_letters.path.to_str(), dead_letters.bytes_max),
+                (Some(path), bytes_max),
+                "{top}"
+            );
+        }
+    }
+
+    #[test]
     fn each_service_has_its_own_endpoint_and_region() {
         let names = ["kinesis", "firehose", "cloudwatch", "sts"];
         let members = names.map(|name| {

@@ -5,7 +5,7 @@
 //!                                                          └─ list, show, replay ─▶ the flow's stream, or another
 //! ```
 //!
-//! In reading order: [`letter`] (what is kept of a record, a line of JSON), [`file`] (the file: bounded, locked while it
+//! In reading order: [`letter`] (what is kept of a record, a line of JSON), [`mod@file`] (the file: bounded, locked while it
 //! is written to or taken from), [`writer`] (the thread that keeps), [`replay`] (letters to batches and back).
 
 pub mod file;

@@ -8,6 +8,7 @@
 //!
 //! The thread and the simulation run the same machine: what it needs of its surroundings is [`Around`].
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use super::inbox::{Inbox, Inward};
 use super::intake::FlowIntake;
 use super::tell::tell;
 use crate::checkpoint::{Change, FileIdentity, FlowPlaces, HandBack};
-use crate::config::Flow;
+use crate::config::{Flow, FlowId};
 use crate::process::{Chain, Context, Ec2Metadata};
 use crate::publish::batch::OpenBatch;
 use crate::publish::budget::Budget;
@@ -36,6 +37,9 @@ const CHECKPOINT_DELAY: Duration = Duration::from_millis(400);
 const HINT_DELAY_MAX: Duration = Duration::from_millis(100);
 /// Where the flow stands is told at most this often.
 const STANDING_INTERVAL: Duration = Duration::from_secs(1);
+/// Both pass all files: for each of them the intervals are so much longer where there are thousands, so that it costs no
+/// more than a few thousandths of a core.
+const INTERVAL_PER_FILE: Duration = Duration::from_micros(100);
 /// How long a flow that reads no more waits for news.
 const STOPPED_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -106,6 +110,8 @@ pub struct Machine<D: Disk> {
     /// The last turn ended for want of room: what frees some is followed at once.
     is_blocked: bool,
     has_told_first_look: bool,
+    /// Under which former flow a file's place is kept, until it is saved under this one.
+    kept_by: HashMap<FileIdentity, FlowId>,
     /// The database knows that the flow was followed.
     is_remembered: bool,
 }
@@ -114,9 +120,12 @@ impl<D: Disk> Machine<D> {
     /// A flow that has read nothing yet. It doesn't touch the disk before it hears of something, or of nothing.
     pub fn new(parts: Parts, disk: D, now: Instant) -> Machine<D> {
         let flow = parts.flow;
-        let mut tailer = Tailer::new(parts.rules, parts.places, now);
+        let mut places = parts.places;
+        let kept_by = std::mem::take(&mut places.kept_by);
+        let mut tailer = Tailer::new(parts.rules, places, now);
         tailer.number_cursors_after(CursorId(u64::from(parts.life) * CURSORS_PER_LIFE));
         Machine {
+            kept_by,
             tailer,
             disk,
             chain: Chain::new(&flow.processing),
@@ -279,15 +288,22 @@ impl<D: Disk> Machine<D> {
     }
 
     fn checkpoint_soon(&mut self, now: Instant) {
-        self.checkpoint_at.get_or_insert(now + CHECKPOINT_DELAY);
+        let delay = self.unhurried(CHECKPOINT_DELAY);
+        self.checkpoint_at.get_or_insert(now + delay);
+    }
+
+    /// At least so long, and longer for many files.
+    fn unhurried(&self, interval: Duration) -> Duration {
+        let n_files = u32::try_from(self.tailer.n_followed()).unwrap_or(u32::MAX);
+        interval.max(INTERVAL_PER_FILE.saturating_mul(n_files))
     }
 
     fn keep_checkpoints(&mut self, now: Instant, around: &mut impl Around) {
         if self.checkpoint_at.is_some_and(|at| at <= now) {
             self.save_places(around);
-        }
-        if now >= self.standing_at {
-            self.standing_at = now + STANDING_INTERVAL;
+            self.standing_at = now + self.unhurried(STANDING_INTERVAL);
+        } else if now >= self.standing_at {
+            self.standing_at = now + self.unhurried(STANDING_INTERVAL);
             self.tell_standing();
         }
     }
@@ -318,6 +334,12 @@ impl<D: Disk> Machine<D> {
             }));
         }
         changes.extend(removed.into_iter().map(removal));
+        let kept_by = &mut self.kept_by;
+        changes.extend(places.iter().filter_map(|place| {
+            let flow = kept_by.remove(&place.identity)?;
+            let identity = place.identity;
+            Some(Change::Remove { flow, identity })
+        }));
         changes.extend(places.into_iter().map(upsert));
         if !changes.is_empty() {
             around.save(changes);

@@ -64,6 +64,7 @@ impl Survivor {
                 reference: Vec::new(),
                 reference_is_newer: false,
                 saved_before: true,
+                ..FlowPlaces::default()
             },
         }
     }

@@ -31,16 +31,24 @@ pub(super) fn tell(counters: &FlowCounters, event: &Event) {
         }
         Event::Suspected { path, source } => events::file_suspected(counters, path, source),
         Event::Lost { path, start, end } => events::bytes_lost(counters, path, *start, *end),
+        Event::GivenUp { path, start, end } => {
+            events::deleted_file_given_up(counters, path, *start, *end);
+        }
+        Event::HandlesShort { n_files } => events::handles_short(counters, *n_files),
         Event::Finished { path, size } => events::file_finished(counters, path, *size),
         Event::NoFiles {
             missing_folder: Some(folder),
             n_excluded: 0,
+            n_old: 0,
         } => events::directory_missing(counters, folder),
         Event::NoFiles {
             missing_folder: None,
             n_excluded: 0,
+            n_old: 0,
         } => events::pattern_matches_nothing(counters),
-        Event::NoFiles { n_excluded, .. } => events::everything_left_out(counters, *n_excluded),
+        Event::NoFiles {
+            n_excluded, n_old, ..
+        } => events::everything_left_out(counters, *n_excluded, *n_old),
         Event::FilesFound { n_files } => events::files_found(counters, *n_files),
         Event::Unlisted { path, error } => events::directory_unreadable(counters, path, error),
     }

@@ -20,8 +20,8 @@ use crate::publish::backoff::Failures;
 use crate::publish::budget::{Budget, Wake};
 use crate::publish::run::Inbound;
 use crate::record::{Batch, FlowIndex};
-use crate::tail::disk::OsDisk;
-use crate::tail::wake::{Hints, Watch};
+use crate::tail::handles::{BoundedDisk, Handles};
+use crate::tail::wake::{Hints, Watch, Watched};
 use crate::tail::{Hint, Rules};
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::events;
@@ -47,6 +47,8 @@ pub struct Surroundings {
     pub checkpoints: Option<WriterHandle>,
     /// `None`: polling alone.
     pub watch: Option<Arc<Watch>>,
+    /// How many files may be open, over all flows.
+    pub handles: Arc<Handles>,
     pub counters: Arc<FlowCounters>,
     /// What `ADDEC2METADATA` adds, as it is now.
     pub ec2: Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>,
@@ -124,9 +126,11 @@ fn follow(
         checkpoints: surroundings.checkpoints,
         watch: surroundings.watch,
         hints: Hints::new(move || to_self.wake()),
+        has_told_limit: false,
         ec2: surroundings.ec2,
         survivor: Survivor::new(surroundings.places),
     };
+    let handles = surroundings.handles;
     let (index, flow, budget) = (surroundings.index, surroundings.flow, surroundings.budget);
     let parts = |life, places| Parts {
         index,
@@ -143,7 +147,9 @@ fn follow(
     for life in 0.. {
         let started_at = Instant::now();
         let places = around.survivor.places();
-        let mut machine = Machine::new(parts(life, places), OsDisk, started_at);
+        let to_self = Arc::clone(&inbox);
+        let disk = handles.share(move || to_self.wake());
+        let mut machine = Machine::new(parts(life, places), disk, started_at);
         let Err(defect) = drive(&mut machine, receiver, &pulse, &mut around) else {
             return machine.hand_back();
         };
@@ -172,7 +178,7 @@ fn follow(
 
 /// Feeds the machine until it ends; the words of the defect if it panics.
 fn drive(
-    machine: &mut Machine<OsDisk>,
+    machine: &mut Machine<BoundedDisk>,
     receiver: &mpsc::Receiver<Inward>,
     pulse: &Inbox,
     around: &mut Threads,
@@ -241,6 +247,8 @@ struct Threads {
     checkpoints: Option<WriterHandle>,
     watch: Option<Arc<Watch>>,
     hints: Arc<Hints>,
+    /// That no more folders can be watched was said.
+    has_told_limit: bool,
     ec2: Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>,
     survivor: Survivor,
 }
@@ -275,9 +283,12 @@ impl Around for Threads {
         let Some(watch) = &self.watch else {
             return false;
         };
-        let is_unwatched = |folder: &&PathBuf| watch.watch(folder, &self.hints).is_err();
-        // Each is tried: one that can't be watched doesn't keep hints from the others.
-        folders.iter().filter(is_unwatched).count() == 0 && !folders.is_empty()
+        let watched = watch.watch(folders, &self.hints);
+        if watched == Watched::UpToTheLimit && !self.has_told_limit {
+            self.has_told_limit = true;
+            events::watches_exhausted(folders.len());
+        }
+        watched == Watched::Wholly
     }
 
     fn send(&mut self, batch: Batch) {

@@ -110,6 +110,8 @@ pub async fn run(
                     {
                         budget.give_back_body(body.into());
                     }
+                    // Batches that keep an order wait until all of them is accepted: none may be sent after the last.
+                    touched.push(flow);
                 }
                 Command::Keep { id, flow, refused } => listener.refused(id, flow, refused),
                 Command::Report { flow, event } => listener.reported(flow, &event),
@@ -134,6 +136,7 @@ mod tests {
     use super::*;
     use crate::config::{Backoff, Destination};
     use crate::publish::batch::tests::batch_of;
+    use crate::record::Lane;
 
     /// A sink whose first call panics.
     #[derive(Default)]
@@ -149,15 +152,42 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Heard(Mutex<Vec<u64>>);
+    struct Heard(Mutex<Vec<u64>>, Mutex<Vec<usize>>);
 
     impl Listener for Heard {
         fn advanced(&self, _flow: FlowIndex, _cursor: CursorId, offset: u64) {
             self.0.lock().unwrap().push(offset);
         }
-        fn queued(&self, _flow: FlowIndex, _n_batches: usize) {}
+        fn queued(&self, _flow: FlowIndex, n_batches: usize) {
+            self.1.lock().unwrap().push(n_batches);
+        }
         fn refused(&self, _id: RefusedId, _flow: FlowIndex, _refused: Refused) {}
         fn reported(&self, _flow: FlowIndex, _event: &Reported) {}
+    }
+
+    /// A sink that has stumbled already.
+    fn accepting() -> Arc<dyn Sink> {
+        Arc::new(Stumbling(AtomicUsize::new(1)))
+    }
+
+    /// A flow whose queue was full would wait for ever if it weren't told of the last batch.
+    #[tokio::test]
+    async fn a_flow_is_told_that_nothing_waits_any_more_also_where_order_is_kept() {
+        let backoff = Backoff {
+            initial: Duration::from_millis(1),
+            max: Duration::from_millis(1),
+        };
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let mut batch = batch_of(&Destination::Kinesis("s".into()), &[b"a", b"b"]);
+        batch.lanes = vec![Lane(1), Lane(2)];
+        sender.send(Inbound::Batch(FlowIndex(0), batch)).unwrap();
+        sender.send(Inbound::Finished(FlowIndex(0))).unwrap();
+        let heard = Arc::new(Heard::default());
+        let publisher = Publisher::new([backoff], 4, 1);
+        let sinks = vec![accepting()];
+        let budget = Budget::new(1 << 20, 1);
+        run(publisher, sinks, inbox, budget, heard.clone()).await;
+        assert_eq!(heard.1.lock().unwrap().last(), Some(&0));
     }
 
     #[tokio::test]

@@ -34,6 +34,10 @@ pub struct Cursor<F> {
     pub is_named: bool,
     /// `None` while it can't be opened.
     pub file: Option<F>,
+    /// It gave its handle to others, or there was none left: it is opened by its path when it is to be read.
+    pub is_parked: bool,
+    /// It couldn't be read for want of a handle.
+    pub awaits_handle: bool,
     /// The reason why it couldn't be opened or read at the last try.
     pub problem: Option<std::io::ErrorKind>,
     pub fingerprint: Fingerprint,
@@ -74,8 +78,8 @@ pub struct Cursor<F> {
     /// The followed file that it may be a copy of.
     pub suspected: Option<CursorId>,
     pub followed_at: Instant,
-    /// The number of the walk that found it; 0 for one of the run before.
-    pub since_walk: u64,
+    /// The turn that first saw something in it; 0 for one of the run before.
+    pub since_turn: u64,
     /// In the queue of files to be read.
     pub is_queued: bool,
     /// Its opening was told.
@@ -118,6 +122,8 @@ impl<F> Cursor<F> {
             path,
             is_named: true,
             file: None,
+            is_parked: false,
+            awaits_handle: false,
             problem: None,
             fingerprint: Fingerprint::default(),
             tail: None,
@@ -141,7 +147,7 @@ impl<F> Cursor<F> {
             is_new: false,
             suspected: None,
             followed_at: now,
-            since_walk: 0,
+            since_turn: 0,
             is_queued: false,
             is_told: false,
             is_dirty: true,
@@ -318,8 +324,12 @@ impl<F> Cursor<F> {
         self.fingerprint_up_to(self.read, disk)
     }
 
-    /// Makes it cover what is there, read or not.
+    /// Makes it cover what is there of a file of which nothing was read, if it covers nothing yet: what came later may be
+    /// another's.
     pub fn note_beginning<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
+        if self.fingerprint.len > 0 {
+            return Ok(());
+        }
         self.fingerprint_up_to(self.size, disk)
     }
 

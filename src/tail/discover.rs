@@ -242,15 +242,14 @@ impl<D: Disk, K: Fn(&Path) -> Option<FileStat>> Walk<'_, D, K> {
         };
         match part {
             Part::Plain(name) => {
-                if rest.is_empty() {
-                    self.listing.folders.push(folder.to_owned());
-                }
+                self.listing.folders.push(folder.to_owned());
                 self.visit(folder.join(name), rest, depth, Hinted::default());
             }
             Part::Glob(_) => {
                 let device = self.device(folder, rest);
                 for name in self.names(folder) {
-                    if part.takes(&name.text) {
+                    if part.takes(&name.text) && (rest.is_empty() || self.is_folder(folder, &name))
+                    {
                         let hinted = Hinted {
                             identity: name
                                 .file_inode
@@ -288,6 +287,15 @@ impl<D: Disk, K: Fn(&Path) -> Option<FileStat>> Walk<'_, D, K> {
                 _ => {}
             }
         }
+    }
+
+    /// Whether a name that a glob in the midst of a pattern matches is a folder, or can't be looked at, which is said.
+    fn is_folder(&mut self, folder: &Path, name: &Name) -> bool {
+        name.file_inode.is_none()
+            && self.disk.look(&folder.join(&name.text)).map_or_else(
+                |error| error.kind() != io::ErrorKind::NotFound,
+                |stat| stat.kind == FileKind::Folder,
+            )
     }
 
     /// The device of a folder whose names may be files.
@@ -544,6 +552,10 @@ mod tests {
             OsDisk.tells_of(path)
         }
 
+        fn clock_ms(&mut self) -> i64 {
+            OsDisk.clock_ms()
+        }
+
         fn read_at(
             &mut self,
             file: &std::fs::File,
@@ -579,6 +591,28 @@ mod tests {
         assert_eq!(n_looks, 4);
         let looked = patterns.walk(&mut OsDisk, |_| None).files;
         assert_eq!(files, looked);
+    }
+
+    /// A folder in the midst of a pattern is watched for what is to come there; a file in the place of one is no trouble.
+    #[test]
+    fn folders_in_the_midst_of_a_pattern_are_watched_and_files_there_passed_over() {
+        let folder = tree(&["srv/a/log/x.log", "srv/b/other", "srv/file"]);
+        std::os::unix::fs::symlink("file", folder.path().join("srv/link")).unwrap();
+        std::os::unix::fs::symlink("a", folder.path().join("srv/z")).unwrap();
+        let pattern = format!("{}/srv/*/log/*.log", folder.path().display());
+        let patterns = Patterns::new([pattern.as_str()]).unwrap();
+        let listing = patterns.walk(&mut OsDisk, |_| None);
+        let relative = |path: &PathBuf| path.strip_prefix(folder.path()).unwrap().to_owned();
+        let watched: Vec<_> = listing.folders.iter().map(relative).collect();
+        let expected = ["srv", "srv/a", "srv/a/log", "srv/b", "srv/z", "srv/z/log"];
+        assert_eq!(watched, expected.map(PathBuf::from));
+        let problems: Vec<_> = listing
+            .problems
+            .iter()
+            .map(|(path, _)| relative(path))
+            .collect();
+        assert_eq!(problems, [PathBuf::from("srv/b/log")]);
+        assert_eq!(listing.files.len(), 1);
     }
 
     #[test]

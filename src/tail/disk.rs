@@ -57,6 +57,12 @@ pub trait Disk {
     fn tells_of(&mut self, path: &Path) -> bool;
     /// Reads at `offset` into `into`; 0 bytes at or beyond the end.
     fn read_at(&mut self, file: &Self::File, offset: u64, into: &mut [u8]) -> io::Result<usize>;
+    /// The time that files are stamped with, in ms since 1970.
+    fn clock_ms(&mut self) -> i64;
+    /// How many open files are to be closed, as others have more need of them.
+    fn n_handles_wanted(&mut self) -> usize {
+        0
+    }
 }
 
 /// Magic numbers of file systems whose files change without this host's knowing (statfs(2)): NFS, SMB, CIFS, SMB2, AFS,
@@ -129,6 +135,10 @@ impl Disk for OsDisk {
                 result => return result,
             }
         }
+    }
+
+    fn clock_ms(&mut self) -> i64 {
+        jiff::Timestamp::now().as_millisecond()
     }
 }
 

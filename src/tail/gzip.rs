@@ -100,6 +100,14 @@ impl<D: Disk> Disk for WithGzip<'_, D> {
             Body::Gzip(gunzip) => gunzip.borrow_mut().read_at(self.0, offset, into),
         }
     }
+
+    fn clock_ms(&mut self) -> i64 {
+        self.0.clock_ms()
+    }
+
+    fn n_handles_wanted(&mut self) -> usize {
+        self.0.n_handles_wanted()
+    }
 }
 
 /// A gzip, and how far it was decompressed.

@@ -6,6 +6,7 @@ pub mod cursor;
 pub mod discover;
 pub mod disk;
 pub mod gzip;
+pub mod handles;
 pub mod hash;
 pub mod mark;
 #[cfg(test)]
@@ -23,11 +24,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::{Destination, Flow, InitialPosition, Split};
+use crate::config::{DeletedFiles, Destination, Flow, InitialPosition, Split};
 use crate::record::Span;
 use discover::Patterns;
 use split::{RecordKind, Splitter};
 
+pub use place::end_of_last_line;
 pub use tailer::Tailer;
 
 /// What takes the records of a turn.
@@ -64,6 +66,8 @@ pub enum Hint {
     Written(PathBuf),
     /// Names came or went.
     Renamed,
+    /// So much happened that signs of it were dropped: everything may have changed.
+    Missed,
 }
 
 /// What happened, for the log and the metrics.
@@ -109,6 +113,15 @@ pub enum Event {
         start: u64,
         end: Option<u64>,
     },
+    /// What wasn't read of a deleted file is given up, as deleted files hold more of the disk, or hold it longer, than
+    /// they may.
+    GivenUp {
+        path: Arc<Path>,
+        start: u64,
+        end: u64,
+    },
+    /// Not all followed files can be open at once: from now on some are closed while others are read.
+    HandlesShort { n_files: usize },
     /// A followed file gave all it will.
     Finished { path: Arc<Path>, size: u64 },
     /// The patterns match no file that isn't left out.
@@ -116,6 +129,8 @@ pub enum Event {
         missing_folder: Option<PathBuf>,
         /// Names and folders that `exclude` leaves out.
         n_excluded: usize,
+        /// Files that `ignoreOlder` leaves alone.
+        n_old: usize,
     },
     /// Files were found after there were none.
     FilesFound { n_files: usize },
@@ -132,6 +147,10 @@ pub struct Rules {
     pub initial_position: InitialPosition,
     pub poll_interval_min: Duration,
     pub rescan_interval_max: Duration,
+    /// Files not changed for so long aren't followed until they change.
+    pub ignore_older: Option<Duration>,
+    /// What deleted files that aren't wholly sent may cost.
+    pub deleted_files: DeletedFiles,
 }
 
 /// Longest record that is held in memory where it is processed before it is sent: the reference's read buffer.
@@ -151,6 +170,8 @@ impl Rules {
             initial_position: flow.initial_position,
             poll_interval_min: flow.poll_interval_min,
             rescan_interval_max: flow.rescan_interval_max,
+            ignore_older: flow.ignore_older,
+            deleted_files: flow.deleted_files,
         })
     }
 

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use super::Rules;
 use super::cursor::{Start, fingerprint_of};
-use super::discover::Found;
+use super::discover::{Found, Patterns};
 use super::disk::Disk;
 use super::gzip::is_gzip;
 use super::mark::{Extra, Mark};
 use super::split::SplitState;
+use super::tailer::is_other_device;
 use crate::checkpoint::{FileIdentity, Fingerprint, FlowPlaces, Place, PlaceState, ReferenceRow};
 use crate::config::InitialPosition;
 
@@ -22,6 +23,8 @@ const BACKWARDS_BYTES: u64 = 64 * 1024;
 pub struct Memory {
     places: HashMap<FileIdentity, Place>,
     beginning: Beginning,
+    /// What was followed while the patterns were others; `None`: they are as they were.
+    former: Option<Patterns>,
 }
 
 /// How files are treated that were there at start and have no place of their own.
@@ -58,6 +61,7 @@ pub struct Placed {
 impl Memory {
     pub fn new(places: FlowPlaces) -> Memory {
         let newest = places.reference.into_iter().next();
+        let former = places.former_patterns;
         let (ours, beginning) = match newest {
             Some(row)
                 if places.reference_is_newer
@@ -76,6 +80,9 @@ impl Memory {
                 .map(|place| (place.identity, place))
                 .collect(),
             beginning,
+            former: (!former.is_empty())
+                .then(|| Patterns::new(former.iter().map(String::as_str)).ok())
+                .flatten(),
         }
     }
 
@@ -93,7 +100,17 @@ impl Memory {
         let current = reference.map(|row| current_of(&row, found));
         let is_first = matches!(self.beginning, Beginning::First);
         self.beginning = Beginning::GoingOn;
+        // A file that only the changed patterns name is there for the first time.
+        let is_new = |memory: &Memory, file: &Found| {
+            let was_followed = |former: &Patterns| former.matches(&file.path);
+            !memory.places.contains_key(&file.stat.identity)
+                && !memory.former.as_ref().is_none_or(was_followed)
+        };
         let place = |file: &Found| match (&current, rules.initial_position) {
+            (_, InitialPosition::EndOfFile) if is_new(self, file) => {
+                at_last_line(rules, disk, file)
+            }
+            (_, InitialPosition::StartOfFile) if is_new(self, file) => at_beginning(rules),
             (Some(current), _) => current.place(file, rules),
             (None, InitialPosition::EndOfFile) if is_first => at_last_line(rules, disk, file),
             _ => self.place(rules, file),
@@ -141,6 +158,64 @@ impl Memory {
 }
 
 impl Memory {
+    /// Makes places of files whose device has another number now theirs; the identities that they had.
+    pub fn follow_devices<D: Disk>(&mut self, found: &[Found], disk: &mut D) -> Vec<FileIdentity> {
+        let there: HashSet<FileIdentity> = found.iter().map(|file| file.stat.identity).collect();
+        let mut by_inode: HashMap<u64, FileIdentity> = self
+            .places
+            .values()
+            .filter(|place| place.fingerprint.len > 0 && !there.contains(&place.identity))
+            .map(|place| (place.identity.inode, place.identity))
+            .collect();
+        let mut former = Vec::new();
+        for file in found {
+            let now = file.stat.identity;
+            let Some(before) = by_inode.get(&now.inode).copied() else {
+                continue;
+            };
+            let Some(place) = self.places.get(&before) else {
+                continue;
+            };
+            let may_be_same = is_other_device(before, now)
+                && !self.places.contains_key(&now)
+                && file.stat.size >= place.offset;
+            if may_be_same && holds(disk, &file.path, place).unwrap_or(false) {
+                by_inode.remove(&now.inode);
+                former.push(before);
+                if let Some(place) = self.places.remove(&before) {
+                    self.places.insert(
+                        now,
+                        Place {
+                            identity: now,
+                            ..place
+                        },
+                    );
+                }
+            }
+        }
+        former
+    }
+
+    /// Where a file was left.
+    pub fn place_of(&self, identity: FileIdentity) -> Option<&Place> {
+        self.places.get(&identity)
+    }
+
+    /// Whether files that have no place, and are there at the first look, are read from their beginning.
+    pub fn begins_at_start(&self, rules: &Rules) -> bool {
+        match self.beginning {
+            Beginning::First => rules.initial_position == InitialPosition::StartOfFile,
+            Beginning::Reference(_) => false,
+            Beginning::GoingOn => true,
+        }
+    }
+
+    /// All places that no cursor has.
+    #[cfg(test)]
+    pub fn all(&self) -> impl Iterator<Item = &Place> {
+        self.places.values()
+    }
+
     /// The name that a file had.
     pub fn name_of(&self, identity: FileIdentity) -> Option<&Path> {
         self.places.get(&identity).map(|place| place.path.as_path())
@@ -198,11 +273,6 @@ impl Memory {
             .filter(is_gone)
             .cloned()
             .collect()
-    }
-
-    /// Whether something is remembered of a file.
-    pub fn knows(&self, identity: FileIdentity) -> bool {
-        self.places.contains_key(&identity)
     }
 
     /// Nothing is to be remembered of a file.
@@ -301,7 +371,8 @@ fn at_last_line<D: Disk>(rules: &Rules, disk: &mut D, found: &Found) -> Placed {
     at(offset, rules)
 }
 
-fn end_of_last_line<D: Disk>(disk: &mut D, file: &D::File, size: u64) -> u64 {
+/// Where the last whole line of a file of `size` bytes ends; 0 if it has none.
+pub fn end_of_last_line<D: Disk>(disk: &mut D, file: &D::File, size: u64) -> u64 {
     let mut end = size;
     let mut buffer = vec![0; BACKWARDS_BYTES as usize];
     while end > 0 {

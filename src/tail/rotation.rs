@@ -116,7 +116,7 @@ pub struct Sighting {
 pub enum Standing {
     /// The patterns name it, and nothing was read of it yet.
     New,
-    /// It is followed, or was, for its own sake.
+    /// It is followed for its own sake.
     Known,
     /// The patterns don't name it.
     Outside,
@@ -196,9 +196,9 @@ fn recognisable(remnant: &Remnant, sighting: &Sighting) -> Option<u64> {
     };
     let ends = remnant.mark_ends.iter().rev().copied();
     let mut in_reach = ends.filter(|end| *end <= size);
-    // Of what wasn't read at all only the beginning is known.
-    let nothing_read = (remnant.read == 0).then_some(0);
-    in_reach.next().or(nothing_read)
+    // Of what wasn't read, or not acknowledged beyond the first read of the run before, only the beginning is known.
+    let beginning = remnant.mark_ends.is_empty().then_some(0);
+    in_reach.next().or(beginning)
 }
 
 /// How a rotated file is called after the one that it was.

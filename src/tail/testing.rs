@@ -38,6 +38,8 @@ pub struct MemoryDisk {
     inodes: Vec<Weak<Node>>,
     contents: Vec<Vec<u8>>,
     clock_ms: i64,
+    /// What the number of its device has moved by.
+    pub device_shift: u64,
     /// What the last read came from.
     pub read_from: Option<ContentId>,
     pub refusals: Refusals,
@@ -135,6 +137,11 @@ impl MemoryDisk {
         self.clock_ms
     }
 
+    /// Time passes.
+    pub fn pass(&mut self, ms: i64) {
+        self.clock_ms += ms;
+    }
+
     fn new_content(&mut self) -> ContentId {
         self.contents.push(Vec::new());
         ContentId(self.contents.len() - 1)
@@ -143,7 +150,7 @@ impl MemoryDisk {
     fn stat(&self, node: &Node) -> FileStat {
         FileStat {
             identity: FileIdentity {
-                device: 1,
+                device: 1 + self.device_shift,
                 inode: if self.one_identity { 1 } else { node.inode },
             },
             kind: FileKind::File,
@@ -197,7 +204,7 @@ impl Disk for MemoryDisk {
         let is_folder = self.names.keys().any(|file| file.starts_with(path));
         let nothing = FileStat {
             identity: FileIdentity {
-                device: 1,
+                device: 1 + self.device_shift,
                 inode: 0,
             },
             kind: FileKind::Folder,
@@ -230,6 +237,10 @@ impl Disk for MemoryDisk {
 
     fn tells_of(&mut self, _: &Path) -> bool {
         true
+    }
+
+    fn clock_ms(&mut self) -> i64 {
+        self.clock_ms
     }
 
     fn read_at(&mut self, file: &Rc<Node>, offset: u64, into: &mut [u8]) -> io::Result<usize> {
@@ -275,5 +286,13 @@ impl<D: Disk> Disk for Rc<RefCell<D>> {
 
     fn read_at(&mut self, file: &D::File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         self.borrow_mut().read_at(file, offset, into)
+    }
+
+    fn clock_ms(&mut self) -> i64 {
+        self.borrow_mut().clock_ms()
+    }
+
+    fn n_handles_wanted(&mut self) -> usize {
+        self.borrow_mut().n_handles_wanted()
     }
 }

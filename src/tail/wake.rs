@@ -4,15 +4,15 @@
 //! network file system; polling finds all that they miss.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use notify::event::{EventKind, ModifyKind};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{RecommendedWatcher, RecursiveMode};
 
 use super::Hint;
 
-/// Names that wait to be looked at before a whole walk takes their place.
+/// Names that wait to be looked at before a look at everything takes their place.
 const HINTS_MAX: usize = 4096;
 
 /// Where a flow's hints gather until it takes them.
@@ -25,7 +25,14 @@ pub struct Hints {
 #[derive(Default)]
 struct Pending {
     written: HashSet<PathBuf>,
-    renamed: bool,
+    is_renamed: bool,
+    is_missed: bool,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.written.is_empty() && !self.is_renamed && !self.is_missed
+    }
 }
 
 impl Hints {
@@ -41,23 +48,21 @@ impl Hints {
     pub fn take(&self) -> Vec<Hint> {
         let pending =
             std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        let renamed = pending.renamed.then_some(Hint::Renamed);
-        pending
-            .written
-            .into_iter()
-            .map(Hint::Written)
-            .chain(renamed)
-            .collect()
+        let renamed = pending.is_renamed.then_some(Hint::Renamed);
+        let missed = pending.is_missed.then_some(Hint::Missed);
+        let written = pending.written.into_iter().map(Hint::Written);
+        written.chain(renamed).chain(missed).collect()
     }
 
     fn put(&self, hint: Hint) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_empty = pending.written.is_empty() && !pending.renamed;
+        let was_empty = pending.is_empty();
         match hint {
             Hint::Written(path) if pending.written.len() < HINTS_MAX => {
-                _ = pending.written.insert(path)
+                _ = pending.written.insert(path);
             }
-            Hint::Written(_) | Hint::Renamed => pending.renamed = true,
+            Hint::Renamed => pending.is_renamed = true,
+            Hint::Written(_) | Hint::Missed => pending.is_missed = true,
         }
         drop(pending);
         if was_empty {
@@ -67,15 +72,29 @@ impl Hints {
 }
 
 /// The watcher, shared by all flows.
-pub struct Watch {
-    watcher: Mutex<RecommendedWatcher>,
-    routes: Arc<RwLock<HashMap<PathBuf, Vec<Arc<Hints>>>>>,
+pub struct Watch<W = RecommendedWatcher> {
+    watcher: Mutex<W>,
+    routes: Arc<RwLock<Routes>>,
+}
+
+/// Who wants to hear of which folder.
+type Routes = HashMap<PathBuf, Vec<Arc<Hints>>>;
+
+/// How far a flow's folders are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// All of them.
+    Wholly,
+    /// Not all: some are missing or not to be had, or there are none.
+    Partly,
+    /// Not all: the system lets nobody watch more.
+    UpToTheLimit,
 }
 
 impl Watch {
     /// Errors: the system has no inotify left; the agent then goes by polling alone.
     pub fn start() -> notify::Result<Arc<Watch>> {
-        let routes: Arc<RwLock<HashMap<PathBuf, Vec<Arc<Hints>>>>> = Arc::default();
+        let routes: Arc<RwLock<Routes>> = Arc::default();
         let known = Arc::clone(&routes);
         let watcher = notify::recommended_watcher(move |event| {
             route(&known.read().unwrap_or_else(PoisonError::into_inner), event);
@@ -85,30 +104,74 @@ impl Watch {
             routes,
         }))
     }
+}
 
-    /// Hints about names in `folder` go to `hints` from now on. Errors: it can't be watched (gone, or too many are).
-    pub fn watch(&self, folder: &Path, hints: &Arc<Hints>) -> notify::Result<()> {
-        {
-            let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-            let to = routes.entry(folder.to_owned()).or_default();
+impl<W: notify::Watcher> Watch<W> {
+    /// Hints about names in these folders go to `hints` from now on, and no others. One that can't be watched doesn't keep
+    /// hints from the others.
+    pub fn watch(&self, folders: &[PathBuf], hints: &Arc<Hints>) -> Watched {
+        let left = self.redirect(folders, hints);
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        for folder in left {
+            // It may be gone, and its watch with it.
+            let _ = watcher.unwatch(&folder);
+        }
+        let mut watched = match folders.is_empty() {
+            true => Watched::Partly,
+            false => Watched::Wholly,
+        };
+        for folder in folders {
+            // Watching a folder again is how a watch comes back after the folder was removed and made anew.
+            match watcher.watch(folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {}
+                Err(error) if is_limit(&error) => return Watched::UpToTheLimit,
+                Err(_) => watched = Watched::Partly,
+            }
+        }
+        watched
+    }
+
+    /// Sends hints of these folders to `hints`; the folders that nobody wants to hear of any more.
+    fn redirect(&self, folders: &[PathBuf], hints: &Arc<Hints>) -> Vec<PathBuf> {
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        let wanted: HashSet<&PathBuf> = folders.iter().collect();
+        for (folder, to) in routes.iter_mut() {
+            if !wanted.contains(folder) {
+                to.retain(|known| !Arc::ptr_eq(known, hints));
+            }
+        }
+        for folder in folders {
+            let to = routes.entry(folder.clone()).or_default();
             if !to.iter().any(|known| Arc::ptr_eq(known, hints)) {
                 to.push(Arc::clone(hints));
             }
         }
-        // Watching a folder again is how a watch comes back after the folder was removed and made anew.
-        self.watcher
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .watch(folder, RecursiveMode::NonRecursive)
+        let left: Vec<PathBuf> = routes
+            .iter()
+            .filter(|(_, to)| to.is_empty())
+            .map(|(folder, _)| folder.clone())
+            .collect();
+        routes.retain(|_, to| !to.is_empty());
+        left
     }
 }
 
-fn route(routes: &HashMap<PathBuf, Vec<Arc<Hints>>>, event: notify::Result<notify::Event>) {
+/// Whether an error says that no more folders can be watched: `fs.inotify.max_user_watches` is reached.
+fn is_limit(error: &notify::Error) -> bool {
+    let is_full = |io: &std::io::Error| io.kind() == std::io::ErrorKind::StorageFull;
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => true,
+        notify::ErrorKind::Io(io) => is_full(io),
+        _ => false,
+    }
+}
+
+fn route(routes: &Routes, event: notify::Result<notify::Event>) {
     let everyone = || {
         routes
             .values()
             .flatten()
-            .for_each(|hints| hints.put(Hint::Renamed))
+            .for_each(|hints| hints.put(Hint::Missed))
     };
     let Ok(event) = event else { return everyone() };
     if event.need_rescan() {
@@ -137,6 +200,7 @@ fn route(routes: &HashMap<PathBuf, Vec<Arc<Hints>>>, event: notify::Result<notif
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -150,7 +214,8 @@ mod tests {
         let (ring, rung) = mpsc::channel();
         let hints = Hints::new(move || _ = ring.send(()));
         let watch = Watch::start().unwrap();
-        watch.watch(folder.path(), &hints).unwrap();
+        let folders = [folder.path().to_owned()];
+        assert_eq!(watch.watch(&folders, &hints), Watched::Wholly);
         let await_hint = |expected: &Hint| {
             while !hints.take().contains(expected) {
                 rung.recv_timeout(Duration::from_secs(30)).expect("a hint");
@@ -163,12 +228,93 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_names_becomes_one_walk() {
+    fn a_flood_of_names_becomes_a_look_at_everything() {
         let hints = Hints::new(|| {});
         (0..HINTS_MAX + 10).for_each(|n| hints.put(Hint::Written(PathBuf::from(format!("/{n}")))));
         let taken = hints.take();
         assert_eq!(taken.len(), HINTS_MAX + 1);
-        assert!(taken.contains(&Hint::Renamed));
+        assert!(taken.contains(&Hint::Missed));
         assert!(hints.take().is_empty());
+    }
+
+    #[test]
+    fn events_that_were_dropped_are_a_hint_for_every_flow() {
+        let boxes = [Hints::new(|| {}), Hints::new(|| {})];
+        let routes: Routes = ["/a", "/b"]
+            .into_iter()
+            .zip(&boxes)
+            .map(|(folder, hints)| (folder.into(), vec![Arc::clone(hints)]))
+            .collect();
+        let overflow = notify::Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        for event in [
+            Ok(overflow),
+            Err(notify::Error::generic("a queue that broke")),
+        ] {
+            route(&routes, event);
+            for hints in &boxes {
+                assert_eq!(hints.take(), [Hint::Missed]);
+            }
+        }
+    }
+
+    /// A watcher with few watches.
+    struct Scarce {
+        watched: HashSet<PathBuf>,
+        max: usize,
+    }
+
+    impl notify::Watcher for Scarce {
+        fn new<F: notify::EventHandler>(_: F, _: notify::Config) -> notify::Result<Scarce> {
+            Err(notify::Error::generic("made by the test alone"))
+        }
+
+        fn watch(&mut self, folder: &Path, _: RecursiveMode) -> notify::Result<()> {
+            if folder.starts_with("/gone") {
+                return Err(notify::Error::path_not_found());
+            }
+            if !self.watched.contains(folder) && self.watched.len() == self.max {
+                return Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+            }
+            self.watched.insert(folder.to_owned());
+            Ok(())
+        }
+
+        fn unwatch(&mut self, folder: &Path) -> notify::Result<()> {
+            self.watched.remove(folder);
+            Ok(())
+        }
+
+        fn kind() -> notify::WatcherKind {
+            notify::WatcherKind::NullWatcher
+        }
+    }
+
+    #[test]
+    fn watches_are_given_back_and_their_limit_is_told() {
+        let watch = Watch {
+            watcher: Mutex::new(Scarce {
+                watched: HashSet::new(),
+                max: 2,
+            }),
+            routes: Arc::default(),
+        };
+        let [one, other] = [Hints::new(|| {}), Hints::new(|| {})];
+        let folders = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        for (hints, names, expected) in [
+            (&one, &[][..], Watched::Partly),
+            (&one, &["/a", "/gone"], Watched::Partly),
+            (&one, &["/a", "/b"], Watched::Wholly),
+            (&other, &["/b"], Watched::Wholly),
+            (&other, &["/b", "/c"], Watched::UpToTheLimit),
+            (&one, &["/b"], Watched::Wholly),
+            (&other, &["/b", "/c"], Watched::Wholly),
+            (&other, &["/c"], Watched::Wholly),
+            (&one, &[], Watched::Partly),
+        ] {
+            assert_eq!(watch.watch(&folders(names), hints), expected, "{names:?}");
+        }
+        let watcher = watch.watcher.lock().unwrap();
+        assert_eq!(watcher.watched, HashSet::from(["/c".into()]));
+        assert_eq!(watch.routes.read().unwrap().len(), 1);
     }
 }

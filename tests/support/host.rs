@@ -26,6 +26,7 @@ pub struct Host {
     settings: serde_json::Map<String, Value>,
     flows: Vec<Value>,
     user: Option<u32>,
+    open_files_max: Option<u32>,
 }
 
 impl Host {
@@ -40,6 +41,7 @@ impl Host {
             flows: Vec::new(),
             folder,
             user: None,
+            open_files_max: None,
         };
         host.set_env("HOME", host.path("home"));
         host.set_env("AWS_CONFIG_FILE", host.path("aws-config"));
@@ -90,6 +92,11 @@ impl Host {
         self.user = Some(user);
     }
 
+    /// Runs the agent with so many open files at most.
+    pub fn limit_open_files(&mut self, n_files: u32) {
+        self.open_files_max = Some(n_files);
+    }
+
     /// Adds a flow that reads files from their beginning and sends and retries fast, with these options beside.
     pub fn add_flow(&mut self, pattern: impl AsRef<Path>, options: Value) {
         let mut flow = json!({
@@ -122,6 +129,21 @@ impl Host {
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 
+    /// Puts another flow in the place of all, as [`Host::add_flow`] adds it, with this as its `filePattern`.
+    pub fn replace_flow(&mut self, patterns: Value, options: Value) {
+        self.flows.clear();
+        self.add_flow("", options);
+        if let Some(flow) = self.flows.last_mut() {
+            flow["filePattern"] = patterns;
+        }
+    }
+
+    /// Renames a file.
+    pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) {
+        let (from, to) = (self.path(from), self.path(to));
+        fs::rename(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    }
+
     /// Starts the agent.
     pub fn start(&self) -> Running {
         let mut config = self.settings.clone();
@@ -131,7 +153,16 @@ impl Host {
         fs::set_permissions(self.path("agent.json"), fs::Permissions::from_mode(0o600))
             .expect("it was just written");
         let log = self.path("agent.log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kinesis-agent"));
+        let program = env!("CARGO_BIN_EXE_kinesis-agent");
+        let mut command = match self.open_files_max {
+            None => Command::new(program),
+            Some(n_files) => {
+                let mut shell = Command::new("/bin/sh");
+                let limited = format!("ulimit -n {n_files} && exec \"$0\" \"$@\"");
+                shell.arg("-c").arg(limited).arg(program);
+                shell
+            }
+        };
         command
             .arg("-c")
             .arg(self.path("agent.json"))
@@ -232,6 +263,20 @@ impl Running {
         number
             .and_then(|number| number.parse().ok())
             .expect("the kernel says so")
+    }
+
+    /// Processor time that it has used so far, in ms.
+    pub fn cpu_ms(&self) -> u64 {
+        const MS_PER_TICK: u64 = 10;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("the agent runs");
+        // Behind the name, which may hold anything, user and system time are the 12th and 13th field.
+        let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks
+            .map(|field| field.parse::<u64>().expect("a number"))
+            .sum();
+        ticks * MS_PER_TICK
     }
 
     /// SIGTERM, then its end; how it ended and all it logged.

@@ -262,9 +262,11 @@ fn share_files(one: &Flow, other: &Flow) -> bool {
         .patterns
         .iter()
         .flat_map(|one| other.patterns.iter().map(move |other| (one, other)));
-    pairs
-        .into_iter()
-        .any(|(one, other)| config::overlap(one, other))
+    pairs.into_iter().any(|(of_one, of_other)| {
+        config::overlap(of_one, of_other)
+            && !config::leaves_out(&one.excluded, of_other)
+            && !config::leaves_out(&other.excluded, of_one)
+    })
 }
 
 fn about(

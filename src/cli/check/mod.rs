@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use self::account::Account;
 use self::files::{FlowFiles, Reader};
-use super::{AGENT_D, CONFIGURATION_DEFAULT, exit};
+use super::{AGENT_D, CONFIGURATION_DEFAULT, exit, takeover};
 use crate::config::{self, Environment, Finding, Refused, Severity};
 
 /// The user that the service runs as, where the packages are installed.
@@ -41,6 +41,10 @@ pub struct CheckArgs {
     /// The user that the agent will run as. Without it: who runs this, or for root the service's user, if there is one.
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// Say instead which files a start would send now, from where, and how many bytes: by the checkpoints of this agent or
+    /// of the AWS Kinesis Agent.
+    #[arg(long, conflicts_with_all = ["strict", "user"])]
+    takeover: bool,
 }
 
 /// How a check ended.
@@ -77,6 +81,9 @@ struct Checked {
 
 /// Prints every finding; exit code 1 if there is an error, or with `--strict` a warning, and 6 if there is no flow.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    if args.takeover {
+        return takeover::run(&args.configuration, &args.agent_d, args.json);
+    }
     let reader = reader(args.user.as_deref())?;
     let checked = check(args, &reader)?;
     let mut out = io::stdout().lock();

@@ -14,7 +14,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Command, FlowState, Pending, Reported};
+use super::flow_state::{FlowState, Pending};
+use super::{Command, Reported};
 use crate::config::RefusedRecords;
 use crate::publish::wire::RecordError;
 use crate::record::{Batch, FlowIndex};

@@ -9,7 +9,7 @@ use super::sending::{Sending, lines_of};
 use super::stage::{Stage, gzip};
 use super::{HEALED, Kind, MATCHED, NAMES, Planted, Step};
 use crate::checkpoint::{FileIdentity, FlowPlaces, Place, PlaceState};
-use crate::config::{InitialPosition, Split};
+use crate::config::{DeletedFiles, InitialPosition, Split};
 use crate::process::java_regex::JavaRegex;
 use crate::record::{CursorId, Span};
 use crate::tail::discover::Patterns;
@@ -69,6 +69,8 @@ pub struct World<S: Stage> {
     /// Lines of copies that nobody can tell from files of their own.
     may_repeat: HashSet<Vec<u8>>,
     undecided: HashSet<ContentId>,
+    /// Names that copies were written to since the agent last looked.
+    copied_to: HashSet<String>,
     awaited: HashMap<ContentId, Awaited>,
     /// What was copied and cut off, by its source.
     cut_off: Vec<(FileIdentity, Vec<u8>)>,
@@ -77,6 +79,8 @@ pub struct World<S: Stage> {
     saved: HashMap<FileIdentity, (Place, Option<ContentId>)>,
     saved_before: bool,
     had_refusals: bool,
+    /// What the tailer says is printed.
+    pub is_told: bool,
 }
 
 fn rules(kind: Kind, root: &str) -> Rules {
@@ -105,6 +109,8 @@ fn rules(kind: Kind, root: &str) -> Rules {
         },
         poll_interval_min: Duration::from_millis(100),
         rescan_interval_max: Duration::from_secs(10),
+        ignore_older: None,
+        deleted_files: DeletedFiles::default(),
     }
 }
 
@@ -154,12 +160,14 @@ impl<S: Stage> World<S> {
             covered: HashSet::new(),
             may_repeat: HashSet::new(),
             undecided: HashSet::new(),
+            copied_to: HashSet::new(),
             awaited: HashMap::new(),
             cut_off: Vec::new(),
             packed: HashMap::new(),
             saved: HashMap::new(),
             saved_before: false,
             had_refusals: false,
+            is_told: false,
         }
     }
 
@@ -329,6 +337,7 @@ impl<S: Stage> World<S> {
         self.write_copy(source.content.get(), &text, to);
         let copy = self.node(to).map(|copy| copy.content.get());
         self.undecided.extend(copy);
+        self.undecided.insert(source.content.get());
     }
 
     fn write_copy(&mut self, source: ContentId, text: &[u8], to: &str) {
@@ -339,6 +348,9 @@ impl<S: Stage> World<S> {
         let now_ms = self.now_ms;
         let account = self.account(source).clone();
         if let Some(copy) = self.node(to) {
+            if self.undecided.contains(&source) {
+                self.undecided.insert(copy.content.get());
+            }
             let copied = self.account(copy.content.get());
             (copied.cuts, copied.skip) = (account.cuts, account.skip);
             (copied.rotated, copied.changed_ms) = (true, now_ms);
@@ -356,8 +368,10 @@ impl<S: Stage> World<S> {
         let root = self.stage.root().to_owned();
         let is_known = self.is_known(identity, content) && is_matched(&root, Path::new(from));
         let text = self.bytes(content);
-        // Nobody rotates what was rotated before by copying it back.
-        if self.had_refusals || self.account(content).rotated {
+        // Nobody copies two files over one at once, or what was rotated before back, or over what wasn't to be sent.
+        let is_over_another = !self.copied_to.insert(to.to_owned());
+        let is_over_old = copy.is_some() && self.kind == Kind::EndOfFile;
+        if self.had_refusals || self.account(content).rotated || is_over_another || is_over_old {
             self.may_repeat.extend(lines_of(&text));
         }
         self.write_copy(content, &text, to);
@@ -477,11 +491,13 @@ impl<S: Stage> World<S> {
                 self.account(content).skip = skip;
             }
         }
+        self.copied_to.clear();
         self.sending.room = room;
         let now = self.now();
         let turn = self.tailer.turn(now, self.stage.disk(), &mut self.sending);
         let events = self.tailer.take_events();
-        if std::env::var_os("STORY").is_some() {
+        // Shown of a test that fails, or with `--nocapture`.
+        if self.is_told {
             println!("{} ms: {events:?}", self.now_ms);
         }
         for (span, data, kind) in std::mem::take(&mut self.sending.records) {
@@ -587,14 +603,21 @@ impl<S: Stage> World<S> {
             .into_iter()
             .filter(|other| self.stage.memory().bytes(*other).get(ends) == text.get(ends))
             .collect();
-        let is_cut = |other: &ContentId| {
-            let account = self.accounts.get(other);
-            account.is_some_and(|account| account.cuts.contains(&span.start))
-        };
-        demand!(
-            is_line_start || alike.iter().any(is_cut),
-            "torn at its start: {shown}"
-        );
+        let cut: Vec<ContentId> = self
+            .accounts
+            .iter()
+            .filter(|(_, account)| account.cuts.contains(&span.start))
+            .map(|(other, _)| *other)
+            .collect();
+        let is_cut = cut
+            .into_iter()
+            .any(|other| self.stage.memory().bytes(other).get(..start) == text.get(..start));
+        demand!(is_line_start || is_cut, "torn at its start: {shown}");
+        if kind == RecordKind::Unterminated {
+            for other in &alike {
+                self.account(*other).cuts.insert(span.end);
+            }
+        }
         let rotated = alike.into_iter().find(|other| self.account(*other).rotated);
         let account = self.account(rotated.unwrap_or(content));
         match kind {

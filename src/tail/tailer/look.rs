@@ -1,8 +1,10 @@
 //! When each file is looked at, and what that tells: it grew, was quiet, was cut off, holds something else, is over.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::handles::Need;
 use super::read::Reading;
 use super::{
     POLL_INTERVAL_MAX, POLL_INTERVAL_MAX_WITHOUT_HINTS, ROTATED_GRACE, TURN_BYTES, Tailer,
@@ -48,34 +50,38 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    fn look_at(
+    /// Looks at a file, opened if it can be, and makes sure that it holds what was read of it. `None`: it doesn't, or it
+    /// can't be told; what follows from that is done.
+    fn look_inside(
         &mut self,
         id: CursorId,
         now: Instant,
         disk: &mut WithGzip<'_, D>,
-        intake: &mut impl Intake,
-    ) {
-        self.open(id, disk);
-        let Some(cursor) = self.cursors.get_mut(&id) else {
-            return;
-        };
-        if cursor.file.is_none() && !cursor.is_named {
-            return self.give_up(id, now);
+    ) -> Option<FileStat> {
+        if self
+            .cursors
+            .get(&id)
+            .is_some_and(|cursor| !cursor.is_parked)
+        {
+            self.open(id, Need::Later, disk);
         }
-        let looked = match &cursor.file {
-            Some(file) => disk.look_at(file),
-            // The size of a gzip shows only once it is open.
-            None if is_gzip(&cursor.path) => return self.after_look(id, false, now),
-            None => disk.look(&cursor.path),
-        };
-        let Ok(stat) = looked else {
-            return self.after_look(id, false, now);
-        };
-        if stat.identity != cursor.identity {
-            return self.after_look(id, false, now);
+        let cursor = self.cursors.get(&id)?;
+        if cursor.file.is_none() && !cursor.is_named && !cursor.is_parked {
+            self.give_up(id, now);
+            return None;
         }
+        let stat = self.stat(id, now, disk)?;
+        let cursor = self.cursors.get(&id)?;
+        // Only the file itself tells whether it was written anew; what was appended is checked when it is read.
+        let must_be_open = is_other(cursor, &stat) && !is_read_next(cursor, &stat);
+        if cursor.is_parked && must_be_open && !self.open(id, Need::Now, disk) {
+            self.after_look(id, false, now);
+            return None;
+        }
+        let cursor = self.cursors.get_mut(&id)?;
         if is_cut_off(cursor, &stat) {
-            return self.cut_off(id, &stat, now);
+            self.cut_off(id, &stat, now);
+            return None;
         }
         if must_be_checked(cursor, &stat) {
             let checked = match cursor.tail {
@@ -84,20 +90,40 @@ impl<D: Disk> Tailer<D> {
             };
             match checked {
                 Ok(true) => {}
-                Ok(false) => return self.replace(id, &stat, now),
+                Ok(false) => {
+                    self.replace(id, &stat, now);
+                    return None;
+                }
                 // It is looked at again, with what is remembered as it is.
                 Err(error) => {
                     self.tell_unreadable(id, &error);
-                    return self.after_look(id, false, now);
+                    self.after_look(id, false, now);
+                    return None;
                 }
             }
         }
+        Some(stat)
+    }
+
+    fn look_at(
+        &mut self,
+        id: CursorId,
+        now: Instant,
+        disk: &mut WithGzip<'_, D>,
+        intake: &mut impl Intake,
+    ) {
+        let Some(stat) = self.look_inside(id, now, disk) else {
+            return;
+        };
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
         let grew = stat.size > cursor.size;
+        if cursor.is_new && cursor.size == 0 {
+            cursor.since_turn = self.n_turns;
+        }
         // What wasn't read may have been written anew without growing.
-        let is_other = stat.size != cursor.size || stat.modified_ms != cursor.modified_ms;
+        let is_other = is_other(cursor, &stat);
         cursor.is_dirty |= stat.size != cursor.size;
         (cursor.size, cursor.modified_ms, cursor.n_links) =
             (stat.size, stat.modified_ms, stat.n_links);
@@ -105,10 +131,6 @@ impl<D: Disk> Tailer<D> {
             cursor.changed_at = now;
         }
         cursor.is_finished &= !grew;
-        if stat.size == 0 && cursor.is_new {
-            // What it will hold comes later than whatever others hold by now.
-            cursor.since_walk = self.n_walks + 1;
-        }
         if cursor.is_queued && cursor.read == 0 {
             // It waits for room, and may be rotated meanwhile: its copy is to be known again.
             if let Err(error) = cursor.note_beginning(disk) {
@@ -118,9 +140,11 @@ impl<D: Disk> Tailer<D> {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
-        let has_more = stat.size > cursor.read && !cursor.split.is_over && cursor.file.is_some();
+        let is_readable = cursor.file.is_some() || cursor.is_parked;
+        let has_more = stat.size > cursor.read && !cursor.split.is_over && is_readable;
         // What waits for its end to come is read again only once there is something new, or nothing came for long.
-        let is_new = is_other || !cursor.is_told || cursor.problem.is_some();
+        let awaits_handle = std::mem::take(&mut cursor.awaits_handle);
+        let is_new = is_other || awaits_handle || !cursor.is_told || cursor.problem.is_some();
         if has_more && is_new && !cursor.is_queued {
             cursor.is_queued = true;
             self.queue.push_back(id);
@@ -128,12 +152,43 @@ impl<D: Disk> Tailer<D> {
             self.read_after_quiet(id, now, disk, intake);
         } else if !has_more {
             self.finish_if_over(id, now);
+            self.leave_if_old(id, disk);
         }
         self.after_look(id, grew, now);
     }
 
+    /// A look at the file, by its handle or its name. `None`: it told nothing, and what is to be done is.
+    fn stat(&mut self, id: CursorId, now: Instant, disk: &mut WithGzip<'_, D>) -> Option<FileStat> {
+        let cursor = self.cursors.get(&id)?;
+        let looked = match &cursor.file {
+            Some(file) => disk.look_at(file),
+            // The size of a gzip shows only once it is open.
+            None if is_gzip(&cursor.path) => {
+                self.after_look(id, false, now);
+                return None;
+            }
+            None => disk.look(&cursor.path),
+        };
+        let (is_parked, is_named) = (cursor.is_parked, cursor.is_named);
+        match looked {
+            Ok(stat) if stat.identity == cursor.identity => return Some(stat),
+            Ok(_) if is_parked && !is_named => self.seek_name(id, now, disk),
+            Err(error) if is_parked && !is_named && error.kind() == io::ErrorKind::NotFound => {
+                self.seek_name(id, now, disk);
+            }
+            Err(error) if self.drop_stale(id, &error, now) => self.after_look(id, true, now),
+            _ => {
+                if is_parked {
+                    self.walk_soon(now);
+                }
+                self.after_look(id, false, now);
+            }
+        }
+        None
+    }
+
     /// Sets the time of the next look: soon after growth, and the later the longer the file was quiet.
-    fn after_look(&mut self, id: CursorId, grew: bool, now: Instant) {
+    pub(super) fn after_look(&mut self, id: CursorId, grew: bool, now: Instant) {
         let Some(cursor) = self.cursors.get(&id) else {
             return;
         };
@@ -172,7 +227,8 @@ impl<D: Disk> Tailer<D> {
     fn poll_interval_max(&self, is_hinted: bool) -> Duration {
         let fair_share = Duration::from_millis(self.cursors.len() as u64 * 1000 / LOOKS_PER_SECOND);
         match self.hints_work && is_hinted {
-            true => POLL_INTERVAL_MAX.max(fair_share),
+            // What changes is said; a look finds what is written without a word, as through a mapping.
+            true => POLL_INTERVAL_MAX.max(2 * fair_share),
             false => POLL_INTERVAL_MAX_WITHOUT_HINTS.max(fair_share),
         }
     }
@@ -247,7 +303,7 @@ impl<D: Disk> Tailer<D> {
 
     /// No name leads to a file that isn't open: it is out of reach, unless it is found under another name, comes back, or
     /// was compressed.
-    fn give_up(&mut self, id: CursorId, now: Instant) {
+    pub(super) fn give_up(&mut self, id: CursorId, now: Instant) {
         if let Some(cursor) = self.take(id) {
             self.seek(cursor, Loss::Gone, false, now);
         }
@@ -264,7 +320,7 @@ impl<D: Disk> Tailer<D> {
         Some(cursor)
     }
 
-    fn let_go(&mut self, id: CursorId, is_deleted: bool) {
+    pub(super) fn let_go(&mut self, id: CursorId, is_deleted: bool) {
         let Some(cursor) = self.take(id) else {
             return;
         };
@@ -317,11 +373,12 @@ impl<D: Disk> Tailer<D> {
             now,
         );
         (cursor.is_named, cursor.file) = (old.is_named, old.file.take());
+        cursor.is_parked = old.is_parked;
         // Where it has a name it is written to as any other, whatever became of the one before.
         cursor.rotated_at = old.rotated_at.filter(|_| !cursor.is_named);
         cursor.is_hinted = old.is_hinted;
         // It may be written over with the copy of another.
-        (cursor.is_new, cursor.since_walk) = (true, self.n_walks + 1);
+        (cursor.is_new, cursor.since_turn) = (true, self.n_turns);
         if cursor.is_named {
             self.by_path.insert(Arc::clone(&cursor.path), new_id);
         }
@@ -330,6 +387,16 @@ impl<D: Disk> Tailer<D> {
         self.poll_at(new_id, now);
         self.seek(old, Loss::CutOff, false, now);
     }
+}
+
+/// Whether a look tells of any change.
+fn is_other<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
+    stat.size != cursor.size || stat.modified_ms != cursor.modified_ms
+}
+
+/// Whether there is more of a file than there was and than was read, so that it is read next.
+fn is_read_next<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
+    stat.size > cursor.size.max(cursor.read) && !cursor.split.is_over
 }
 
 /// Whether a file became shorter: nothing but a truncation does that, even where more is left than was read. A gzip's
@@ -345,7 +412,6 @@ pub(super) fn is_cut_off<F>(cursor: &Cursor<Body<F>>, stat: &FileStat) -> bool {
 /// Whether a look tells that a file may hold something else than it did, though it isn't shorter than what was read:
 /// where it grew that is found out when it is read.
 fn must_be_checked<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
-    let is_other = stat.size != cursor.size || stat.modified_ms != cursor.modified_ms;
-    let is_read_next = stat.size > cursor.size.max(cursor.read) && !cursor.split.is_over;
-    cursor.file.is_some() && (cursor.tail.is_none() || (is_other && !is_read_next))
+    let may_be_another = is_other(cursor, stat) && !is_read_next(cursor, stat);
+    cursor.file.is_some() && (cursor.tail.is_none() || may_be_another)
 }

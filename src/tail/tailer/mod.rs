@@ -6,10 +6,15 @@
 //!
 //! Here is the turn itself and what the tailer's owner asks of it; its jobs are [`walk`] (which files there are),
 //! [`look`] (when each is looked at, and what that tells), [`search`] (where a content went that lost its file),
-//! [`newcomer`] (whether a new file is a copy of another) and [`read`] (bytes to the intake).
+//! [`newcomer`] (whether a new file is a copy of another) and [`read`] (bytes to the intake). [`handles`] is about files
+//! that aren't open meanwhile, and about those that are deleted; [`older`] about those that are left alone, [`devices`]
+//! about those whose device has another number than it had.
 
+mod devices;
+mod handles;
 mod look;
 pub mod newcomer;
+mod older;
 mod read;
 mod search;
 mod walk;
@@ -19,6 +24,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+pub(super) use devices::is_other_device;
 
 use super::cursor::Cursor;
 use super::disk::Disk;
@@ -37,8 +44,10 @@ pub const TURN_BYTES: usize = 1024 * 1024;
 const POLL_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// The same where no hints come, for few files; many share [`look::LOOKS_PER_SECOND`].
 const POLL_INTERVAL_MAX_WITHOUT_HINTS: Duration = Duration::from_secs(1);
-/// The shortest time between two walks, whatever hints come.
+/// The shortest time between two walks, whatever hints come, for few files.
 const WALK_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// The same for each followed file: a walk passes all of them, and is to cost no more than a hundredth of a core.
+const WALK_INTERVAL_PER_FILE: Duration = Duration::from_micros(100);
 /// How long a file whose name went to another must be quiet before its last line counts as all there is of it.
 pub const ROTATED_GRACE: Duration = Duration::from_secs(60);
 
@@ -58,7 +67,7 @@ pub struct Tailer<D: Disk> {
     /// Places of files that were looked for in vain, until they are asked for.
     given_up: Vec<Place>,
     next_id: u64,
-    n_walks: u64,
+    n_turns: u64,
     walk_at: Instant,
     walked_at: Option<Instant>,
     /// Files that were renamed out of the patterns' reach while we were away have been looked for.
@@ -74,6 +83,8 @@ pub struct Tailer<D: Disk> {
     /// The same, until they are asked for.
     folders: Option<Vec<PathBuf>>,
     unlisted: HashMap<PathBuf, io::ErrorKind>,
+    /// That files are closed while others are read was said.
+    has_told_handles: bool,
 }
 
 impl<D: Disk> Tailer<D> {
@@ -90,7 +101,7 @@ impl<D: Disk> Tailer<D> {
             searches: Vec::new(),
             given_up: Vec::new(),
             next_id: 0,
-            n_walks: 0,
+            n_turns: 0,
             listed_folders: Vec::new(),
             walk_at: now,
             walked_at: None,
@@ -102,6 +113,7 @@ impl<D: Disk> Tailer<D> {
             had_files: None,
             folders: None,
             unlisted: HashMap::new(),
+            has_told_handles: false,
         }
     }
 
@@ -124,13 +136,18 @@ impl<D: Disk> Tailer<D> {
                 None => {}
             },
             Hint::Renamed => self.walk_soon(now),
+            Hint::Missed => {
+                self.walk_soon(now);
+                let ids: Vec<CursorId> = self.cursors.keys().copied().collect();
+                ids.into_iter().for_each(|id| self.poll_at(id, now));
+            }
         }
     }
 
     fn walk_soon(&mut self, now: Instant) {
-        let soonest = self
-            .walked_at
-            .map_or(now, |walked| walked + WALK_INTERVAL_MIN);
+        let n_files = u32::try_from(self.cursors.len()).unwrap_or(u32::MAX);
+        let interval = WALK_INTERVAL_MIN.max(WALK_INTERVAL_PER_FILE.saturating_mul(n_files));
+        let soonest = self.walked_at.map_or(now, |walked| walked + interval);
         self.walk_at = self.walk_at.min(soonest.max(now));
     }
 
@@ -148,7 +165,12 @@ impl<D: Disk> Tailer<D> {
     /// One turn: looks at what is due and hands on what there is, until the queue is empty, [`TURN_BYTES`] were read or
     /// the intake is full.
     pub fn turn(&mut self, now: Instant, disk: &mut D, intake: &mut impl Intake) -> Turn {
+        self.n_turns += 1;
         let disk = &mut WithGzip(disk);
+        let n_handles_wanted = disk.n_handles_wanted();
+        if n_handles_wanted > 0 {
+            self.park(n_handles_wanted, disk);
+        }
         if now >= self.walk_at {
             self.walk(now, disk);
         }
@@ -244,6 +266,11 @@ impl<D: Disk> Tailer<D> {
         self.cursors.values()
     }
 
+    /// How many files are followed.
+    pub fn n_followed(&self) -> usize {
+        self.cursors.len()
+    }
+
     /// The folders that the last walk listed, if there was one since this was last asked.
     pub fn take_folders(&mut self) -> Option<Vec<PathBuf>> {
         self.folders.take()
@@ -258,7 +285,7 @@ impl<D: Disk> Tailer<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{InitialPosition, Split};
+    use crate::config::{DeletedFiles, InitialPosition, Split};
     use crate::record::Span;
     use crate::tail::discover::Patterns;
     use crate::tail::disk::OsDisk;
@@ -316,6 +343,8 @@ mod tests {
             initial_position: InitialPosition::StartOfFile,
             poll_interval_min: Duration::from_millis(1),
             rescan_interval_max: Duration::from_secs(1),
+            ignore_older: None,
+            deleted_files: DeletedFiles::default(),
         }
     }
 

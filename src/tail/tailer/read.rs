@@ -30,7 +30,7 @@ impl<D: Disk> Tailer<D> {
         disk: &mut WithGzip<'_, D>,
         intake: &mut impl Intake,
     ) -> Reading {
-        if self.must_wait(id, now, disk) {
+        if !self.unpark(id, now, disk) || self.must_wait(id, now, disk) {
             return Reading::Done { n_bytes: 0 };
         }
         let Some(cursor) = self.cursors.get_mut(&id) else {
@@ -46,10 +46,7 @@ impl<D: Disk> Tailer<D> {
         match cursor.begins_alike(disk) {
             Ok(true) => {}
             Ok(false) => return self.is_replaced(id, now, disk),
-            Err(error) => {
-                self.tell_unreadable(id, &error);
-                return Reading::Done { n_bytes: 0 };
-            }
+            Err(error) => return self.is_unreadable(id, &error, now),
         }
         if !cursor.is_told {
             cursor.is_told = true;
@@ -91,14 +88,25 @@ impl<D: Disk> Tailer<D> {
                 }
                 reading
             }
-            Err(error) => {
-                self.tell_unreadable(id, &error);
-                Reading::Done { n_bytes: 0 }
-            }
+            Err(error) => self.is_unreadable(id, &error, now),
         }
     }
 
-    fn is_replaced(&mut self, id: CursorId, now: Instant, disk: &mut WithGzip<'_, D>) -> Reading {
+    fn is_unreadable(&mut self, id: CursorId, error: &io::Error, now: Instant) -> Reading {
+        if self.drop_stale(id, error, now) {
+            self.poll_at(id, now);
+        } else {
+            self.tell_unreadable(id, error);
+        }
+        Reading::Done { n_bytes: 0 }
+    }
+
+    pub(super) fn is_replaced(
+        &mut self,
+        id: CursorId,
+        now: Instant,
+        disk: &mut WithGzip<'_, D>,
+    ) -> Reading {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return Reading::Done { n_bytes: 0 };
         };

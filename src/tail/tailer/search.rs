@@ -161,6 +161,7 @@ impl<D: Disk> Tailer<D> {
                 let candidates = self.list(&mut search, &mut listings, disk);
                 search.n_tries += 1;
                 if search.n_tries == 1 && self.notice_overwritten(&search, &listings, now, disk) {
+                    listings.clear();
                     self.searches.push(search);
                     continue;
                 }
@@ -312,7 +313,7 @@ impl<D: Disk> Tailer<D> {
         match followed.and_then(|id| self.cursors.get(id)) {
             Some(cursor) if cursor.is_new => Standing::New,
             Some(_) => Standing::Known,
-            None if self.memory.knows(identity) => Standing::Known,
+            // What is remembered of one that isn't followed may be of another file, whose number it has now.
             None if self.rules.patterns.matches(path) => Standing::New,
             None => Standing::Outside,
         }
@@ -352,6 +353,7 @@ impl<D: Disk> Tailer<D> {
             self.forget_unread(new);
         }
         let old = search.cursor;
+        self.memory.forget(stat.identity);
         if old.identity != stat.identity {
             self.free_place(old.identity);
         }
@@ -580,7 +582,7 @@ fn begin_probe<D: Disk>(
     let mark = cursor.mark_before(candidate.until);
     // So much of the beginning as is known, and as must be there.
     let len = cursor.fingerprint.len;
-    let is_known = len > 0 && (cursor.read == 0 || u64::from(len) <= candidate.until);
+    let is_known = len > 0 && (mark.is_none() || u64::from(len) <= candidate.until);
     if is_known && fingerprint_of(disk, &body, len)? != Some(cursor.fingerprint) {
         return Ok(None);
     }

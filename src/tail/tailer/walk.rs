@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::handles::Need;
 use super::{POLL_INTERVAL_MAX, POLL_INTERVAL_MAX_WITHOUT_HINTS, Tailer, WALK_INTERVAL_MIN};
 use crate::checkpoint::{FileIdentity, Place};
 use crate::record::CursorId;
@@ -14,15 +15,22 @@ use crate::tail::cursor::{Cursor, Start};
 use crate::tail::discover::Found;
 use crate::tail::disk::{Disk, FileKind, FileStat};
 use crate::tail::gzip::{Body, WithGzip};
+use crate::tail::handles::is_out_of_handles;
 use crate::tail::place::{Placed, extra_of};
 use crate::tail::rotation::{self, Known, Loss, Move};
 use crate::tail::split::SplitState;
 
 impl<D: Disk> Tailer<D> {
     pub(super) fn walk(&mut self, now: Instant, disk: &mut WithGzip<'_, D>) {
-        let listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
+        let mut listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
         let is_first = self.walked_at.replace(now).is_none();
-        self.n_walks += 1;
+        self.follow_devices(&listing.files, is_first, disk);
+        let n_old = self.leave_old(&mut listing.files, is_first, disk);
+        let is_short = |(_, error): &(PathBuf, io::Error)| is_out_of_handles(error);
+        if listing.problems.iter().any(is_short) {
+            // To list a folder takes a handle too.
+            self.park(1, disk);
+        }
         self.tell_problems(&listing.problems);
         let view = |cursor: &Cursor<Body<D::File>>| Known {
             id: cursor.id,
@@ -44,7 +52,7 @@ impl<D: Disk> Tailer<D> {
             match step {
                 Move::Renamed { id, to } => self.rename(id, to, now),
                 Move::Vanished { id } if self.is_hidden(id) => {}
-                Move::Vanished { id } => self.vanish(id, now),
+                Move::Vanished { id } => self.vanish(id, now, disk),
                 Move::Appeared { .. } => {}
             }
         }
@@ -63,19 +71,24 @@ impl<D: Disk> Tailer<D> {
         self.tell_files(
             listing.files.len(),
             listing.n_excluded,
+            n_old,
             listing.is_missing_folder.then_some(listing.problems),
         );
         self.folders = Some(listing.folders);
-        let n_files = listing.files.len() as u64;
+        self.bound_deleted(now);
+        self.walk_at = now + self.walk_interval(listing.files.len());
+    }
+
+    /// The time to the next walk over so many files, where nothing hints at a change.
+    fn walk_interval(&self, n_files: usize) -> Duration {
         let interval = match self.hints_work {
             true => self.rules.rescan_interval_max,
-            false => Duration::from_millis(n_files)
+            false => Duration::from_millis(n_files as u64)
                 .clamp(POLL_INTERVAL_MAX_WITHOUT_HINTS, POLL_INTERVAL_MAX),
         };
-        self.walk_at = now
-            + interval
-                .min(self.rules.rescan_interval_max)
-                .max(WALK_INTERVAL_MIN);
+        interval
+            .min(self.rules.rescan_interval_max)
+            .max(WALK_INTERVAL_MIN)
     }
 
     /// The file that is followed under this name, as it was at its last look.
@@ -100,7 +113,7 @@ impl<D: Disk> Tailer<D> {
         for found in strays {
             let placed = self.memory.place(&self.rules, &found);
             let id = self.follow(&found, placed, now, disk);
-            self.vanish(id, now);
+            self.vanish(id, now, disk);
         }
         if self.has_sought_strays {
             for place in self.memory.missing(disk) {
@@ -179,6 +192,7 @@ impl<D: Disk> Tailer<D> {
         &mut self,
         n_files: usize,
         n_excluded: usize,
+        n_old: usize,
         missing: Option<Vec<(PathBuf, io::Error)>>,
     ) {
         let has_files = n_files > 0;
@@ -190,6 +204,7 @@ impl<D: Disk> Tailer<D> {
                 self.events.push(Event::NoFiles {
                     missing_folder,
                     n_excluded,
+                    n_old,
                 });
             }
             (true, Some(false)) => self.events.push(Event::FilesFound { n_files }),
@@ -204,7 +219,8 @@ impl<D: Disk> Tailer<D> {
         let from = std::mem::replace(&mut cursor.path, Arc::clone(&to));
         let is_back = from == to;
         // Without a handle it may be a new file that took the number of one that is gone.
-        cursor.rotated_at = (!is_back && cursor.file.is_some()).then_some(now);
+        let is_known = cursor.file.is_some() || (cursor.is_parked && cursor.tail.is_some());
+        cursor.rotated_at = (!is_back && is_known).then_some(now);
         cursor.is_named = true;
         cursor.is_dirty = true;
         if self.by_path.get(&from) == Some(&id) {
@@ -217,7 +233,7 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    fn vanish(&mut self, id: CursorId, now: Instant) {
+    fn vanish(&mut self, id: CursorId, now: Instant, disk: &mut WithGzip<'_, D>) {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
@@ -228,8 +244,12 @@ impl<D: Disk> Tailer<D> {
         if self.by_path.get(&path) == Some(&id) {
             self.by_path.remove(&path);
         }
+        let is_parked = cursor.is_parked;
         self.poll_at(id, now);
         self.events.push(Event::Vanished { path, unread_bytes });
+        if is_parked {
+            self.seek_name(id, now, disk);
+        }
     }
 
     pub(super) fn follow(
@@ -254,7 +274,7 @@ impl<D: Disk> Tailer<D> {
         cursor.is_finished = placed.is_finished;
         cursor.is_hinted = disk.tells_of(&found.path);
         cursor.is_new = placed.is_new;
-        cursor.since_walk = if placed.is_new { self.n_walks } else { 0 };
+        cursor.since_turn = if placed.is_new { self.n_turns } else { 0 };
         if let Some(read) = placed.was_replaced {
             self.events.push(Event::Replaced {
                 path: Arc::clone(&found.path),
@@ -264,7 +284,7 @@ impl<D: Disk> Tailer<D> {
         self.by_path.insert(Arc::clone(&found.path), id);
         self.by_identity.insert(found.stat.identity, id);
         self.cursors.insert(id, cursor);
-        self.open(id, disk);
+        self.open(id, Need::Later, disk);
         self.poll_at(id, now);
         if let Some(remnant) = &placed.remnant {
             self.seek_place(remnant, Loss::CutOff, now);
@@ -275,39 +295,6 @@ impl<D: Disk> Tailer<D> {
     pub(super) fn new_id(&mut self) -> CursorId {
         self.next_id += 1;
         CursorId(self.next_id)
-    }
-
-    /// Opens the cursor's file if it isn't open; whether it is now.
-    pub(super) fn open(&mut self, id: CursorId, disk: &mut WithGzip<'_, D>) -> bool {
-        let Some(cursor) = self.cursors.get_mut(&id) else {
-            return false;
-        };
-        if cursor.file.is_some() {
-            return true;
-        }
-        if !cursor.is_named {
-            return false;
-        }
-        let opened = disk
-            .open(&cursor.path)
-            .and_then(|file| disk.look_at(&file).map(|stat| (file, stat)));
-        match opened {
-            // Between the look and the opening the name went to another file: the next walk tells.
-            Ok((_, stat)) if stat.identity != cursor.identity => false,
-            Ok((file, _)) => {
-                cursor.file = Some(file);
-                if cursor.problem.take().is_some() {
-                    self.events.push(Event::Readable {
-                        path: Arc::clone(&cursor.path),
-                    });
-                }
-                true
-            }
-            Err(error) => {
-                self.tell_unreadable(id, &error);
-                false
-            }
-        }
     }
 
     /// A reason is said once, until another takes its place or it is over.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::{counted, say_due_repeats, say_once_a_minute};
+use crate::config::FlowId;
 use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::log::Entry;
 use crate::telemetry::metrics::Metric;
@@ -39,6 +40,15 @@ pub fn stopped_with_unsent(n_records: u64, waited: Duration) {
         waited.as_millis()
     );
     Entry::new(Level::WARN, names::THREAD_STOPPING, names::AGENT, message).emit();
+}
+
+/// The sending side ended by a defect. ERROR: nothing is sent any more, so the agent stops for whoever supervises it.
+pub fn sending_died(what: &str) {
+    let message = format!(
+        "Agent: sending ended by a defect of the agent: {what}; the agent stops with exit code 70, so that it is started \
+         again; nothing is lost; please report it"
+    );
+    Entry::new(Level::ERROR, names::THREAD_STOPPING, names::AGENT, message).emit();
 }
 
 /// The region comes from a variable that the reference doesn't read. WARN: it would not start there.
@@ -87,6 +97,15 @@ pub fn checkpoints_taken_over(from: &Path, to: &Path, n_rows: usize) {
         counted(n_rows as u64, "checkpoint"),
         from.display(),
         to.display()
+    );
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
+}
+
+/// Checkpoints go on under another flow's id, as `filePattern` or `id` was changed. INFO.
+pub fn checkpoints_renamed(from: &FlowId, to: &FlowId, n_places: usize) {
+    let message = format!(
+        "{} of {from}, which isn't configured any more and went to the same stream, go on under {to}",
+        counted(n_places as u64, "checkpoint")
     );
     Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
 }
@@ -165,6 +184,16 @@ pub fn no_change_events(error: &dyn std::fmt::Display) {
     let message = format!(
         "no change events from the system ({error}); files are looked at every second instead; raise \
          fs.inotify.max_user_instances to be told at once"
+    );
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// The system lets nobody watch more folders. WARN: changes in those that aren't watched are found later.
+pub fn watches_exhausted(n_folders: usize) {
+    let message = format!(
+        "not all of {} can be watched; files are looked at every second instead; raise \
+         fs.inotify.max_user_watches to be told at once",
+        counted(n_folders as u64, "folder")
     );
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
 }

@@ -294,17 +294,35 @@ pub fn pattern_matches_nothing(flow: &FlowCounters) {
     );
 }
 
-/// All that the pattern matches is left out. WARN: perhaps more is than was meant.
-pub fn everything_left_out(flow: &FlowCounters, n_excluded: usize) {
-    let text = format!(
-        "no file is followed: exclude leaves out all that filePattern matches ({}); correct exclude if they should be \
-         sent",
+/// All that the pattern matches is left out. WARN: perhaps more is than was meant; INFO where files are only too old, which
+/// is over by itself.
+pub fn everything_left_out(flow: &FlowCounters, n_excluded: usize, n_old: usize) {
+    let excluded = format!(
+        "exclude leaves out what filePattern matches ({})",
         counted(n_excluded as u64, "name")
     );
+    let old = format!(
+        "{} that match were not changed for as long as ignoreOlder says",
+        counted(n_old as u64, "file")
+    );
+    let (level, why, remedy) = match (n_excluded, n_old) {
+        (_, 0) => (
+            Level::WARN,
+            excluded,
+            "correct exclude if they should be sent",
+        ),
+        (0, _) => (Level::INFO, old, "they are followed when they change"),
+        _ => (
+            Level::INFO,
+            format!("{old}, and {excluded}"),
+            "the former are followed when they change",
+        ),
+    };
+    let text = format!("no file is followed: {why}; {remedy}");
     say_once_a_minute(
         &flow.flow().0,
         "everything_left_out",
-        tailer_says(flow, Level::WARN, &text),
+        tailer_says(flow, level, &text),
     );
 }
 
@@ -358,6 +376,32 @@ pub fn bytes_lost(flow: &FlowCounters, path: &Path, start: u64, end: Option<u64>
     );
     flow.set_last_error(&text);
     tailer_says(flow, Level::ERROR, &text).emit();
+}
+
+/// What wasn't read of a deleted file is given up. ERROR: this is lost data, by a bound that the operator can move.
+pub fn deleted_file_given_up(flow: &FlowCounters, path: &Path, start: u64, end: u64) {
+    let n_bytes = end.saturating_sub(start);
+    flow.bytes_lost.add(n_bytes);
+    let text = format!(
+        "{} of {} from offset {start} to {end} are given up: the file is deleted, and deleted files that aren't sent \
+         hold more than deletedFiles.maxBytes or for longer than deletedFiles.maxAge; see why nothing is sent, or raise \
+         these",
+        counted(n_bytes, "byte"),
+        path.display()
+    );
+    flow.set_last_error(&text);
+    tailer_says(flow, Level::ERROR, &text).emit();
+}
+
+/// Not all followed files can be open at once. WARN: files are closed and opened again, which is slower; one that is
+/// deleted meanwhile can't be read on.
+pub fn handles_short(flow: &FlowCounters, n_files: usize) {
+    let text = format!(
+        "{} are more than the limit of open files leaves room for: those that were quiet longest are closed and opened \
+         again when they change; raise the limit (LimitNOFILE= of the service, ulimit -n)",
+        counted(n_files as u64, "followed file")
+    );
+    tailer_says(flow, Level::WARN, &text).emit();
 }
 
 /// A record was longer than the service takes and was cut. WARN, as in the reference.

@@ -448,7 +448,7 @@ fn permissions_are_those_of_the_destination() {
 #[test]
 fn events_of_the_agent_say_what_where_why_and_what_to_do() {
     type Act = fn();
-    let table: [(Act, &str); 13] = [
+    let table: [(Act, &str); 14] = [
         (
             || wire_is_json(&"HTTP 400: no"),
             "(main) [INFO] the Kinesis endpoint takes no CBOR (HTTP 400: no): bodies are sent as JSON from now on",
@@ -457,6 +457,11 @@ fn events_of_the_agent_say_what_where_why_and_what_to_do() {
             || stopped_with_unsent(1, Duration::from_secs(10)),
             "(Agent STOPPING) [WARN] Agent: 1 record still unsent after 10000 ms (shutdownTimeoutMillis); the \
              checkpoints say so, they are sent after the next start",
+        ),
+        (
+            || sending_died("task 7 panicked"),
+            "(Agent STOPPING) [ERROR] Agent: sending ended by a defect of the agent: task 7 panicked; the agent stops \
+             with exit code 70, so that it is started again; nothing is lost; please report it",
         ),
         (
             || dead_letters_unwritable(&"cannot write /v/dead-letters: no space left on device"),

@@ -149,8 +149,7 @@ impl World {
                 self.process
                     .publisher
                     .batch(flow, batch, self.now, &mut self.commands);
-                self.obey()?;
-                self.tell_queued(flow);
+                self.obey(Some(flow))?;
             }
             Inbound::Finished(_) => self.process.n_finished += 1,
             Inbound::Kept(_) | Inbound::Restarted(_) => {
@@ -168,20 +167,17 @@ impl World {
             return Ok(false);
         }
         self.process.publisher.wake(self.now, &mut self.commands);
-        self.obey()?;
+        self.obey(None)?;
         match is_due(self.process.publisher.next_wake(), self.now) {
             true => Err("the publisher is due at once after it was woken".to_owned()),
             false => Ok(true),
         }
     }
 
-    pub(super) fn tell_queued(&mut self, flow: FlowIndex) {
-        let n_waiting = self.process.publisher.n_waiting(flow);
-        self.process.flows[flow.0].inbox.queued(n_waiting);
-    }
-
-    /// Does what the publisher wants done.
-    pub(super) fn obey(&mut self) -> Verdict {
+    /// Does what the publisher wants done, and tells those flows how many batches wait of which that may have changed,
+    /// as `publish::run` does.
+    pub(super) fn obey(&mut self, touched: Option<FlowIndex>) -> Verdict {
+        let mut touched = Vec::from_iter(touched);
         for command in std::mem::take(&mut self.commands) {
             match command {
                 Command::Send { id, flow, call } => {
@@ -205,7 +201,7 @@ impl World {
                         lines,
                     });
                     self.check_slots(flow)?;
-                    self.tell_queued(flow);
+                    touched.push(flow);
                 }
                 Command::Keep { flow, .. } => {
                     return Err(format!(
@@ -228,9 +224,14 @@ impl World {
                     {
                         self.process.budget.give_back_body(body.into());
                     }
+                    touched.push(flow);
                 }
                 Command::Report { .. } => {}
             }
+        }
+        for flow in touched {
+            let n_waiting = self.process.publisher.n_waiting(flow);
+            self.process.flows[flow.0].inbox.queued(n_waiting);
         }
         Ok(())
     }

@@ -53,13 +53,11 @@ impl World {
                 }
             }
         };
-        let flow = wire.flow;
         drop(wire);
         self.process
             .publisher
             .answered(id, result, self.now, &mut self.commands);
-        self.obey()?;
-        self.tell_queued(flow);
+        self.obey(None)?;
         self.check_budget().map(|()| true)
     }
 
