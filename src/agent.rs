@@ -5,7 +5,7 @@
 //! checkpoints are written, handed back and closed ─▶ the last progress line
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::aws::Clients;
 use crate::aws::instance::Instance;
+use crate::aws::{Address, Clients};
 use crate::checkpoint::{
     self, CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
 };
@@ -39,8 +39,12 @@ use crate::tail::wake::Watch;
 use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::progress::{self, MetricLines};
+use crate::telemetry::status::Sampler;
+use crate::telemetry::web::Asked;
 use crate::telemetry::{cloudwatch, events};
 
+/// How long after a region or credentials weren't found they are looked for again while there is nothing to send.
+const LOOK_AGAIN_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the start waits for the instance metadata, where `ADDEC2METADATA` asks for it.
 const FIRST_METADATA_WAIT: Duration = Duration::from_secs(1);
 /// How long flows may take to save their places at the end; one whose thread hangs is left behind.
@@ -68,6 +72,8 @@ pub struct Agent {
     stop_metrics: Option<(tokio::sync::oneshot::Sender<()>, JoinHandle<()>)>,
     status: JoinHandle<()>,
     watchdog: JoinHandle<()>,
+    /// Whoever asks how the agent is doing.
+    asked: Asked,
 }
 
 /// Why the agent couldn't start.
@@ -103,7 +109,10 @@ impl Agent {
             ),
         };
         progress::starting().emit();
-        let metrics = config.cloudwatch.emit.then(|| Arc::new(Metrics::default()));
+        let metrics = config
+            .cloudwatch
+            .emit
+            .then(|| Arc::new(Metrics::new(config.cloudwatch.extended)));
         let counters = Arc::new(AgentCounters::new(&config, metrics.as_ref()));
         let budget = Budget::new(BUDGET_BYTES, config.flows.len());
         let ec2 = instance_metadata(&config, &clients).await;
@@ -151,11 +160,17 @@ impl Agent {
                 config.flows.iter().map(|flow| &flow.destination),
                 &config,
                 &clients,
+                &budget,
             ),
             inbox,
             budget.clone(),
             listener,
         ));
+        let sampler = Sampler::new(Arc::clone(&counters), started_at, {
+            let budget = budget.clone();
+            move || budget.held_bytes()
+        });
+        let asked = Asked::start(&config.listening, sampler, memory == Memory::Kept).await;
         progress::started(started_at.elapsed()).emit();
         tokio::spawn(tell_addresses(Arc::clone(&clients), Arc::clone(&config)));
         let stop_metrics = metrics.map(|metrics| publish_metrics(&config, &clients, metrics));
@@ -174,6 +189,7 @@ impl Agent {
             started_at,
             stop_metrics,
             status,
+            asked,
             watchdog,
         })
     }
@@ -228,6 +244,7 @@ impl Agent {
         if let Err(error) = saved {
             events::checkpoints_unwritable(&error);
         }
+        self.asked.last_sample();
         if let Some((stop, task)) = self.stop_metrics {
             let _ = stop.send(());
             let _ = task.await;
@@ -240,6 +257,7 @@ impl Agent {
             events::stopped_with_unsent(unsent, asked_at.elapsed());
         }
         events::status(&counters, self.started_at.elapsed(), metric_lines(&config));
+        drop(self.asked);
     }
 }
 
@@ -368,14 +386,15 @@ fn tell_former(flow: &Flow, places: &FlowPlaces) {
     }
 }
 
-/// What carries calls to these destinations, one for each.
+/// What carries calls to these destinations, one for each; the flows of `budget` are in the same order.
 pub fn sinks<'d>(
     destinations: impl IntoIterator<Item = &'d Destination>,
     config: &Config,
     clients: &Arc<Clients>,
+    budget: &Budget,
 ) -> Vec<Arc<dyn Sink>> {
     let wire = Arc::new(WireChoice::new(config.publish.kinesis_wire));
-    let sink = |destination: &Destination| -> Arc<dyn Sink> {
+    let sink = |(place, destination): (usize, &'d Destination)| -> Arc<dyn Sink> {
         let (clients, layout) = (Arc::clone(clients), Layout::new(destination));
         match destination {
             Destination::Kinesis(stream) => Arc::new(KinesisSink::new(
@@ -383,13 +402,15 @@ pub fn sinks<'d>(
                 stream.clone(),
                 layout,
                 Arc::clone(&wire),
+                FlowIndex(place),
+                budget.clone(),
             )),
             Destination::Firehose(stream) => {
                 Arc::new(FirehoseSink::new(clients, stream.clone(), layout))
             }
         }
     };
-    destinations.into_iter().map(sink).collect()
+    destinations.into_iter().enumerate().map(sink).collect()
 }
 
 type CurrentMetadata = Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>;
@@ -451,42 +472,81 @@ async fn report_status(config: Arc<Config>, counters: Arc<AgentCounters>, starte
     }
 }
 
-/// Says where each kind of flow sends to and as whom, once that is found out.
+/// Where calls go and as whom, told once each as soon as it is known. What isn't found is said at once, though there may
+/// be nothing to send yet, and looked for again.
 async fn tell_addresses(clients: Arc<Clients>, config: Arc<Config>) {
     let has = |wanted: fn(&Destination) -> bool| {
         config.flows.iter().any(|flow| wanted(&flow.destination))
     };
-    if has(|destination| matches!(destination, Destination::Kinesis(_)))
-        && let Ok(address) = clients.kinesis_address().await
-    {
-        events::sending_to(
-            "Kinesis",
-            address.endpoint.as_deref(),
-            &address.region,
-            address.source,
-        );
-        if address.source == "AWS_DEFAULT_REGION" {
-            events::region_from_default_variable(&address.region);
+    let mut kinesis = has(|destination| matches!(destination, Destination::Kinesis(_)));
+    let mut firehose = has(|destination| matches!(destination, Destination::Firehose(_)));
+    let mut credentials = true;
+    let mut said = Said::default();
+    loop {
+        if kinesis {
+            match clients.kinesis_address().await {
+                Ok(address) => {
+                    tell_address("Kinesis", &address);
+                    kinesis = false;
+                }
+                Err(error) => said.say("region", &error.to_string()),
+            }
+        }
+        if firehose {
+            match clients.firehose_address().await {
+                Ok(address) => {
+                    tell_address("Firehose", &address);
+                    tell_if_region_differs(&clients, &config, &address).await;
+                    firehose = false;
+                }
+                Err(error) => said.say("region", &error.to_string()),
+            }
+        }
+        if credentials {
+            match clients.describe_credentials().await {
+                Ok(source) => {
+                    events::credentials_from(&source);
+                    credentials = false;
+                }
+                Err(error) => said.say("credentials", &format!("no AWS credentials: {error}")),
+            }
+        }
+        if !(kinesis || firehose || credentials) {
+            return;
+        }
+        tokio::time::sleep(LOOK_AGAIN_INTERVAL).await;
+    }
+}
+
+/// What isn't found yet and was said to be so.
+#[derive(Default)]
+struct Said(HashSet<&'static str>);
+
+impl Said {
+    fn say(&mut self, what: &'static str, problem: &str) {
+        if self.0.insert(what) {
+            events::not_found_yet(problem);
         }
     }
-    if has(|destination| matches!(destination, Destination::Firehose(_)))
-        && let Ok(address) = clients.firehose_address().await
-    {
-        events::sending_to(
-            "Firehose",
-            address.endpoint.as_deref(),
-            &address.region,
-            address.source,
-        );
-        if config.aws.firehose.endpoint.is_none()
-            && config.aws.firehose.region.is_none()
-            && let Some(host) = clients.host_region_beside_default().await
-        {
-            events::region_differs("Firehose", &address.region, &host);
-        }
+}
+
+fn tell_address(service: &str, address: &Address) {
+    let Address {
+        endpoint,
+        region,
+        source,
+    } = address;
+    events::sending_to(service, endpoint.as_deref(), region, source);
+    if service == "Kinesis" && *source == "AWS_DEFAULT_REGION" {
+        events::region_from_default_variable(region);
     }
-    if let Ok(source) = clients.describe_credentials().await {
-        events::credentials_from(&source);
+}
+
+/// compat: Firehose's default region is us-east-1 wherever the host is, which surprises.
+async fn tell_if_region_differs(clients: &Clients, config: &Config, address: &Address) {
+    let is_default = config.aws.firehose.endpoint.is_none() && config.aws.firehose.region.is_none();
+    if is_default && let Some(host) = clients.host_region_beside_default().await {
+        events::region_differs("Firehose", &address.region, &host);
     }
 }
 

@@ -330,3 +330,20 @@ async fn a_region_that_can_not_be_found() {
         agent.says("Kinesis stream a get through again").await;
     }
 }
+
+/// Nothing has to be sent for it to be said.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_calls_need_is_missed_before_there_is_anything_to_send() {
+    let mut host = Host::new();
+    host.unset("kinesis.endpoint");
+    host.unset("awsAccessKeyId");
+    host.unset("awsSecretAccessKey");
+    host.add_flow("logs/app.log", json!({ "kinesisStream": "s" }));
+    let mut agent = host.start();
+    for what in ["no region for Kinesis: ", "no AWS credentials: "] {
+        let line = agent.says(what).await;
+        for part in ["[WARN]", "records wait in their files", "looked for again"] {
+            assert!(line.contains(part), "{part:?} isn't in {line}");
+        }
+    }
+}

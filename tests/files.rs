@@ -230,7 +230,7 @@ async fn ten_thousand_files_cost_little() {
         println!("{what}: {cpu_ms} CPU-ms in 30 s");
     }
     received(&endpoint, 300).await;
-    let memory_kib = agent.memory_peak_kib();
+    let memory_kib = agent.memory_kib_peak();
     println!("memory: {memory_kib} KiB");
     assert!(memory_kib <= MEMORY_KIB_MAX, "{memory_kib} KiB");
     agent.stop().await;

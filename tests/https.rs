@@ -14,11 +14,11 @@ struct Secured {
     host: Host,
 }
 
-/// An agent's host and an endpoint behind TLS that `authority` vouches for under `name`. It speaks HTTP/1.1 alone, and
-/// says so.
+/// An agent's host and an endpoint behind TLS that `authority` vouches for under `name`. It would rather speak HTTP/2,
+/// were it offered.
 async fn secured(authority: &Authority, name: &str) -> Secured {
     let aws = Arc::new(endpoint("").await);
-    let tls = authority.vouch_for(&[name], &["http/1.1"]);
+    let tls = authority.vouch_for(&[name], &["h2", "http/1.1"]);
     let https = Https::start(Arc::clone(&aws), tls).await;
     let mut host = Host::sending_to(&https.url());
     host.add_flow("logs/app.log", json!({ "kinesisStream": "s" }));

@@ -55,7 +55,7 @@ impl Outside {
                 None,
                 "test",
             ))
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .http_client(kinesis_agent::aws::http::usual_client())
             .build();
         let client = aws_sdk_kinesis::Client::from_conf(config);
         let outside = Outside {

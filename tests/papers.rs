@@ -164,6 +164,8 @@ fn the_exit_codes_are_those_of_the_program() {
         0,
         exit::REFUSED,
         exit::USAGE,
+        exit::NOT_RUNNING,
+        exit::UNKNOWN,
         exit::NOT_CONFIGURED,
         exit::DEFECT,
     ]

@@ -321,7 +321,8 @@ fn replay(
 async fn send(config: &Config, groups: &[Group], letters: &[Letter]) -> anyhow::Result<Told> {
     let clients = Clients::new(config)?;
     let destinations = groups.iter().map(|group| &group.destination);
-    let sinks = sinks(destinations, config, &clients);
+    let budget = Budget::new(BUDGET_BYTES, groups.len());
+    let sinks = sinks(destinations, config, &clients, &budget);
     let (sender, inbox) = mpsc::unbounded_channel();
     for (place, group) in groups.iter().enumerate() {
         let chosen = group
@@ -340,7 +341,6 @@ async fn send(config: &Config, groups: &[Group], letters: &[Letter]) -> anyhow::
         slots_of(config),
         fastrand::u64(..),
     );
-    let budget = Budget::new(BUDGET_BYTES, groups.len());
     let listener: Arc<dyn run::Listener> = Arc::clone(&outcomes) as _;
     let publishing = run::run(machine, sinks, inbox, budget, listener);
     let mut signals = Signals::watch()?;

@@ -7,6 +7,7 @@ mod demo;
 pub mod endpoint;
 mod local;
 mod run;
+mod status;
 mod takeover;
 mod r#try;
 
@@ -20,12 +21,16 @@ pub const CONFIGURATION_DEFAULT: &str = "/etc/aws-kinesis/agent.json";
 /// The folder whose files add flows.
 pub const AGENT_D: &str = "/etc/aws-kinesis/agent.d";
 
-/// How the process ends. 0, 1 and 6 are also what an init script expects of a service (LSB).
+/// How the process ends. 0, 1, 3, 4 and 6 are also what an init script says of a service (LSB).
 pub mod exit {
     /// The configuration is refused, or the agent couldn't start.
     pub const REFUSED: u8 = 1;
     /// The command line isn't understood.
     pub const USAGE: u8 = 2;
+    /// `status`: no agent answers.
+    pub const NOT_RUNNING: u8 = 3;
+    /// `status --file`: the file isn't followed.
+    pub const UNKNOWN: u8 = 4;
     /// There is no flow: the program is not configured.
     pub const NOT_CONFIGURED: u8 = 6;
     /// Sending ended by a defect of the agent (`EX_SOFTWARE`): whoever supervises it should start it again.
@@ -59,6 +64,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Play an AWS on this machine, with faults if wanted, for trying things by hand.
     Endpoint(endpoint::EndpointArgs),
+    /// Ask a running agent how it is doing.
+    Status(status::StatusArgs),
     /// Show what would be sent of a sample file, what would be left out, and why; no network, no checkpoint.
     Try(r#try::TryArgs),
 }
@@ -118,6 +125,7 @@ pub fn main() -> ExitCode {
         Some(Command::DeadLetters(args)) => dead_letters::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Endpoint(args)) => endpoint::run(args),
+        Some(Command::Status(args)) => status::run(&args),
         Some(Command::Try(args)) => r#try::run(&args),
         None if line.run.local => local::run(&line.run),
         None => run::run(&line.run),

@@ -11,7 +11,7 @@ use tracing::Level;
 
 use super::{CommandLine, RunArgs, exit};
 use crate::agent::{Agent, Memory};
-use crate::config::{self, Environment, Loaded, LogLevel, Refused};
+use crate::config::{self, Environment, Loaded, LogLevel, LogLines, Refused};
 use crate::telemetry::log::{self, Destination, LogOptions};
 use crate::telemetry::{events, progress};
 
@@ -79,6 +79,10 @@ pub fn start_log(
         (None, Some(file)) => Destination::File(file.clone()),
         (None, None) if at_terminal => Destination::Terminal,
         (None, None) => options.destination,
+    };
+    options.format = match config.format {
+        LogLines::Text => log::Format::Text,
+        LogLines::Json => log::Format::Json,
     };
     options.level = config.level.map_or(options.level, level);
     options.file_bytes_max = config.max_file_bytes.unwrap_or(options.file_bytes_max);

@@ -387,6 +387,7 @@ impl<'e> Loader<'e> {
             dead_letters,
             cloudwatch,
             log,
+            listening,
             shutdown_timeout,
         } = settings;
         let config = Config {
@@ -397,6 +398,7 @@ impl<'e> Loader<'e> {
             dead_letters,
             cloudwatch,
             log,
+            listening,
             shutdown_timeout,
         };
         Ok(Loaded {
@@ -417,17 +419,18 @@ fn read_regular(path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 fn warn_if_secret_is_readable(top: &mut Section, mode: u32) {
     const OTHERS_READ: u32 = 0o004;
-    const KEY: &str = "awsSecretAccessKey";
-    let holds_secret = top
-        .object
-        .get(KEY)
-        .is_some_and(|member| match &member.node.value {
-            Value::Text(text) => !text.is_empty(),
-            _ => false,
-        });
-    if holds_secret && mode & OTHERS_READ != 0 {
-        let remedy = format!("run: chmod o-r {}", top.file.display());
-        top.warn(KEY, "every user of this host can read the secret", remedy);
+    for key in ["awsSecretAccessKey", "metrics.prometheus.token"] {
+        let holds_secret = top
+            .object
+            .get(key)
+            .is_some_and(|member| match &member.node.value {
+                Value::Text(text) => !text.is_empty(),
+                _ => false,
+            });
+        if holds_secret && mode & OTHERS_READ != 0 {
+            let remedy = format!("run: chmod o-r {}", top.file.display());
+            top.warn(key, "every user of this host can read the secret", remedy);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod golden_tests;
 mod json;
 pub mod keys;
 pub mod limits;
+mod listening;
 mod load;
 mod number;
 mod options;
@@ -40,6 +41,7 @@ pub use endpoint::region_of_host;
 pub use environment::Environment;
 pub use files::leaves_out;
 pub use flows::id_prefix;
+pub use listening::{Listening, Token};
 pub use load::{FlowPlace, Loaded, load, load_text};
 pub use overlap::overlap;
 pub use report::{Finding, Refused, Report, Severity};
@@ -61,6 +63,8 @@ pub struct Config {
     pub cloudwatch: CloudWatch,
     /// The agent's own log.
     pub log: Log,
+    /// Where the agent can be asked how it is doing.
+    pub listening: Listening,
     /// How long sends in flight may take after a stop signal (`shutdownTimeoutMillis`).
     pub shutdown_timeout: Duration,
 }
@@ -545,6 +549,8 @@ pub struct CloudWatch {
     pub queue_size: usize,
     /// Adds the dimension `Instance` (`cloudwatch.tagInstance`).
     pub tag_instance: bool,
+    /// More metrics than the reference's (`cloudwatch.extendedMetrics`).
+    pub extended: bool,
 }
 
 /// The agent's own log.
@@ -556,6 +562,8 @@ pub struct Log {
     pub emit_metrics: bool,
     /// Also log internal metrics (`log.emitInternalMetrics`).
     pub emit_internal_metrics: bool,
+    /// `log.format`
+    pub format: LogLines,
     /// `log.level`; this and the next three are `None` unless `log.honourKeys` is true.
     pub level: Option<LogLevel>,
     /// `log.file`, absolute.
@@ -564,6 +572,16 @@ pub struct Log {
     pub max_file_bytes: Option<u64>,
     /// `log.maxBackupIndex`
     pub max_backups: Option<u32>,
+}
+
+/// The form of the log's lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLines {
+    /// As the reference writes them.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 /// The least level that is logged.

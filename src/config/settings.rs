@@ -10,11 +10,12 @@ use super::limits::{
     CHECKPOINT_FILE_DEFAULT, CONNECTIONS_DEFAULT, DEAD_LETTERS_NAME_DEFAULT, SEND_SLOTS_MAX,
     SEND_SLOTS_MIN,
 };
+use super::listening::{self, Listening};
 use super::raw::Section;
 use super::report::Severity;
 use super::{
-    AssumeRole, Aws, Checkpoints, CloudWatch, DeadLetters, Log, LogLevel, Publish, Service,
-    StaticKeys, UserAgent, WirePreference,
+    AssumeRole, Aws, Checkpoints, CloudWatch, DeadLetters, Log, LogLevel, LogLines, Publish,
+    Service, StaticKeys, UserAgent, WirePreference,
 };
 
 const CLOUDWATCH_NAMESPACE: &str = "AWSKinesisAgent";
@@ -27,6 +28,7 @@ pub struct Settings {
     pub dead_letters: DeadLetters,
     pub cloudwatch: CloudWatch,
     pub log: Log,
+    pub listening: Listening,
     pub shutdown_timeout: Duration,
 }
 
@@ -36,6 +38,7 @@ impl Settings {
         top.check_names();
         let checkpoints = checkpoints(top, env);
         Settings {
+            listening: listening::read(top, env, &checkpoints.path),
             aws: aws(top),
             publish: publish(top, env),
             dead_letters: dead_letters(top, env, &checkpoints.path),
@@ -258,6 +261,7 @@ fn cloudwatch(top: &mut Section) -> CloudWatch {
         buffer_time: top.duration("cloudwatch.metricsBufferTimeMillis"),
         queue_size: top.count("cloudwatch.metricsQueueSize"),
         tag_instance: top.flag("cloudwatch.tagInstance"),
+        extended: top.flag("cloudwatch.extendedMetrics"),
     }
 }
 
@@ -277,6 +281,10 @@ fn log(top: &mut Section, env: &Environment) -> Log {
         status_period,
         emit_metrics: top.flag("log.emitMetrics"),
         emit_internal_metrics: top.flag("log.emitInternalMetrics"),
+        format: match top.choice("log.format") {
+            Some("json") => LogLines::Json,
+            _ => LogLines::Text,
+        },
         level: None,
         file: None,
         max_file_bytes: None,

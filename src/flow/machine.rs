@@ -30,6 +30,7 @@ use crate::tail::gzip::Body;
 use crate::tail::{Hint, Rules, Tailer};
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::events;
+use crate::telemetry::status::FileLook;
 
 /// Checkpoints go to their writer this long after the first change; the writer saves within another half second.
 const CHECKPOINT_DELAY: Duration = Duration::from_millis(400);
@@ -299,18 +300,19 @@ impl<D: Disk> Machine<D> {
     }
 
     fn keep_checkpoints(&mut self, now: Instant, around: &mut impl Around) {
+        self.counters.turns(now);
         if self.checkpoint_at.is_some_and(|at| at <= now) {
             self.save_places(around);
             self.standing_at = now + self.unhurried(STANDING_INTERVAL);
         } else if now >= self.standing_at {
             self.standing_at = now + self.unhurried(STANDING_INTERVAL);
-            self.tell_standing();
+            self.tell_standing(around);
         }
     }
 
     fn save_places(&mut self, around: &mut impl Around) {
         self.checkpoint_at = None;
-        self.tell_standing();
+        self.tell_standing(around);
         if !self.tailer.has_looked() {
             return;
         }
@@ -346,7 +348,7 @@ impl<D: Disk> Machine<D> {
         }
     }
 
-    fn tell_standing(&self) {
+    fn tell_standing(&self, around: &mut impl Around) {
         let mut standing = events::Standing::default();
         for cursor in self.tailer.cursors() {
             standing.files_followed += 1;
@@ -358,6 +360,8 @@ impl<D: Disk> Machine<D> {
             standing.files_newer += u64::from(cursor.read == 0 && cursor.size > 0);
         }
         events::stands_at(&self.counters, &standing);
+        let files = self.tailer.cursors().map(look_at);
+        events::files_stand(&self.counters, around.timestamp().as_millisecond(), files);
     }
 
     /// The oldest file that isn't wholly acknowledged, or else the newest: where the reference must go on.
@@ -373,5 +377,21 @@ impl<D: Disk> Machine<D> {
             flow: self.flow.id.clone(),
             identity,
         })
+    }
+}
+
+/// What the status says of a file.
+fn look_at<F>(cursor: &Cursor<F>) -> FileLook {
+    FileLook {
+        id: cursor.id,
+        path: Arc::clone(&cursor.path),
+        identity: cursor.identity,
+        read: cursor.read,
+        acknowledged: cursor.acknowledged,
+        size: cursor.size,
+        modified_ms: cursor.modified_ms,
+        unfinished_bytes: cursor.unfinished_bytes(),
+        is_over: cursor.split.is_over,
+        problem: cursor.problem,
     }
 }

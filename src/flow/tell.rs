@@ -51,5 +51,6 @@ pub(super) fn tell(counters: &FlowCounters, event: &Event) {
         } => events::everything_left_out(counters, *n_excluded, *n_old),
         Event::FilesFound { n_files } => events::files_found(counters, *n_files),
         Event::Unlisted { path, error } => events::directory_unreadable(counters, path, error),
+        Event::Listed { path } => events::directory_readable(counters, path),
     }
 }

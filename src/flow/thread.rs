@@ -129,6 +129,7 @@ fn follow(
         has_told_limit: false,
         ec2: surroundings.ec2,
         survivor: Survivor::new(surroundings.places),
+        has_finished: false,
     };
     let handles = surroundings.handles;
     let (index, flow, budget) = (surroundings.index, surroundings.flow, surroundings.budget);
@@ -164,9 +165,11 @@ fn follow(
         let _ = panic::catch_unwind(AssertUnwindSafe(|| survivor.learn(machine.cursors())));
         let is_stopped = machine.is_stopped();
         drop(machine);
-        if is_stopped || !rest(receiver, wait) {
+        if is_stopped || !rest(receiver, &pulse, wait) {
             // What isn't acknowledged is sent after the agent's next start.
-            around.finished();
+            if !around.has_finished {
+                around.finished();
+            }
             around.save_all(&flow.id);
             wait_for_end(receiver);
             return None;
@@ -201,12 +204,14 @@ fn drive(
 }
 
 /// Waits before the next life; `false` if the flow is to stop instead.
-fn rest(receiver: &mpsc::Receiver<Inward>, wait: Duration) -> bool {
+fn rest(receiver: &mpsc::Receiver<Inward>, inbox: &Inbox, wait: Duration) -> bool {
     let until = Instant::now() + wait;
     while Instant::now() < until {
         match next_news(receiver, until) {
             Some(Inward::Stop | Inward::End) => return false,
-            Some(Inward::Advanced(..) | Inward::Woken) | None => {}
+            // The next life looks at everything anyway, and has to be woken after that.
+            Some(Inward::Woken) => _ = inbox.take_wake(),
+            Some(Inward::Advanced(..)) | None => {}
         }
     }
     true
@@ -251,6 +256,8 @@ struct Threads {
     has_told_limit: bool,
     ec2: Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>,
     survivor: Survivor,
+    /// The publisher was told that no batch comes any more.
+    has_finished: bool,
 }
 
 impl Threads {
@@ -297,6 +304,7 @@ impl Around for Threads {
     }
 
     fn finished(&mut self) {
+        self.has_finished = true;
         let _ = self.publisher.send(Inbound::Finished(self.index));
     }
 
@@ -304,6 +312,31 @@ impl Around for Threads {
         self.survivor.note(&changes);
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.submit(changes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_that_was_woken_while_it_rested_is_woken_again() {
+        let (inbox, receiver) = Inbox::new(1);
+        inbox.wake();
+        assert!(rest(&receiver, &inbox, Duration::from_millis(1)));
+        assert!(receiver.try_recv().is_err(), "it has heard of the first");
+        inbox.wake();
+        assert!(matches!(receiver.try_recv(), Ok(Inward::Woken)));
+    }
+
+    #[test]
+    fn a_flow_that_rests_can_be_stopped() {
+        for end in [Inbox::stop, Inbox::end] {
+            let (inbox, receiver) = Inbox::new(1);
+            inbox.wake();
+            end(&inbox);
+            assert!(!rest(&receiver, &inbox, Duration::from_secs(3_600)));
         }
     }
 }

@@ -5,15 +5,17 @@
 //! never starves the others. A flow that is refused waits until something is released; the flow whose open batch is the
 //! oldest is asked to let it go early.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::record::FlowIndex;
 
-/// Bytes that all flows together may hold. Bounds the agent's memory: see the table in docs/performance.md.
-pub const BUDGET_BYTES: usize = 16 * 1024 * 1024;
-/// The least that each flow is sure of, however many there are: one read buffer and a small batch.
-const SHARE_BYTES_MIN: usize = 128 * 1024;
+/// Bytes that all flows together may hold, and with that the bound on the agent's memory: 64 MB, of which the program
+/// itself, a hundred flows' threads and what the allocator can't use again take the larger part.
+pub const BUDGET_BYTES: usize = 12 * 1024 * 1024;
+/// The least that each flow is sure of, however many there are: a call with a few records.
+const SHARE_BYTES_MIN: usize = 96 * 1024;
 
 /// Bodies that are kept for the next batches.
 const SPARE_BODIES_MAX: usize = 16;
@@ -41,6 +43,8 @@ struct State {
     /// Bodies of batches that are done with, to be filled again: no page is asked of the system twice.
     spare: Vec<Vec<u8>>,
     flows: Vec<Holder>,
+    /// Flows that were refused something, in the order in which they asked.
+    waiting: VecDeque<FlowIndex>,
     /// Bytes held beyond the flows' own shares.
     common_bytes: usize,
 }
@@ -50,8 +54,37 @@ struct Holder {
     held_bytes: usize,
     /// When the flow's open batch got its first record.
     open_since: Option<Instant>,
-    refused: bool,
+    /// What it was refused last, until it is woken for it.
+    wanted_bytes: Option<usize>,
     wake: Option<Arc<dyn Wake>>,
+}
+
+/// How the bytes are shared out.
+struct Shares {
+    /// What each flow is sure of.
+    own_bytes: usize,
+    /// What all hold beyond that at most.
+    common_bytes_max: usize,
+    /// What one of them does.
+    common_bytes_max_of_one: usize,
+}
+
+impl Shares {
+    /// What a flow that holds `held` bytes would hold beyond its share by `bytes` more.
+    fn beyond(&self, held: usize, bytes: usize) -> usize {
+        (held + bytes).saturating_sub(self.own_bytes) - held.saturating_sub(self.own_bytes)
+    }
+
+    /// Whether a flow that holds `held` may have `bytes` more while all hold `common` beyond their shares.
+    ///
+    /// A flow that holds nothing is never refused, so that one record longer than its share still passes.
+    fn fit(&self, held: usize, bytes: usize, common: usize) -> bool {
+        let beyond = self.beyond(held, bytes);
+        held == 0
+            || beyond == 0
+            || ((held + bytes).saturating_sub(self.own_bytes) <= self.common_bytes_max_of_one
+                && common + beyond <= self.common_bytes_max)
+    }
 }
 
 impl Budget {
@@ -63,6 +96,7 @@ impl Budget {
             state: Mutex::new(State {
                 spare: Vec::new(),
                 flows,
+                waiting: VecDeque::new(),
                 common_bytes: 0,
             }),
         }))
@@ -73,36 +107,24 @@ impl Budget {
         self.lock().flows[flow.0].wake = Some(wake);
     }
 
-    /// Takes `bytes` for `flow`, or nothing: then the flow is woken once bytes are released.
-    ///
-    /// A flow that holds nothing is never refused, so that one record longer than its share still passes.
+    /// Takes `bytes` for `flow`, or nothing: then the flow is woken once it may have them.
     pub fn take(&self, flow: FlowIndex, bytes: usize) -> bool {
         let mut state = self.lock();
-        let share = self.share_bytes(state.flows.len());
+        let shares = self.shares(&state);
         let held = state.flows[flow.0].held_bytes;
-        let beyond = (held + bytes).saturating_sub(share) - held.saturating_sub(share);
-        let common_max = self.0.total_bytes.saturating_sub(share * state.flows.len());
-        let one_flow_max = if state.flows.len() > 1 {
-            common_max / 2
-        } else {
-            common_max
-        };
-        let fits = held == 0
-            || beyond == 0
-            || ((held + bytes).saturating_sub(share) <= one_flow_max
-                && state.common_bytes + beyond <= common_max);
-        if fits {
-            state.flows[flow.0].held_bytes += bytes;
-            state.flows[flow.0].refused = false;
-            state.common_bytes += beyond;
+        if shares.fit(held, bytes, state.common_bytes) {
+            state.hold(&shares, flow, bytes);
+            state.no_longer_waits(flow);
             return true;
         }
-        state.flows[flow.0].refused = true;
+        if state.flows[flow.0].wanted_bytes.replace(bytes).is_none() {
+            state.waiting.push_back(flow);
+        }
         let oldest = state
             .flows
             .iter()
             .enumerate()
-            .filter(|(index, holder)| *index != flow.0 && holder.held_bytes > share)
+            .filter(|(index, holder)| *index != flow.0 && holder.held_bytes > shares.own_bytes)
             .filter_map(|(_, holder)| holder.open_since.map(|since| (since, holder)))
             .min_by_key(|(since, _)| *since)
             .and_then(|(_, holder)| holder.wake.clone());
@@ -116,32 +138,31 @@ impl Budget {
     /// Takes `bytes` whether or not they are to be had: for what can't be put back, such as the end of a record.
     pub fn take_anyway(&self, flow: FlowIndex, bytes: usize) {
         let mut state = self.lock();
-        let share = self.share_bytes(state.flows.len());
-        let held = state.flows[flow.0].held_bytes;
-        state.common_bytes += (held + bytes).saturating_sub(share) - held.saturating_sub(share);
-        state.flows[flow.0].held_bytes += bytes;
+        let shares = self.shares(&state);
+        state.hold(&shares, flow, bytes);
     }
 
-    /// Gives back `bytes` of `flow` and wakes the flows that were refused.
+    /// Takes `bytes` as [`Budget::take_anyway`] does, and gives them back when the guard goes.
+    pub fn hold(&self, flow: FlowIndex, bytes: usize) -> Held {
+        self.take_anyway(flow, bytes);
+        Held {
+            budget: self.clone(),
+            flow,
+            bytes,
+        }
+    }
+
+    /// Gives back `bytes` of `flow` and wakes the flows that may have now what they were refused, the one that waits
+    /// longest first.
     pub fn release(&self, flow: FlowIndex, bytes: usize) {
         let mut state = self.lock();
-        let share = self.share_bytes(state.flows.len());
+        let shares = self.shares(&state);
         let held = state.flows[flow.0].held_bytes;
         debug_assert!(held >= bytes, "released {bytes} of {held}");
         let left = held.saturating_sub(bytes);
-        state.common_bytes -= held.saturating_sub(share) - left.saturating_sub(share);
+        state.common_bytes -= shares.beyond(left, held - left);
         state.flows[flow.0].held_bytes = left;
-        let woken: Vec<_> = state
-            .flows
-            .iter_mut()
-            .filter_map(|holder| {
-                if std::mem::take(&mut holder.refused) {
-                    holder.wake.clone()
-                } else {
-                    None
-                }
-            })
-            .collect();
+        let woken = state.take_servable(&shares);
         drop(state);
         woken.iter().for_each(|wake| wake.released());
     }
@@ -191,13 +212,69 @@ impl Budget {
         self.0.total_bytes
     }
 
-    fn share_bytes(&self, n_flows: usize) -> usize {
-        (self.0.total_bytes / 2 / n_flows.max(1)).max(SHARE_BYTES_MIN)
+    fn shares(&self, state: &State) -> Shares {
+        let n_flows = state.flows.len().max(1);
+        let own_bytes = (self.0.total_bytes / 2 / n_flows).max(SHARE_BYTES_MIN);
+        let common_bytes_max = self.0.total_bytes.saturating_sub(own_bytes * n_flows);
+        Shares {
+            own_bytes,
+            common_bytes_max,
+            common_bytes_max_of_one: match n_flows {
+                1 => common_bytes_max,
+                _ => common_bytes_max / 2,
+            },
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in a critical section panics half-way, so a poisoned lock still guards sound numbers.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn hold(&mut self, shares: &Shares, flow: FlowIndex, bytes: usize) {
+        let holder = &mut self.flows[flow.0];
+        self.common_bytes += shares.beyond(holder.held_bytes, bytes);
+        holder.held_bytes += bytes;
+    }
+
+    fn no_longer_waits(&mut self, flow: FlowIndex) {
+        if self.flows[flow.0].wanted_bytes.take().is_some() {
+            self.waiting.retain(|waiting| *waiting != flow);
+        }
+    }
+
+    /// Those who may have now what they wait for, if those before them take it: to wake the others too would only make
+    /// them read and be refused again. A waiting flow holds something, so that it is looked at again whatever these do.
+    fn take_servable(&mut self, shares: &Shares) -> Vec<Arc<dyn Wake>> {
+        let (flows, mut common) = (&mut self.flows, self.common_bytes);
+        let mut woken = Vec::new();
+        self.waiting.retain(|flow| {
+            let holder = &mut flows[flow.0];
+            let wanted = holder.wanted_bytes.unwrap_or_default();
+            if !shares.fit(holder.held_bytes, wanted, common) {
+                return true;
+            }
+            common += shares.beyond(holder.held_bytes, wanted);
+            holder.wanted_bytes = None;
+            woken.extend(holder.wake.clone());
+            false
+        });
+        woken
+    }
+}
+
+/// Bytes of the budget, held until this goes.
+pub struct Held {
+    budget: Budget,
+    flow: FlowIndex,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.release(self.flow, self.bytes);
     }
 }
 
@@ -276,6 +353,45 @@ mod tests {
         budget.release(FlowIndex(0), MIB);
         assert_eq!(bell.released.load(Ordering::Relaxed), 1);
         assert_eq!(budget.held_bytes(), 0);
+    }
+
+    #[test]
+    fn a_release_wakes_in_order_and_only_those_who_can_be_served() {
+        let budget = Budget::new(16 * MIB, 4);
+        let bells: Vec<_> = (0..4).map(|_| Arc::new(Bell::default())).collect();
+        for (index, bell) in bells.iter().enumerate() {
+            budget.register(FlowIndex(index), bell.clone());
+        }
+        // Shares of 2 MiB, 8 in common, of which one flow may have 4.
+        for flow in [0, 1] {
+            assert!(budget.take(FlowIndex(flow), 6 * MIB));
+        }
+        for flow in [2, 3] {
+            assert!(budget.take(FlowIndex(flow), 2 * MIB));
+            assert!(!budget.take(FlowIndex(flow), MIB));
+        }
+        let woken = || -> Vec<usize> {
+            bells
+                .iter()
+                .map(|bell| bell.released.load(Ordering::Relaxed))
+                .collect()
+        };
+        budget.release(FlowIndex(0), MIB / 2);
+        assert_eq!(woken(), [0, 0, 0, 0], "half of what each wants");
+        budget.release(FlowIndex(0), MIB / 2);
+        assert_eq!(woken(), [0, 0, 1, 0], "there is room for the first alone");
+        assert!(budget.take(FlowIndex(2), MIB));
+        budget.release(FlowIndex(0), MIB);
+        assert_eq!(woken(), [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn what_a_guard_holds_is_given_back_with_it() {
+        let budget = Budget::new(4 * MIB, 1);
+        let held = budget.hold(FlowIndex(0), 4 * MIB);
+        assert!(!budget.take(FlowIndex(0), 1));
+        drop(held);
+        assert!(budget.take(FlowIndex(0), 4 * MIB));
     }
 
     #[test]

@@ -9,12 +9,14 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 
 use super::answer;
+use super::budget::Budget;
 use super::failure::{CallFailure, FailureKind};
 use super::sink::{Call, CallResult, Sink};
 use super::wire::{self, Layout};
 use crate::aws::Clients;
 use crate::aws::http::AnswerSlot;
 use crate::config::WirePreference;
+use crate::record::FlowIndex;
 use crate::telemetry::events;
 
 /// What the SDK is told in place of a good answer, which is read here.
@@ -81,6 +83,9 @@ pub struct KinesisSink {
     stream: String,
     layout: Layout,
     wire: Arc<WireChoice>,
+    flow: FlowIndex,
+    /// JSON bodies are copies of which the batch's price knows nothing.
+    budget: Budget,
 }
 
 impl KinesisSink {
@@ -90,25 +95,23 @@ impl KinesisSink {
         stream: String,
         layout: Layout,
         wire: Arc<WireChoice>,
+        flow: FlowIndex,
+        budget: Budget,
     ) -> KinesisSink {
         KinesisSink {
             clients,
             stream,
             layout,
             wire,
+            flow,
+            budget,
         }
     }
 
     async fn put_in_either_wire(&self, call: &Call) -> CallResult {
         let wire = self.wire.get();
         if wire == JSON {
-            return self
-                .put_body(
-                    wire::JSON,
-                    self.layout.json_body(&call.batch, &call.chosen),
-                    call.chosen.len(),
-                )
-                .await;
+            return self.put_json(call).await;
         }
         let result = self
             .put_body(
@@ -126,13 +129,7 @@ impl KinesisSink {
                 result
             }
             Err(failure) if may_be_for_cbor(failure) => {
-                let again = self
-                    .put_body(
-                        wire::JSON,
-                        self.layout.json_body(&call.batch, &call.chosen),
-                        call.chosen.len(),
-                    )
-                    .await;
+                let again = self.put_json(call).await;
                 if again.is_ok() && self.wire.json_alone_is_taken(failure) {
                     events::wire_is_json(failure);
                 }
@@ -140,6 +137,12 @@ impl KinesisSink {
             }
             Err(_) => result,
         }
+    }
+
+    async fn put_json(&self, call: &Call) -> CallResult {
+        let body = self.layout.json_body(&call.batch, &call.chosen);
+        let _held = self.budget.hold(self.flow, body.len());
+        self.put_body(wire::JSON, body, call.chosen.len()).await
     }
 
     async fn put_body(&self, content_type: &'static str, body: Bytes, n_sent: usize) -> CallResult {

@@ -79,6 +79,14 @@ impl Layout {
         self.keyed
     }
 
+    /// What a call with a body of so many bytes holds at most: Firehose takes JSON alone, a copy made for the call.
+    pub fn bytes_in_flight(&self, body_bytes: usize) -> usize {
+        match self.keyed {
+            true => body_bytes,
+            false => body_bytes + body_bytes.div_ceil(3) * 4,
+        }
+    }
+
     /// Writes the count of records into a body that starts with this layout's prefix.
     pub fn patch_count(&self, body: &mut [u8], n_records: usize) {
         if let Some(at) = self.prefix.len().checked_sub(2) {

@@ -194,6 +194,15 @@ impl<F> Cursor<F> {
         }
     }
 
+    /// Bytes at its end that were read and are no whole record yet.
+    pub fn unfinished_bytes(&self) -> u64 {
+        let was_read = self.is_told && !self.is_queued && self.problem.is_none();
+        match was_read && self.file.is_some() && !self.split.is_over {
+            true => self.size.saturating_sub(self.read),
+            false => 0,
+        }
+    }
+
     /// Header lines still to be left out of what stands behind `offset`.
     pub fn header_lines_left_at(&self, offset: u64) -> u32 {
         let is_done = |end: &&u64| **end <= offset;

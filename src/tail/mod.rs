@@ -136,6 +136,8 @@ pub enum Event {
     FilesFound { n_files: usize },
     /// A folder can't be listed or a name not looked at.
     Unlisted { path: PathBuf, error: String },
+    /// It can be again, or is gone.
+    Listed { path: PathBuf },
 }
 
 /// What a tailer goes by.

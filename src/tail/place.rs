@@ -275,6 +275,13 @@ impl Memory {
             .collect()
     }
 
+    /// Whether what was read of a file of this identity is in the one at `path`: its number may be another's by now. One
+    /// that can't be read is taken for known.
+    pub fn knows<D: Disk>(&self, disk: &mut D, path: &Path, identity: FileIdentity) -> bool {
+        let place = self.places.get(&identity);
+        place.is_some_and(|place| holds(disk, path, place).unwrap_or(true))
+    }
+
     /// Nothing is to be remembered of a file.
     pub fn forget(&mut self, identity: FileIdentity) {
         self.places.remove(&identity);

@@ -185,6 +185,8 @@ fn to_sdk(datum: &Datum, instance: Option<&str>) -> MetricDatum {
         .unit(match datum.metric.unit() {
             Unit::Count => StandardUnit::Count,
             Unit::Bytes => StandardUnit::Bytes,
+            Unit::Seconds => StandardUnit::Seconds,
+            Unit::Milliseconds => StandardUnit::Milliseconds,
         })
         .statistic_values(values)
         .build()
@@ -269,7 +271,7 @@ mod tests {
             .region(Region::new("us-east-1"))
             .endpoint_url(format!("http://{address}"))
             .credentials_provider(Credentials::new("id", "secret", None, None, "test"))
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .http_client(crate::aws::http::usual_client())
             .build();
         Client::from_conf(config)
     }

@@ -4,10 +4,13 @@
 //! is counted may hold its records and not yet its bytes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, Destination, FlowId};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::status::{self, Followed};
+use crate::telemetry::troubles::Troubles;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -164,7 +167,20 @@ pub struct FlowCounters {
     pub files_newer: Gauge,
     /// Turns of the tailer that failed, since the last one that didn't.
     pub processing_errors_in_a_row: Gauge,
+    /// Bytes of followed files that are not acknowledged, but for those of unfinished records.
+    pub unsent_bytes: Gauge,
+    /// How long the last call took.
+    pub latency_ms: Gauge,
+    /// Where latencies are recorded for Prometheus; unset: nowhere.
+    latencies: OnceLock<metrics::Histogram>,
     last_error: Mutex<Option<Arc<str>>>,
+    troubles: Mutex<Troubles>,
+    followed: Mutex<Followed>,
+    made_at: Instant,
+    /// When the flow's thread last turned, in ms since `made_at`.
+    turned_at_ms: Gauge,
+    /// How long the thread may pause while nothing happens.
+    longest_pause: Duration,
 }
 
 impl FlowCounters {
@@ -201,8 +217,22 @@ impl FlowCounters {
             files_followed: Gauge::default(),
             files_newer: Gauge::default(),
             processing_errors_in_a_row: Gauge::default(),
+            unsent_bytes: Gauge::default(),
+            latency_ms: Gauge::default(),
+            latencies: OnceLock::new(),
             last_error: Mutex::new(None),
+            troubles: Mutex::default(),
+            followed: Mutex::default(),
+            made_at: Instant::now(),
+            turned_at_ms: Gauge::default(),
+            longest_pause: Duration::ZERO,
         }
+    }
+
+    /// The flow's thread may pause for so long while nothing happens.
+    pub fn with_longest_pause(mut self, longest_pause: Duration) -> FlowCounters {
+        self.longest_pause = longest_pause;
+        self
     }
 
     pub fn flow(&self) -> &FlowId {
@@ -225,6 +255,44 @@ impl FlowCounters {
     /// Counts records that were left out for `reason`; the turn counts them too, all together.
     pub fn add_skipped(&self, reason: SkipReason, n_records: u64) {
         self.records_skipped_by[reason.index()].add(n_records);
+    }
+
+    /// The flow's thread turns.
+    pub fn turns(&self, now: Instant) {
+        let ms = now.saturating_duration_since(self.made_at).as_millis();
+        self.turned_at_ms.set(u64::try_from(ms).unwrap_or(u64::MAX));
+    }
+
+    /// Whether the flow's thread has turned lately.
+    pub fn is_turning(&self) -> bool {
+        let turned_at = Duration::from_millis(self.turned_at_ms.get());
+        let silent_for = self.made_at.elapsed().saturating_sub(turned_at);
+        status::is_turning(silent_for, self.longest_pause)
+    }
+
+    /// Latencies are recorded there from now on.
+    pub fn record_latency_in(&self, histogram: metrics::Histogram) {
+        // Only the first one counts: there is one agent in a process, and one listener.
+        let _ = self.latencies.set(histogram);
+    }
+
+    /// A call took so long.
+    pub fn record_latency(&self, latency: Duration) {
+        self.latency_ms
+            .set(u64::try_from(latency.as_millis()).unwrap_or(u64::MAX));
+        if let Some(histogram) = self.latencies.get() {
+            histogram.record(latency);
+        }
+    }
+
+    /// What is wrong now.
+    pub fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The followed files.
+    pub fn followed(&self) -> MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers the newest error, for the status page.
@@ -371,7 +439,8 @@ impl AgentCounters {
                         flow.id.clone(),
                         flow.destination.clone(),
                         metrics.cloned(),
-                    );
+                    )
+                    .with_longest_pause(flow.rescan_interval_max);
                     (flow.id.clone(), Arc::new(counters))
                 })
                 .collect(),

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -15,11 +16,11 @@ pub const CALL_DATA_MAX: usize = 1000;
 pub const CALL_BYTES_MAX: usize = 1_000_000 - 4096;
 /// Calls that a datum may be part of before it is dropped: a datum that spoils its call must not stay for ever.
 pub const ATTEMPTS_MAX: u32 = 5;
-/// Statistic sets kept between two flushes. There are six a flow, so only a defect gets here; what is beyond isn't
+/// Statistic sets kept between two flushes. There are at most a dozen a flow, so only a defect gets here; what is beyond isn't
 /// recorded.
 pub const SETS_MAX: usize = 100_000;
 
-/// The metrics of the reference, in its words.
+/// The metrics of the reference, in its words, and with `cloudwatch.extendedMetrics` those of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Metric {
     /// Records in a call.
@@ -34,6 +35,22 @@ pub enum Metric {
     ServiceErrors,
     /// Turns of the tailer that failed since the last one that didn't, once a status period.
     ConsecutiveProcessingErrors,
+    /// Bytes of a flow's files that are not acknowledged, once a second; this and the rest are ours.
+    BytesBehind,
+    /// Age of the oldest of them, once a second.
+    SecondsBehind,
+    /// Files that a flow follows, once a second.
+    FilesFollowed,
+    /// Records that were left out in a second.
+    RecordsSkipped,
+    /// Records that were cut in a second.
+    RecordsTruncated,
+    /// Records that were kept as dead letters in a second.
+    RecordsDeadLettered,
+    /// Records in a call that were not accepted because the stream was over its limits.
+    ThrottledRecords,
+    /// Time from a call to its answer.
+    SendLatency,
 }
 
 /// What a metric counts.
@@ -41,16 +58,26 @@ pub enum Metric {
 pub enum Unit {
     Count,
     Bytes,
+    Seconds,
+    Milliseconds,
 }
 
 impl Metric {
-    pub const ALL: [Metric; 6] = [
+    pub const ALL: [Metric; 14] = [
         Metric::RecordSendAttempts,
         Metric::RecordSendErrors,
         Metric::RecordsSent,
         Metric::BytesSent,
         Metric::ServiceErrors,
         Metric::ConsecutiveProcessingErrors,
+        Metric::BytesBehind,
+        Metric::SecondsBehind,
+        Metric::FilesFollowed,
+        Metric::RecordsSkipped,
+        Metric::RecordsTruncated,
+        Metric::RecordsDeadLettered,
+        Metric::ThrottledRecords,
+        Metric::SendLatency,
     ];
 
     /// The metric's name in CloudWatch.
@@ -62,17 +89,32 @@ impl Metric {
             Metric::BytesSent => "BytesSent",
             Metric::ServiceErrors => "ServiceErrors",
             Metric::ConsecutiveProcessingErrors => "ConsecutiveProcessingErrors",
+            Metric::BytesBehind => "BytesBehind",
+            Metric::SecondsBehind => "SecondsBehind",
+            Metric::FilesFollowed => "FilesFollowed",
+            Metric::RecordsSkipped => "RecordsSkipped",
+            Metric::RecordsTruncated => "RecordsTruncated",
+            Metric::RecordsDeadLettered => "RecordsDeadLettered",
+            Metric::ThrottledRecords => "ThrottledRecords",
+            Metric::SendLatency => "SendLatency",
         }
     }
 
     pub fn unit(self) -> Unit {
         match self {
-            Metric::BytesSent => Unit::Bytes,
+            Metric::BytesSent | Metric::BytesBehind => Unit::Bytes,
+            Metric::SecondsBehind => Unit::Seconds,
+            Metric::SendLatency => Unit::Milliseconds,
             Metric::RecordSendAttempts
             | Metric::RecordSendErrors
             | Metric::RecordsSent
             | Metric::ServiceErrors
-            | Metric::ConsecutiveProcessingErrors => Unit::Count,
+            | Metric::ConsecutiveProcessingErrors
+            | Metric::FilesFollowed
+            | Metric::RecordsSkipped
+            | Metric::RecordsTruncated
+            | Metric::RecordsDeadLettered
+            | Metric::ThrottledRecords => Unit::Count,
         }
     }
 
@@ -175,33 +217,59 @@ pub struct Call {
     pub bytes_sent: u64,
     /// The call failed as a whole.
     pub is_service_error: bool,
+    /// Records that were not accepted because the stream was over its limits.
+    pub records_throttled: u64,
+    pub latency: Duration,
 }
 
 /// Where all flows record. Recording is once a call, so one lock for all is never waited for.
 #[derive(Debug, Default)]
-pub struct Metrics(Mutex<Accumulator>);
+pub struct Metrics {
+    is_extended: bool,
+    accumulator: Mutex<Accumulator>,
+}
 
 impl Metrics {
+    /// The reference's metrics; extended: ours too.
+    pub fn new(is_extended: bool) -> Metrics {
+        Metrics {
+            is_extended,
+            accumulator: Mutex::default(),
+        }
+    }
+
+    /// Whether metrics are recorded that the reference doesn't have.
+    pub fn is_extended(&self) -> bool {
+        self.is_extended
+    }
+
     /// Records one value.
-    pub fn record(&self, metric: Metric, destination: &Destination, value: u64) {
+    pub fn record(&self, metric: Metric, destination: &Destination, value: f64) {
         let dimension = metric.destination(destination);
-        self.lock().record(metric, dimension, value as f64);
+        self.lock().record(metric, dimension, value);
     }
 
     /// Records one call.
     pub fn record_call(&self, destination: &Destination, call: Call) {
         let mut accumulator = self.lock();
-        for (metric, value) in [
-            (Metric::RecordSendAttempts, call.records),
-            (Metric::RecordSendErrors, call.records_failed),
+        let values = [
+            (Metric::RecordSendAttempts, call.records as f64),
+            (Metric::RecordSendErrors, call.records_failed as f64),
             (
                 Metric::RecordsSent,
-                call.records.saturating_sub(call.records_failed),
+                call.records.saturating_sub(call.records_failed) as f64,
             ),
-            (Metric::BytesSent, call.bytes_sent),
-            (Metric::ServiceErrors, u64::from(call.is_service_error)),
-        ] {
-            accumulator.record(metric, metric.destination(destination), value as f64);
+            (Metric::BytesSent, call.bytes_sent as f64),
+            (
+                Metric::ServiceErrors,
+                f64::from(u8::from(call.is_service_error)),
+            ),
+            (Metric::ThrottledRecords, call.records_throttled as f64),
+            (Metric::SendLatency, call.latency.as_secs_f64() * 1000.0),
+        ];
+        let n_wanted = if self.is_extended { values.len() } else { 5 };
+        for (metric, value) in values.into_iter().take(n_wanted) {
+            accumulator.record(metric, metric.destination(destination), value);
         }
     }
 
@@ -211,7 +279,9 @@ impl Metrics {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Accumulator> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.accumulator
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -334,6 +404,7 @@ mod tests {
         let row = |name, unit, kinesis: &str, firehose: &str| {
             (name, unit, kinesis.to_owned(), firehose.to_owned())
         };
+        let ours = |name, unit| row(name, unit, "KinesisStream:s", "DeliveryStream:d");
         assert_eq!(
             table,
             [
@@ -368,6 +439,14 @@ mod tests {
                     "DeliveryStream:d"
                 ),
                 row("ConsecutiveProcessingErrors", Unit::Count, "s", "d"),
+                ours("BytesBehind", Unit::Bytes),
+                ours("SecondsBehind", Unit::Seconds),
+                ours("FilesFollowed", Unit::Count),
+                ours("RecordsSkipped", Unit::Count),
+                ours("RecordsTruncated", Unit::Count),
+                ours("RecordsDeadLettered", Unit::Count),
+                ours("ThrottledRecords", Unit::Count),
+                ours("SendLatency", Unit::Milliseconds),
             ]
         );
     }
@@ -382,7 +461,9 @@ mod tests {
                 records: 500,
                 records_failed: 20,
                 bytes_sent: 9000,
-                is_service_error: false,
+                records_throttled: 7,
+                latency: Duration::from_millis(30),
+                ..Call::default()
             },
         );
         metrics.record_call(
@@ -390,8 +471,8 @@ mod tests {
             Call {
                 records: 20,
                 records_failed: 20,
-                bytes_sent: 0,
                 is_service_error: true,
+                ..Call::default()
             },
         );
         metrics.record_call(
@@ -430,6 +511,29 @@ mod tests {
             [],
             "what was taken is not taken again"
         );
+    }
+
+    #[test]
+    fn more_is_recorded_of_a_call_where_it_is_asked_for() {
+        let metrics = Metrics::new(true);
+        let call = Call {
+            records: 10,
+            records_failed: 4,
+            records_throttled: 3,
+            latency: Duration::from_millis(30),
+            ..Call::default()
+        };
+        metrics.record_call(&kinesis(), call);
+        let taken = metrics.take(at(30));
+        assert_eq!(taken.len(), 7);
+        for (metric, expected) in [(Metric::ThrottledRecords, 3.0), (Metric::SendLatency, 30.0)] {
+            let datum = taken.iter().find(|datum| datum.metric == metric);
+            assert_eq!(
+                datum.map(|datum| datum.values.sum),
+                Some(expected),
+                "{metric:?}"
+            );
+        }
     }
 
     #[test]

@@ -8,7 +8,9 @@
 //! - [`log`]: the reference's line format, its files and their rotation
 //! - [`notices`]: warnings and errors kept for a screen instead of written
 //! - [`repeats`]: a condition that repeats is said once and then counted
-//! - [`notices`]: warnings and errors for the demo, in place of the log
+//! - [`troubles`]: what is wrong now, and what to do about it
+//! - [`status`]: how the agent is doing at one moment, as one value
+//! - [`web`]: the same over HTTP: the status page, JSON, Prometheus, health
 //! - [`names`]: threads and loggers, each spelled once
 
 pub mod cloudwatch;
@@ -20,3 +22,6 @@ pub mod names;
 pub mod notices;
 pub mod progress;
 pub mod repeats;
+pub mod status;
+pub mod troubles;
+pub mod web;

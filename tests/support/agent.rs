@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::memory::own_kib_peak;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::wait::until;
@@ -113,12 +114,9 @@ impl AgentProcess {
         }
     }
 
-    /// The most memory that it has had, in KiB: `VmHWM` of its status.
-    pub fn memory_kib_max(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        number.unwrap().trim().parse().unwrap()
+    /// The most memory of its own that it has had so far.
+    pub fn memory_kib_peak(&self) -> u64 {
+        own_kib_peak(self.id())
     }
 
     fn signal(&self, signal: Signal) {

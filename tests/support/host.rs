@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::memory::own_kib_peak;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -254,15 +255,9 @@ impl Running {
         }
     }
 
-    /// Its most resident memory so far, in KiB.
-    pub fn memory_peak_kib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = fs::read_to_string(path).expect("the agent runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        number
-            .and_then(|number| number.parse().ok())
-            .expect("the kernel says so")
+    /// The most memory of its own that it has had so far.
+    pub fn memory_kib_peak(&self) -> u64 {
+        own_kib_peak(self.child.id())
     }
 
     /// Processor time that it has used so far, in ms.

@@ -44,7 +44,7 @@ fn sdk_config(endpoint: &Endpoint, keys: &Keys) -> aws_types::SdkConfig {
         .credentials_provider(
             aws_credential_types::provider::SharedCredentialsProvider::new(credentials),
         )
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .http_client(crate::aws::http::usual_client())
         .time_source(aws_smithy_async::time::SystemTimeSource::new())
         .retry_config(RetryConfig::disabled())
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())

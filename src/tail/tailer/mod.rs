@@ -205,7 +205,8 @@ impl<D: Disk> Tailer<D> {
                 Reading::Replaced => {}
             }
         }
-        if self.queue.is_empty() {
+        // A hundred flows that wait for room would hold a hundred buffers.
+        if self.queue.is_empty() || is_blocked {
             self.buffer = Vec::new();
         }
         let next_poll = self.polls.first().map(|(at, _)| *at);

@@ -255,7 +255,7 @@ impl<D: Disk> Tailer<D> {
             (stat.n_links == 0).then(|| Sighting {
                 path: Arc::clone(&cursor.path),
                 stat,
-                standing: self.standing(&cursor.path, stat.identity),
+                standing: self.standing(&cursor.path, stat.identity, disk),
             })
         };
         self.cursors.values().filter_map(sight).collect()
@@ -297,7 +297,7 @@ impl<D: Disk> Tailer<D> {
             }
             let path: Arc<Path> = folder.join(name.text).into();
             if let Ok(stat) = disk.look(&path) {
-                let standing = self.standing(&path, stat.identity);
+                let standing = self.standing(&path, stat.identity, disk);
                 sightings.push(Sighting {
                     path,
                     stat,
@@ -308,12 +308,17 @@ impl<D: Disk> Tailer<D> {
         true
     }
 
-    fn standing(&self, path: &Path, identity: FileIdentity) -> Standing {
+    fn standing(
+        &self,
+        path: &Path,
+        identity: FileIdentity,
+        disk: &mut WithGzip<'_, D>,
+    ) -> Standing {
         let followed = self.by_identity.get(&identity);
         match followed.and_then(|id| self.cursors.get(id)) {
             Some(cursor) if cursor.is_new => Standing::New,
             Some(_) => Standing::Known,
-            // What is remembered of one that isn't followed may be of another file, whose number it has now.
+            None if self.memory.knows(disk, path, identity) => Standing::Known,
             None if self.rules.patterns.matches(path) => Standing::New,
             None => Standing::Outside,
         }

@@ -178,7 +178,12 @@ impl<D: Disk> Tailer<D> {
                 });
             }
         }
-        self.unlisted = now_unlisted;
+        let had = std::mem::replace(&mut self.unlisted, now_unlisted);
+        let listed = had
+            .into_keys()
+            .filter(|path| !self.unlisted.contains_key(path));
+        self.events
+            .extend(listed.map(|path| Event::Listed { path }));
     }
 
     /// Whether the folder of a file couldn't be listed: that it wasn't found says nothing then.

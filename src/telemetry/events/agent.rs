@@ -1,5 +1,6 @@
 //! Events of the agent as a whole: start, status, stop, checkpoints, metrics.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub fn status(counters: &AgentCounters, uptime: Duration, lines: MetricLines) {
             metrics.record(
                 Metric::ConsecutiveProcessingErrors,
                 flow.destination(),
-                errors,
+                errors as f64,
             );
         }
     }
@@ -211,9 +212,41 @@ pub fn credentials_from(source: &str) {
     Entry::new(Level::INFO, names::THREAD_MAIN, names::AWS, message).emit();
 }
 
+/// What calls need isn't there yet, in the words of who looked for it. WARN.
+pub fn not_found_yet(what: &str) {
+    let message =
+        format!("{what}; records wait in their files until it is found; it is looked for again");
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AWS, message).emit();
+}
+
 /// Something in the configuration is odd, in the words of its finding. WARN.
 pub fn odd_configuration(finding: &dyn std::fmt::Display) {
     let message = finding.to_string();
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// The metrics and the status page are there. INFO.
+pub fn listening(address: SocketAddr) {
+    let message = format!("metrics and the status page are at http://{address}/");
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// They can't be. ERROR: nobody sees the agent; records are not affected.
+pub fn not_listening(address: SocketAddr, error: &dyn std::fmt::Display) {
+    let message = format!(
+        "can't listen on {address}: {error}; there are no metrics for Prometheus and no status page; records are not \
+         affected; write another address as metrics.prometheus.listen, or end what has this one, and start the agent again"
+    );
+    Entry::new(Level::ERROR, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// `kinesis-agent status` will have nobody to ask. WARN.
+pub fn no_status_socket(path: &Path, error: &dyn std::fmt::Display) {
+    let message = format!(
+        "can't listen on {}: {error}; kinesis-agent status has nobody to ask; let the agent's user write there, or write \
+         another path, of less than 100 characters, as status.socket",
+        path.display()
+    );
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
 }
 

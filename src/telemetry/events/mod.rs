@@ -6,6 +6,7 @@
 //! sent as they are.
 
 mod agent;
+mod files;
 mod instance;
 mod publish;
 mod tail;
@@ -13,9 +14,11 @@ mod tail;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use jiff::Timestamp;
 use tracing::Level;
 
 pub use self::agent::*;
+pub use self::files::*;
 pub use self::instance::*;
 pub use self::publish::*;
 pub use self::tail::*;
@@ -23,6 +26,7 @@ use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::log::Entry;
 use crate::telemetry::names;
 use crate::telemetry::repeats::Repeats;
+use crate::telemetry::troubles::Concern;
 
 static REPEATS: Mutex<Repeats> = Mutex::new(Repeats::new());
 
@@ -53,6 +57,19 @@ fn say_due_repeats() {
         repeats.due(Instant::now())
     };
     due.iter().for_each(Entry::emit);
+}
+
+/// Something is wrong with a flow from now on. `about` is the path it is about, if it is about one.
+fn trouble_begins(
+    flow: &FlowCounters,
+    kind: &'static str,
+    about: &str,
+    concern: Concern,
+    (problem, remedy): (&str, &str),
+) {
+    let now = Timestamp::now();
+    flow.troubles()
+        .note(kind, about, concern, (problem, remedy), now);
 }
 
 fn tailer_says(flow: &FlowCounters, level: Level, message: &str) -> Entry {

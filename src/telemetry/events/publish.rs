@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use super::{counted, publisher_says, say_once_a_minute, say_records_once_a_minute};
+use super::{
+    counted, publisher_says, say_once_a_minute, say_records_once_a_minute, trouble_begins,
+};
 use crate::config::Destination;
 use crate::publish::failure::{CallFailure, FailureKind};
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::log::Entry;
 use crate::telemetry::metrics::Call;
 use crate::telemetry::names;
+use crate::telemetry::troubles::Concern;
 
 /// A call that the service answered, whatever it said of each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,6 +59,7 @@ pub fn batch_sent(flow: &FlowCounters, sent: &BatchSent<'_>) {
     flow.throttled_records.add(sent.records_throttled);
     flow.records_sent.add(records_accepted);
     flow.bytes_sent.add(sent.bytes);
+    flow.record_latency(sent.latency);
     record_call(
         flow,
         Call {
@@ -63,6 +67,8 @@ pub fn batch_sent(flow: &FlowCounters, sent: &BatchSent<'_>) {
             records_failed: sent.records_failed,
             bytes_sent: sent.bytes,
             is_service_error: false,
+            records_throttled: sent.records_throttled,
+            latency: sent.latency,
         },
     );
     if tracing::enabled!(Level::DEBUG) {
@@ -74,26 +80,44 @@ pub fn batch_sent(flow: &FlowCounters, sent: &BatchSent<'_>) {
         );
         publisher_says(flow, Level::DEBUG, &text).emit();
     }
+    if records_accepted > 0 {
+        flow.troubles().end_all(Concern::Sending);
+    }
+    if sent.records_failed == 0 {
+        flow.troubles().end_all(Concern::Slowness);
+    }
     if sent.records_throttled > 0 {
-        let text = format!(
-            "{} is over its limits: {} of {} throttled; what failed is sent again, and reading slows down to what it takes; \
-             raise its capacity if it stays so",
+        let problem = format!(
+            "{} is over its limits: {} of {} throttled",
             flow.destination(),
             sent.records_throttled,
             counted(sent.records, "record")
         );
+        let remedy = "what failed is sent again, and reading slows down to what it takes; raise its capacity if it \
+                      stays so";
+        let text = format!("{problem}; {remedy}");
+        trouble_begins(flow, "throttled", "", Concern::Slowness, (&problem, remedy));
         say_once_a_minute(
             &flow.flow().0,
             "throttled",
             publisher_says(flow, Level::WARN, &text),
         );
     } else if sent.records_failed > 0 {
-        let text = format!(
-            "{} did not take {} of {}: {}; what failed is sent again",
+        let problem = format!(
+            "{} did not take {} of {}: {}",
             flow.destination(),
             sent.records_failed,
             counted(sent.records, "record"),
             sent.error.unwrap_or("without a reason")
+        );
+        let remedy = "what failed is sent again";
+        let text = format!("{problem}; {remedy}");
+        trouble_begins(
+            flow,
+            "records_failed",
+            "",
+            Concern::Slowness,
+            (&problem, remedy),
         );
         flow.set_last_error(&text);
         say_once_a_minute(
@@ -112,6 +136,7 @@ pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
     flow.send_attempts.add(failed.records);
     flow.send_errors.add(failed.records);
     flow.service_errors.add(1);
+    flow.record_latency(failed.latency);
     if failed.throttled {
         flow.throttled_records.add(failed.records);
     }
@@ -122,6 +147,8 @@ pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
             records_failed: failed.records,
             bytes_sent: 0,
             is_service_error: true,
+            records_throttled: if failed.throttled { failed.records } else { 0 },
+            latency: failed.latency,
         },
     );
     if failed.has_known_cause {
@@ -141,6 +168,15 @@ pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
         }
     );
     flow.set_last_error(&text);
+    let problem = format!("a call to {} failed: {}", flow.destination(), failed.error);
+    let remedy = "it is made again until it succeeds; nothing is lost; if it stays so look at the service's health";
+    trouble_begins(
+        flow,
+        "batch_failed",
+        "",
+        Concern::Sending,
+        (&problem, remedy),
+    );
     say_once_a_minute(
         &flow.flow().0,
         "batch_failed",
@@ -210,6 +246,7 @@ fn is_about_keys(code: &str) -> bool {
 /// Calls get through again. INFO, once a minute: of a service that fails now and then nobody wants a line a call.
 pub fn recovered(flow: &FlowCounters, n_failures: u32) {
     flow.clear_last_error();
+    flow.troubles().end_all(Concern::Sending);
     let text = format!(
         "calls to {} get through again, after {} that failed",
         flow.destination(),
@@ -224,10 +261,8 @@ pub fn recovered(flow: &FlowCounters, n_failures: u32) {
 
 /// No region is found for the flow's service. ERROR: somebody must act; records wait.
 pub fn region_missing(flow: &FlowCounters, error: &str) {
-    let text = format!(
-        "{error}; set kinesis.region or kinesis.endpoint in agent.json, or AWS_REGION for the service; records wait"
-    );
-    must_act(flow, "region_missing", &text);
+    let remedy = "set kinesis.region or kinesis.endpoint in agent.json, or AWS_REGION for the service; records wait";
+    must_act(flow, "region_missing", error, remedy);
 }
 
 /// Records that the service will never take were given up. ERROR: this is lost data.
@@ -239,6 +274,9 @@ pub fn records_refused(flow: &FlowCounters, n_records: u64, error: &str) {
         counted(n_records, "record")
     );
     flow.set_last_error(&text);
+    let remedy =
+        "see what the service says of them, and correct the flow's conversion or the stream";
+    trouble_begins(flow, "records_refused", "", Concern::Loss, (&text, remedy));
     say_once_a_minute(
         &flow.flow().0,
         "records_refused",
@@ -261,13 +299,23 @@ pub fn record_dead_lettered(
         Some(file) => format!("at offset {offset} of {}", file.display()),
         None => "of an unknown file".to_owned(),
     };
-    let text = format!(
-        "{} refused the record {place} for good: {error}; it is kept in {}, and the others go on; see kinesis-agent \
-         dead-letters",
-        flow.destination(),
+    let problem = format!(
+        "{} refused the record {place} for good: {error}",
+        flow.destination()
+    );
+    let remedy = format!(
+        "it is kept in {}, and the others go on; see kinesis-agent dead-letters",
         dead_letters.display()
     );
+    let text = format!("{problem}; {remedy}");
     flow.set_last_error(&text);
+    trouble_begins(
+        flow,
+        "dead_lettered",
+        "",
+        Concern::Loss,
+        (&problem, &remedy),
+    );
     say_records_once_a_minute(
         &flow.flow().0,
         "dead_lettered",
@@ -296,12 +344,13 @@ pub fn dead_letters_writable_again(dead_letters: &Path) {
 
 /// The stream doesn't exist. ERROR: somebody must act; records wait.
 pub fn destination_missing(flow: &FlowCounters, endpoint: &str, error: &str) {
-    let text = format!(
-        "{} does not exist at {endpoint} for this account ({error}); create it, or correct its name, its region or the \
-         account; records wait until it is there",
+    let problem = format!(
+        "{} does not exist at {endpoint} for this account ({error})",
         flow.destination()
     );
-    must_act(flow, "destination_missing", &text);
+    let remedy =
+        "create it, or correct its name, its region or the account; records wait until it is there";
+    must_act(flow, "destination_missing", &problem, remedy);
 }
 
 /// The credentials are good and not enough. ERROR: somebody must act; records wait.
@@ -310,57 +359,59 @@ pub fn access_denied(flow: &FlowCounters, error: &str) {
         Destination::Kinesis(_) => "kinesis:PutRecords",
         Destination::Firehose(_) => "firehose:PutRecordBatch",
     };
-    let text = format!(
-        "no permission to send to {}: {error}; allow {action} on it for the agent's role or user; records wait",
-        flow.destination()
-    );
-    must_act(flow, "access_denied", &text);
+    let problem = format!("no permission to send to {}: {error}", flow.destination());
+    let remedy = format!("allow {action} on it for the agent's role or user; records wait");
+    must_act(flow, "access_denied", &problem, &remedy);
 }
 
 /// No credentials can be had. ERROR: somebody must act; records wait.
 ///
 /// `error` says what to do too: it depends on where they were looked for.
 pub fn no_credentials(flow: &FlowCounters, error: &str) {
-    let text = format!(
-        "no AWS credentials to send to {} with: {error}; records wait",
+    let (error, remedy) = match error.rsplit_once("; ") {
+        Some((error, remedy)) => (error, format!("{remedy}; records wait")),
+        None => (error, "records wait".to_owned()),
+    };
+    let problem = format!(
+        "no AWS credentials to send to {} with: {error}",
         flow.destination()
     );
-    must_act(flow, "no_credentials", &text);
+    must_act(flow, "no_credentials", &problem, &remedy);
 }
 
 /// The service doesn't know the credentials or their signature. ERROR: somebody must act; records wait.
 pub fn credentials_refused(flow: &FlowCounters, error: &str) {
-    let text = format!(
-        "the credentials are refused: {error}; renew them, and check that the host's clock is right and that they \
-         belong to the region's partition; records wait"
-    );
-    must_act(flow, "credentials_refused", &text);
+    let problem = format!("the credentials are refused: {error}");
+    let remedy = "renew them, and check that the host's clock is right and that they belong to the region's partition; \
+                  records wait";
+    must_act(flow, "credentials_refused", &problem, remedy);
 }
 
 /// Nothing answers at the endpoint. ERROR: somebody must act if it stays so; records wait.
 pub fn connection_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
-    let text = format!(
-        "can't connect to {endpoint}: {error}; check the endpoint, the host's name service, routes, security groups \
-         and proxy; records wait"
-    );
-    must_act(flow, "connection_refused", &text);
+    let problem = format!("can't connect to {endpoint}: {error}");
+    let remedy = "check the endpoint, the host's name service, routes, security groups and proxy; records wait";
+    must_act(flow, "connection_refused", &problem, remedy);
 }
 
 /// A certificate isn't trusted. ERROR: somebody must act; records wait.
 pub fn certificate_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
-    let text = format!(
-        "the certificate of {endpoint} is not trusted: {error}; add its authority to the host's certificates or name its \
-         file in AWS_CA_BUNDLE, or correct the endpoint; records wait"
-    );
-    must_act(flow, "certificate_refused", &text);
+    let problem = format!("the certificate of {endpoint} is not trusted: {error}");
+    let remedy = "add its authority to the host's certificates or name its file in AWS_CA_BUNDLE, or correct the \
+                  endpoint; records wait";
+    must_act(flow, "certificate_refused", &problem, remedy);
 }
 
-fn must_act(flow: &FlowCounters, kind: &'static str, text: &str) {
-    flow.set_last_error(text);
+fn must_act(flow: &FlowCounters, kind: &'static str, problem: &str, remedy: &str) {
+    let text = format!("{problem}; {remedy}");
+    flow.set_last_error(&text);
+    // A call has one cause: what kept an earlier one from succeeding may be over.
+    flow.troubles().end_others(Concern::Sending, kind);
+    trouble_begins(flow, kind, "", Concern::Sending, (problem, remedy));
     say_once_a_minute(
         &flow.flow().0,
         kind,
-        publisher_says(flow, Level::ERROR, text),
+        publisher_says(flow, Level::ERROR, &text),
     );
 }
 

@@ -1,4 +1,4 @@
-//! One line of the log: `yyyy-MM-dd HH:mm:ss.SSS+0000  (THREAD) LOGGER [LEVEL] MESSAGE`.
+//! One line of the log: `yyyy-MM-dd HH:mm:ss.SSS+0000  (THREAD) LOGGER [LEVEL] MESSAGE`, or the same as a JSON object.
 //!
 //! An empty field stands between the time and the thread, hence the two spaces. Nothing that a message holds can end a
 //! line or begin one: file names and answers of services are other people's text.
@@ -12,6 +12,16 @@ use tracing::Level;
 /// Longest text of one field in bytes, before escapes; what is beyond is cut and its size said.
 pub const FIELD_BYTES_MAX: usize = 16 * 1024;
 
+/// How lines are written (`log.format`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// As the reference writes them.
+    #[default]
+    Text,
+    /// An object with `time` (RFC 3339, UTC, to the millisecond), `level`, `thread`, `logger` and `message`.
+    Json,
+}
+
 /// The parts of a line.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
@@ -24,7 +34,36 @@ pub struct Line<'a> {
 
 impl Line<'_> {
     /// The line as it is written, its newline included.
-    pub fn to_text(&self) -> String {
+    pub fn written(&self, format: Format) -> String {
+        match format {
+            Format::Text => self.to_text(),
+            Format::Json => self.to_json(),
+        }
+    }
+
+    fn to_json(self) -> String {
+        let mut text = String::with_capacity(160 + self.message.len());
+        text.push_str("{\"time\":\"");
+        push_rfc3339(&mut text, self.at);
+        text.push('"');
+        for (name, value) in [
+            ("level", self.level.as_str()),
+            ("thread", self.thread),
+            ("logger", self.logger),
+            ("message", self.message),
+        ] {
+            let cut = value.floor_char_boundary(FIELD_BYTES_MAX);
+            let quoted = serde_json::Value::from(&value[..cut]).to_string();
+            let _ = write!(text, ",\"{name}\":{quoted}");
+            if cut < value.len() {
+                let _ = write!(text, ",\"{name}_bytes_left_out\":{}", value.len() - cut);
+            }
+        }
+        text.push_str("}\n");
+        text
+    }
+
+    fn to_text(self) -> String {
         let mut text = String::with_capacity(128 + self.message.len());
         push_time(&mut text, self.at);
         text.push_str("  (");
@@ -46,6 +85,22 @@ fn push_time(text: &mut String, at: Timestamp) {
     let _ = write!(
         text,
         "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03}+0000",
+        civil.year(),
+        civil.month(),
+        civil.day(),
+        civil.hour(),
+        civil.minute(),
+        civil.second(),
+        civil.millisecond()
+    );
+}
+
+/// `yyyy-MM-ddTHH:mm:ss.SSSZ`
+fn push_rfc3339(text: &mut String, at: Timestamp) {
+    let civil = Offset::UTC.to_datetime(at);
+    let _ = write!(
+        text,
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
         civil.year(),
         civil.month(),
         civil.day(),
@@ -151,6 +206,31 @@ mod tests {
     }
 
     #[test]
+    fn a_line_may_be_an_object() {
+        let line = Line {
+            at: "2020-11-05T06:34:03.5579Z".parse().expect("a time"),
+            thread: "main",
+            logger: "a.B",
+            level: Level::WARN,
+            message: "say \"x\"\n\u{1b}[31m ☃",
+        };
+        assert_eq!(
+            line.written(Format::Json),
+            "{\"time\":\"2020-11-05T06:34:03.557Z\",\"level\":\"WARN\",\"thread\":\"main\",\"logger\":\"a.B\",\
+             \"message\":\"say \\\"x\\\"\\n\\u001b[31m ☃\"}\n"
+        );
+        let long = "é".repeat(FIELD_BYTES_MAX);
+        let line = Line {
+            message: &long,
+            ..line
+        };
+        let read: serde_json::Value =
+            serde_json::from_str(&line.written(Format::Json)).expect("an object");
+        assert_eq!(read["message_bytes_left_out"], FIELD_BYTES_MAX);
+        assert_eq!(line.written(Format::Text).lines().count(), 1);
+    }
+
+    #[test]
     fn what_could_forge_or_hide_a_line_is_escaped() {
         for (message, expected) in [
             ("a\nb", r"a\nb"),
@@ -208,6 +288,12 @@ mod tests {
             let text = line_at("2026-01-01T00:00:00Z", &thread, &logger, Level::INFO, &message);
             let line = text.strip_suffix('\n').expect("a line ends in a newline");
             prop_assert!(!line.contains(misleads), "{line:?}");
+            let at = "2026-01-01T00:00:00Z".parse().expect("a time");
+            let line = Line { at, thread: &thread, logger: &logger, level: Level::INFO, message: &message };
+            let json = line.written(Format::Json);
+            prop_assert_eq!(json.lines().count(), 1);
+            let read: serde_json::Value = serde_json::from_str(&json).expect("an object");
+            prop_assert_eq!(&read["message"], &serde_json::Value::from(message));
         }
     }
 }

@@ -29,6 +29,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use self::archive::{Archive, Archivist, Names};
+pub use self::line::Format;
 use self::line::{Line, push_field};
 use self::output::{OnFinished, Output, Places};
 use self::unhurried::Unhurried;
@@ -67,6 +68,8 @@ pub enum Destination {
 pub struct LogOptions {
     /// Where lines go (`log.file`).
     pub destination: Destination,
+    /// The form of lines (`log.format`).
+    pub format: Format,
     /// The least important level that is written (`log.level`).
     pub level: Level,
     /// Size at which a file is finished before its hour is over (`log.maxFileSize`).
@@ -83,6 +86,7 @@ impl Default for LogOptions {
     fn default() -> LogOptions {
         LogOptions {
             destination: Destination::File(PathBuf::from(FILE)),
+            format: Format::default(),
             level: Level::INFO,
             file_bytes_max: FILE_BYTES_MAX,
             archive: ArchiveLimits {
@@ -100,6 +104,7 @@ impl fmt::Debug for LogOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogOptions")
             .field("destination", &self.destination)
+            .field("format", &self.format)
             .field("level", &self.level)
             .field("file_bytes_max", &self.file_bytes_max)
             .field("archive", &self.archive)
@@ -164,6 +169,7 @@ fn choose_level(configured: Level, environment: Option<&str>) -> (Level, Option<
 /// The layer that turns events into lines.
 pub struct LogLayer {
     level: Level,
+    format: Format,
     clock: Clock,
     output: Mutex<Output>,
 }
@@ -206,10 +212,12 @@ impl LogLayer {
             },
             file_bytes_max: options.file_bytes_max,
             fallback: options.fallback,
+            format: options.format,
         };
         let now = (options.clock)();
         LogLayer {
             level: options.level,
+            format: options.format,
             output: Mutex::new(Output::open(places, stderr, on_finished, now)),
             clock: options.clock,
         }
@@ -274,7 +282,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
         self.output
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .write_line(now, &line.to_text());
+            .write_line(now, &line.written(self.format));
     }
 }
 

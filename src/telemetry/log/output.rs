@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::Level;
 
 use super::file::{FALLBACK_BYTES_MAX, FallbackFile, LogFile, Prepared};
-use super::line::Line;
+use super::line::{Format, Line};
 use crate::telemetry::names;
 
 /// How long the log stays where it fell back to before its own file is tried again.
@@ -26,6 +26,7 @@ pub(super) struct Places {
     pub(super) file: Option<PathBuf>,
     pub(super) file_bytes_max: u64,
     pub(super) fallback: PathBuf,
+    pub(super) format: Format,
 }
 
 enum Target {
@@ -87,7 +88,8 @@ impl Output {
                 "{} log lines are lost, they could not be written: {}",
                 lost.n_lines, lost.cause
             );
-            if let Err(error) = self.put(&note(now, Level::WARN, &message)) {
+            let line = self.note(now, Level::WARN, &message);
+            if let Err(error) = self.put(&line) {
                 return self.lose(error);
             }
             self.lost = None;
@@ -164,7 +166,7 @@ impl Output {
         self.target = target;
         self.is_torn = false;
         self.retry_at = now.saturating_add(RETRY_AFTER).unwrap_or(Timestamp::MAX);
-        let line = note(now, Level::ERROR, &message);
+        let line = self.note(now, Level::ERROR, &message);
         if let Target::Fallback(_) = self.target {
             let _ = self.put(&line);
         }
@@ -210,8 +212,20 @@ impl Output {
     }
 
     /// Writes a line of our own, which isn't counted if it is lost.
+    fn note(&self, now: Timestamp, level: Level, message: &str) -> String {
+        let line = Line {
+            at: now,
+            thread: names::THREAD_MAIN,
+            logger: names::LOG,
+            level,
+            message,
+        };
+        line.written(self.places.format)
+    }
+
     fn put_note(&mut self, now: Timestamp, level: Level, message: &str) {
-        let _ = self.put(&note(now, level, message));
+        let line = self.note(now, level, message);
+        let _ = self.put(&line);
     }
 
     fn lose(&mut self, cause: io::Error) {
@@ -242,15 +256,4 @@ fn write_whole(writer: &mut dyn Write, bytes: &[u8]) -> Result<(), Torn> {
         }
     }
     Ok(())
-}
-
-fn note(now: Timestamp, level: Level, message: &str) -> String {
-    Line {
-        at: now,
-        thread: names::THREAD_MAIN,
-        logger: names::LOG,
-        level,
-        message,
-    }
-    .to_text()
 }

@@ -1,5 +1,16 @@
-//! The HTTP client under the SDK: rustls with ring and HTTP/1.1, the system's and a private CA, proxies from the
-//! environment, and two things the SDK can't do: [`AnswerSlot`] and a user agent that is all the user's.
+//! The HTTP client under the SDK: HTTP/1.1 over rustls with ring, the system's and a private CA, proxies from the
+//! environment, and two things the SDK's own can't do: [`AnswerSlot`] and a user agent that is all the user's.
+//!
+//! The SDK's stock client offers HTTP/2 first and keeps large buffers with each connection; a bounded number of small
+//! connections is what suits hundreds of calls in flight.
+//!
+//! ```text
+//!  SDK ─▶ Tap (user agent, answer slot) ─▶ Transport (pool of hyper-util) ─▶ Route (proxy, TLS by Trust) ─▶ host
+//! ```
+
+mod route;
+mod transport;
+mod trust;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,10 +19,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
     SharedHttpConnector,
@@ -22,11 +29,23 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::config::{Publish, UserAgent};
+use route::Route;
+use transport::Transport;
+use trust::Trust;
 
 /// The longest answer that is read; 500 records' answers take about 60 KB.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The media type of what the SDK is told instead.
+const STAND_IN_TYPE: http::HeaderValue =
+    http::HeaderValue::from_static("application/x-amz-json-1.1");
+/// How long an idle connection is kept, and how many, where nothing is configured.
+const USUAL_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const USUAL_IDLE_CONNECTIONS_MAX: usize = 64;
 
 /// A call's answer as it came, for a caller that reads it itself.
 #[derive(Debug, Clone)]
@@ -78,27 +97,28 @@ pub fn private_ca_from_env() -> Option<PathBuf> {
 
 /// The client that every AWS client of the agent shares.
 ///
-/// Errors: a private CA file that can't be read or holds no certificate.
+/// The system's CAs are read when the first connection needs them.
+///
+/// # Errors
+///
+/// A private CA file that can't be read or holds no certificate.
 pub fn client(
     publish: &Publish,
     user_agent: &UserAgent,
     private_ca: Option<PathBuf>,
 ) -> anyhow::Result<SharedHttpClient> {
-    let mut trust = TrustStore::empty().with_native_roots(true);
-    if let Some(path) = private_ca {
-        let pem = std::fs::read(&path).with_context(|| {
-            format!("can't read the CA file {} (AWS_CA_BUNDLE)", path.display())
-        })?;
-        check_certificates(&pem)
-            .with_context(|| format!("the CA file {} (AWS_CA_BUNDLE)", path.display()))?;
-        trust = trust.with_pem_certificate(pem);
-    }
-    let tls = TlsContext::builder()
-        .with_trust_store(trust)
-        .build()
-        .context("setting up TLS")?;
+    let private = match &private_ca {
+        None => Vec::new(),
+        Some(path) => {
+            let pem = std::fs::read(path).with_context(|| {
+                format!("can't read the CA file {} (AWS_CA_BUNDLE)", path.display())
+            })?;
+            trust::certificates(&pem)
+                .with_context(|| format!("the CA file {} (AWS_CA_BUNDLE)", path.display()))?
+        }
+    };
     Ok(SharedHttpClient::new(Client {
-        tls,
+        trust: Arc::new(Trust::new(private)),
         idle_timeout: publish.connection_ttl,
         idle_connections_max: publish.connections_max,
         user_agent: user_agent.clone(),
@@ -106,29 +126,20 @@ pub fn client(
     }))
 }
 
-/// The SDK's connector panics on a file without usable certificates, so they are looked at first.
-fn check_certificates(pem: &[u8]) -> anyhow::Result<()> {
-    use rustls_pki_types::CertificateDer;
-    use rustls_pki_types::pem::PemObject as _;
-    let certificates = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| anyhow::anyhow!("isn't PEM: {error}"))?;
-    anyhow::ensure!(
-        !certificates.is_empty(),
-        "holds no certificate: it must have -----BEGIN CERTIFICATE----- sections"
-    );
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates {
-        roots
-            .add(certificate)
-            .context("holds a certificate that can't be used as a CA")?;
-    }
-    Ok(())
+/// A client with the usual settings, without a private CA: for tools and tests.
+pub fn usual_client() -> SharedHttpClient {
+    SharedHttpClient::new(Client {
+        trust: Arc::new(Trust::new(Vec::new())),
+        idle_timeout: Some(USUAL_IDLE_TIMEOUT),
+        idle_connections_max: USUAL_IDLE_CONNECTIONS_MAX,
+        user_agent: UserAgent::Default,
+        connectors: Mutex::default(),
+    })
 }
 
 #[derive(Debug)]
 struct Client {
-    tls: TlsContext,
+    trust: Arc<Trust>,
     idle_timeout: Option<Duration>,
     idle_connections_max: usize,
     user_agent: UserAgent,
@@ -136,13 +147,14 @@ struct Client {
     connectors: Mutex<HashMap<TimeOuts, SharedHttpConnector>>,
 }
 
+/// For connecting, and for an answer to begin.
 type TimeOuts = (Option<Duration>, Option<Duration>);
 
 impl HttpClient for Client {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
+        _components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let key = (settings.connect_timeout(), settings.read_timeout());
         let mut connectors = self
@@ -151,8 +163,8 @@ impl HttpClient for Client {
             .unwrap_or_else(PoisonError::into_inner);
         let make = || {
             SharedHttpConnector::new(Tap {
-                direct: self.connector(settings, components, ProxyConfig::disabled()),
-                by_environment: self.connector(settings, components, ProxyConfig::from_env()),
+                direct: self.transport(key, None),
+                by_environment: self.transport(key, Some(Matcher::from_env())),
                 user_agent: self.user_agent.clone(),
             })
         };
@@ -161,33 +173,17 @@ impl HttpClient for Client {
 }
 
 impl Client {
-    fn connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-        proxy: ProxyConfig,
-    ) -> SharedHttpConnector {
-        let mut builder = Connector::builder()
-            .connector_settings(settings.clone())
-            .proxy_config(proxy)
-            .pool_max_idle_per_host(self.idle_connections_max)
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .tls_context(self.tls.clone());
-        if let Some(sleep) = components.sleep_impl() {
-            builder.set_sleep_impl(Some(sleep));
-        }
-        if let Some(idle_timeout) = self.idle_timeout {
-            builder = builder.pool_idle_timeout(idle_timeout);
-        }
-        SharedHttpConnector::new(builder.build())
+    fn transport(&self, (connect, answer): TimeOuts, proxies: Option<Matcher>) -> Transport {
+        let route = Route::new(Arc::clone(&self.trust), proxies.map(Arc::new), connect);
+        Transport::new(route, answer, self.idle_timeout, self.idle_connections_max)
     }
 }
 
-/// A connector that fills [`AnswerSlot`]s.
+/// Names the agent, and fills [`AnswerSlot`]s.
 #[derive(Debug)]
 struct Tap {
-    direct: SharedHttpConnector,
-    by_environment: SharedHttpConnector,
+    direct: Transport,
+    by_environment: Transport,
     user_agent: UserAgent,
 }
 
@@ -195,18 +191,20 @@ impl HttpConnector for Tap {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
         self.name_agent(&mut request);
         let slot = request.extension::<AnswerSlot>().cloned();
-        let connector = if is_near(request.uri()) {
+        let transport = if is_near(request.uri()) {
             &self.direct
         } else {
             &self.by_environment
         };
-        let answer = connector.call(request);
-        match slot {
-            None => answer,
-            Some(slot) => {
-                HttpConnectorFuture::new(async move { take_answer(answer.await?, &slot).await })
+        let answer = transport.exchange(request);
+        HttpConnectorFuture::new(async move {
+            let answer = answer.await?;
+            match slot {
+                Some(slot) => take_answer(answer, &slot).await,
+                None => HttpResponse::try_from(answer.map(SdkBody::from_body_1_x))
+                    .map_err(|error| ConnectorError::other(error.into(), None)),
             }
-        }
+        })
     }
 }
 
@@ -251,41 +249,38 @@ fn is_near(uri: &str) -> bool {
 }
 
 async fn take_answer(
-    answer: HttpResponse,
+    answer: http::Response<Incoming>,
     slot: &AnswerSlot,
 ) -> Result<HttpResponse, ConnectorError> {
-    let header = |name: &str| answer.headers().get(name).map(str::to_owned);
-    let (status, content_type, error_type) = (
-        answer.status(),
-        header("content-type"),
-        header("x-amzn-errortype"),
-    );
-    let (headers, body) = (answer.headers().clone(), answer.into_body());
+    let (head, body) = answer.into_parts();
+    let header = |name: &str| {
+        let value = head.headers.get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
     let body = Limited::new(body, ANSWER_BYTES_MAX)
         .collect()
         .await
         .map_err(ConnectorError::io)?
         .to_bytes();
-    let is_good = status.is_success();
     slot.fill(RawAnswer {
-        status: status.as_u16(),
-        content_type: content_type.unwrap_or_default(),
-        error_type,
+        status: head.status.as_u16(),
+        content_type: header("content-type").unwrap_or_default(),
+        error_type: header("x-amzn-errortype"),
         body,
     });
-    let stand_in = if is_good { slot.stand_in } else { "{}" };
-    let mut answer = HttpResponse::new(status, SdkBody::from(stand_in));
-    *answer.headers_mut() = headers;
-    for (name, value) in [
-        ("content-type", "application/x-amz-json-1.1"),
-        ("content-length", ""),
-    ] {
-        answer.headers_mut().remove(name);
-        if !value.is_empty() {
-            answer.headers_mut().insert(name, value);
-        }
-    }
-    Ok(answer)
+    let stand_in = if head.status.is_success() {
+        slot.stand_in
+    } else {
+        "{}"
+    };
+    // The SDK looks at the date, for a clock that is off, and at the request's id.
+    let mut told = http::Response::new(SdkBody::from(stand_in));
+    *told.status_mut() = head.status;
+    *told.headers_mut() = head.headers;
+    told.headers_mut().remove(http::header::CONTENT_LENGTH);
+    told.headers_mut()
+        .insert(http::header::CONTENT_TYPE, STAND_IN_TYPE);
+    HttpResponse::try_from(told).map_err(|error| ConnectorError::other(error.into(), None))
 }
 
 #[cfg(test)]
@@ -304,24 +299,6 @@ mod tests {
             ("http://10.0.0.1/", false),
         ] {
             assert_eq!(is_near(uri), near, "{uri}");
-        }
-    }
-
-    #[test]
-    fn a_ca_file_without_certificates_is_refused_with_its_reason() {
-        for (pem, reason) in [
-            ("", "holds no certificate"),
-            (
-                "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
-                "isn't PEM",
-            ),
-            (
-                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-                "can't be used as a CA",
-            ),
-        ] {
-            let error = format!("{:#}", check_certificates(pem.as_bytes()).unwrap_err());
-            assert!(error.contains(reason), "{error}");
         }
     }
 }
