@@ -54,6 +54,8 @@ pub struct Cursor<F> {
     pub acknowledged: u64,
     /// At the last look.
     pub size: u64,
+    /// The same when it was last known to be the file that is read: what came since may be another's.
+    pub known_size: u64,
     pub modified_ms: i64,
     pub n_links: u64,
     pub split: SplitState,
@@ -132,6 +134,7 @@ impl<F> Cursor<F> {
             read: start.offset,
             acknowledged: start.offset,
             size: stat.size,
+            known_size: stat.size,
             modified_ms: stat.modified_ms,
             n_links: stat.n_links,
             split: start.split,

@@ -119,6 +119,10 @@ impl<D: Disk> Tailer<D> {
             return;
         };
         let grew = stat.size > cursor.size;
+        if !grew || cursor.is_queued {
+            // What came otherwise is compared when it is read.
+            cursor.known_size = stat.size;
+        }
         if cursor.is_new && cursor.size == 0 {
             cursor.since_turn = self.n_turns;
         }
@@ -394,9 +398,11 @@ fn is_other<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
     stat.size != cursor.size || stat.modified_ms != cursor.modified_ms
 }
 
-/// Whether there is more of a file than there was and than was read, so that it is read next.
+/// Whether there is more of a file than there was and than was read, so that it is read next. One that waits for room
+/// already may wait for long.
 fn is_read_next<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
-    stat.size > cursor.size.max(cursor.read) && !cursor.split.is_over
+    let has_more = stat.size > cursor.size.max(cursor.read) && !cursor.split.is_over;
+    has_more && !cursor.is_queued
 }
 
 /// Whether a file became shorter: nothing but a truncation does that, even where more is left than was read. A gzip's

@@ -81,6 +81,7 @@ impl<D: Disk> Tailer<D> {
         match result {
             Ok(Reading::Replaced) => self.is_replaced(id, now, disk),
             Ok(reading) => {
+                cursor.known_size = cursor.size;
                 if cursor.problem.take().is_some() {
                     self.events.push(Event::Readable {
                         path: Arc::clone(&cursor.path),
@@ -111,7 +112,7 @@ impl<D: Disk> Tailer<D> {
             return Reading::Done { n_bytes: 0 };
         };
         // The size at the last look may be the other content's already.
-        cursor.size = cursor.read;
+        cursor.size = cursor.known_size.max(cursor.read);
         if let Some(Ok(stat)) = cursor.file.as_ref().map(|file| disk.look_at(file)) {
             self.replace(id, &stat, now);
         }
