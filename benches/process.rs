@@ -250,7 +250,7 @@ fn match_pattern() -> ProcessingOption {
 
 fn add_metadata() -> ProcessingOption {
     ProcessingOption::AddMetadata(AddMetadata {
-        metadata: Some(serde_json::json!({"service": "web", "stage": "live"})),
+        metadata: Some(r#"{"service":"web","stage":"live"}"#.to_owned()),
         timestamp: true,
         format: JsonFormat::Compact,
     })

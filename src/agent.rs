@@ -565,8 +565,8 @@ impl Listener for Relay {
         self.inboxes[flow.0].advanced(cursor, offset);
     }
 
-    fn queued(&self, flow: FlowIndex, n_batches: usize) {
-        self.inboxes[flow.0].queued(n_batches);
+    fn queued(&self, flow: FlowIndex, n_batches: usize, n_arrived: usize) {
+        self.inboxes[flow.0].queued(n_batches, n_arrived);
     }
 
     fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused) {

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod borders;
+mod change_data;
 mod check;
 mod cloudwatch;
 mod complaints;
@@ -25,6 +26,7 @@ mod metrics;
 mod outside;
 mod page;
 mod papers;
+mod records;
 mod restart;
 mod rotation;
 mod simulated_lives;

@@ -408,8 +408,8 @@ impl LogFormat {
 /// Options of `ADDMETADATA`.
 #[derive(Debug, Clone)]
 pub struct AddMetadata {
-    /// Any JSON value, kept as it was parsed; `None` when the key is absent.
-    pub metadata: Option<serde_json::Value>,
+    /// Any JSON value, as text, its numbers with the digits that were written; `None` when the key is absent.
+    pub metadata: Option<String>,
     /// Whether `ts` is added.
     pub timestamp: bool,
     pub format: JsonFormat,

@@ -395,17 +395,9 @@ fn log_format(section: &mut Section) -> Option<LogFormat> {
 }
 
 fn add_metadata(section: &mut Section) -> AddMetadata {
-    let mut inexact_lines = Vec::new();
-    let metadata = section
-        .object
-        .get("metadata")
-        .map(|member| json::to_serde(&member.node, &mut inexact_lines));
-    if let Some(line) = inexact_lines.first() {
-        let problem = format!("the number on line {line} has more digits than are kept");
-        section.warn("metadata", problem, "put it between double quotes");
-    }
+    let metadata = section.object.get("metadata");
     AddMetadata {
-        metadata,
+        metadata: metadata.map(|member| json::to_text(&member.node.value)),
         timestamp: timestamp(section),
         format: json_format(section),
     }
@@ -811,7 +803,7 @@ mod tests {
             ("", None, false, 0),
             (
                 r#", "metadata": {"b": 1, "a": [1.50, null]}"#,
-                Some(r#"{"b":1,"a":[1.5,null]}"#),
+                Some(r#"{"b":1,"a":[1.50,null]}"#),
                 false,
                 0,
             ),
@@ -823,9 +815,9 @@ mod tests {
             ),
             (
                 r#", "metadata": 18446744073709551616, "timestamp": "True""#,
-                Some("1.8446744073709552e+19"),
+                Some("18446744073709551616"),
                 true,
-                1,
+                0,
             ),
             (r#", "timestamp": "false""#, None, false, 0),
             (r#", "timestamp": "yes""#, None, false, 1),
@@ -835,11 +827,7 @@ mod tests {
             let ProcessingOption::AddMetadata(option) = option(&members) else {
                 panic!("{members}")
             };
-            assert_eq!(
-                option.metadata.map(|value| value.to_string()).as_deref(),
-                metadata,
-                "{members}"
-            );
+            assert_eq!(option.metadata.as_deref(), metadata, "{members}");
             assert_eq!(option.timestamp, timestamp, "{members}");
             assert_eq!(
                 warnings(&file_with_option(&members)).len(),

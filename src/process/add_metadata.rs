@@ -34,7 +34,11 @@ impl AddMetadata {
             middle.push(b'"');
         }
         middle.extend(leads.next().unwrap_or_default());
-        append_value(options.metadata.as_ref(), options.format, &mut middle);
+        append_value(
+            options.metadata.as_deref().unwrap_or("null"),
+            options.format,
+            &mut middle,
+        );
         middle.extend(leads.next().unwrap_or_default());
         AddMetadata {
             timestamp: options.timestamp,
@@ -56,10 +60,9 @@ impl AddMetadata {
     }
 }
 
-fn append_value(value: Option<&serde_json::Value>, format: JsonFormat, out: &mut Vec<u8>) {
-    let text = value.map_or_else(|| "null".to_owned(), serde_json::Value::to_string);
+fn append_value(text: &str, format: JsonFormat, out: &mut Vec<u8>) {
     let start = out.len();
-    if Rewriter::default().value(&text, format, 1, out).is_err() {
+    if Rewriter::default().value(text, format, 1, out).is_err() {
         // nested deeper than the rewriter goes; it is JSON all the same
         out.truncate(start);
         out.extend_from_slice(text.as_bytes());
@@ -108,7 +111,7 @@ mod tests {
 
     fn options(metadata: &str, timestamp: bool, format: JsonFormat) -> config::AddMetadata {
         config::AddMetadata {
-            metadata: serde_json::from_str(metadata).ok(),
+            metadata: (metadata != "absent").then(|| metadata.to_owned()),
             timestamp,
             format,
         }
@@ -123,8 +126,12 @@ mod tests {
                 "{\"metadata\":{\"k\":\"v\"},\"data\":\"a\\r\"}\n",
             ),
             (
-                options("[1.0,1e5,1e10,18446744073709551615,\"é/\"]", false, Compact),
-                "{\"metadata\":[1.0,100000.0,1.0E10,18446744073709551615,\"é/\"],\"data\":\"a\\r\"}\n",
+                options(
+                    "[1.0,1e5,1e10,18446744073709551616,-0,-0.0,\"é/\"]",
+                    false,
+                    Compact,
+                ),
+                "{\"metadata\":[1.0,100000.0,1.0E10,18446744073709551616,0,-0.0,\"é/\"],\"data\":\"a\\r\"}\n",
             ),
             (
                 options("\"text\"", false, Compact),

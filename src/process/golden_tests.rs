@@ -174,7 +174,7 @@ fn option(option: &Value) -> ProcessingOption {
             format,
         }),
         "ADDMETADATA" => ProcessingOption::AddMetadata(AddMetadata {
-            metadata: option.get("metadata").cloned(),
+            metadata: option.get("metadata").map(Value::to_string),
             timestamp: option["timestamp"] == "true",
             format,
         }),

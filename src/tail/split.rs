@@ -68,8 +68,10 @@ pub struct SplitState {
 enum LeavingOut {
     #[default]
     Nothing,
-    /// The rest of a line.
+    /// The rest of a line of a record.
     Line,
+    /// The rest of a header line.
+    HeaderLine,
     /// Lines up to the next start line.
     Lines,
 }
@@ -319,7 +321,7 @@ impl Splitter {
             }
             None if buffer.len() - at > self.held_bytes_max => {
                 state.header_lines_left -= 1;
-                state.leaving_out = LeavingOut::Line;
+                state.leaving_out = LeavingOut::HeaderLine;
                 state.searched_bytes = 0;
                 Piece::Nothing { next: buffer.len() }
             }
@@ -333,12 +335,13 @@ impl Splitter {
 
     fn leave_out(&self, state: &mut SplitState, buffer: &[u8], at: usize, end: End) -> Piece {
         let mut line = at;
-        if state.leaving_out == LeavingOut::Line {
+        if matches!(state.leaving_out, LeavingOut::Line | LeavingOut::HeaderLine) {
             let Some(newline) = find_newline(buffer, at) else {
                 return Piece::Nothing { next: buffer.len() };
             };
             line = newline + 1;
-            state.leaving_out = if self.start.is_some() {
+            let is_of_record = state.leaving_out == LeavingOut::Line;
+            state.leaving_out = if is_of_record && self.start.is_some() {
                 LeavingOut::Lines
             } else {
                 LeavingOut::Nothing
@@ -593,6 +596,21 @@ mod tests {
         assert_eq!(texts(&split, "h\n", End::Final), [""; 0]);
     }
 
+    /// What is behind it was taken for lines of the record before.
+    #[test]
+    fn a_header_line_longer_than_is_held_takes_nothing_with_it() {
+        let split = Split {
+            skip_header_lines: 1,
+            ..from("S")
+        };
+        for pieces in [&[][..], &[10], &[30]] {
+            let text = format!("{}\nno start\nS\n", "h".repeat(50));
+            let records = split_in_pieces(&split, 20, text.as_bytes(), pieces, End::Final);
+            let records: Vec<_> = records.iter().map(|(data, _)| &data[..]).collect();
+            assert_eq!(records, [&b"no start\n"[..], b"S\n"], "{pieces:?}");
+        }
+    }
+
     #[test]
     fn a_multi_line_record_ends_before_the_next_start_line_or_when_the_file_is_quiet() {
         let text = "x\nS 1\n a\nS 2\n b\n";
@@ -773,14 +791,16 @@ mod tests {
             ),
             pieces in proptest::collection::vec(1..40usize, 0..20),
             held in 1..50usize,
-            kind in 0..5,
+            kind in 0..7,
         ) {
             let split = match kind {
                 0 => plain(),
                 1 => from("S"),
                 2 => quoted(),
                 3 => skipping("S.*"),
-                _ => Split { skip_header_lines: 3, ..plain() },
+                4 => Split { skip_header_lines: 3, ..plain() },
+                5 => Split { footer: Some(JavaRegex::new("S.*").unwrap()), ..plain() },
+                _ => Split { skip_header_lines: 1, skip_lines: skipping("a*").skip_lines, ..from("S") },
             };
             let at_once = split_in_pieces(&split, held, &text, &[], End::Final);
             prop_assert_eq!(split_in_pieces(&split, held, &text, &pieces, End::Final), at_once);

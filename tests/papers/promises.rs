@@ -17,7 +17,7 @@ use kinesis_agent::publish::sink::Call;
 use kinesis_agent::publish::wire::{Answer, RecordError, data_of, key_of};
 use kinesis_agent::record::{Batch, CursorId, FlowIndex, Span};
 use kinesis_agent::tail::Event;
-use kinesis_agent::tail::split::RecordKind;
+use kinesis_agent::tail::split::{End, Piece, RecordKind, SplitState, Splitter};
 use proptest::prelude::*;
 
 use crate::support::configuration::{flow, load};
@@ -596,6 +596,44 @@ fn what_cannot_be_converted_is_for_sending_as_it_is() {
         assert!(matches!(verdict, Verdict::Raw(_)), "{option}: {verdict:?}");
         assert_eq!(out, b"before", "the caller sends what it has");
     }
+}
+
+/// P-STEPS: A pattern that takes too many steps over a record or line is no match there, and a record that it was to
+/// convert is sent as it is.
+#[test]
+fn a_catastrophic_pattern_costs_one_record() {
+    const CATASTROPHE: &str = r"(?<!x)(?:a+)+c";
+    let long = format!("{}\n", "a".repeat(20_000));
+    let context = Context {
+        now: Timestamp::UNIX_EPOCH,
+        ec2: None,
+    };
+    for option in [
+        format!(
+            r#"{{"optionName": "CSVTOJSON", "customFieldNames": ["f"], "delimiter": "{CATASTROPHE}"}}"#
+        ),
+        format!(
+            r#"{{"optionName": "LOGTOJSON", "logFormat": "SYSLOG", "matchPattern": "(.*?){CATASTROPHE}", "customFieldNames": ["x"]}}"#
+        ),
+    ] {
+        let flow = flow("/l/x", &format!(r#", "dataProcessingOptions": [{option}]"#));
+        let mut chain = Chain::new(&flow.processing);
+        let verdict = chain.run(long.as_bytes(), &context, &mut Vec::new());
+        assert!(matches!(verdict, Verdict::Raw(_)), "{option}: {verdict:?}");
+        let verdict = chain.run(b"xac\n", &context, &mut Vec::new());
+        assert!(!matches!(verdict, Verdict::Raw(_)), "{option}: {verdict:?}");
+    }
+    // The line that the pattern gives up on belongs to the record before it.
+    let start = format!(r#", "multiLineStartPattern": "S|.*?{CATASTROPHE}""#);
+    let flow = flow("/l/x", &start);
+    let splitter = Splitter::new(&flow.split, 1 << 20);
+    let mut state = SplitState::at_start(&flow.split);
+    let text = format!("S1\n{long}S2\n");
+    let piece = splitter.next(&mut state, text.as_bytes(), 0, End::More);
+    let Piece::Record { data, .. } = piece else {
+        panic!("{piece:?}")
+    };
+    assert_eq!(text[data], format!("S1\n{long}"));
 }
 
 /// P-ORDER: With `ordering` `PER_KEY` or `PER_FILE`, of the records of one key or file a later one is sent only once the
