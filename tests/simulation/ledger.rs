@@ -1,6 +1,6 @@
 //! What was written, and what became of each line.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use kinesis_agent::checkpoint::{FileIdentity, Fingerprint, Place};
 use kinesis_agent::record::FlowIndex;
@@ -44,6 +44,8 @@ pub struct Ledger {
     contents: BTreeMap<ContentId, Content>,
     /// Which content a checkpoint is about: a file's number may be another's before the checkpoint is.
     known: HashMap<(FlowIndex, FileIdentity, Fingerprint), ContentId>,
+    /// Files of which no checkpoint speaks, since one speaks of what had their number.
+    unplaced: HashSet<ContentId>,
     n_accepted: usize,
     pub n_repeated: u64,
 }
@@ -163,7 +165,8 @@ impl Ledger {
     /// The first line of these files that no checkpoint covers from which the run began.
     pub fn first_unsettled(&self, files: &[ContentId]) -> Option<&Line> {
         let unsettled = |content: &ContentId| {
-            let content = self.contents.get(content)?;
+            let of = self.contents.get(content);
+            let content = of.filter(|_| !self.unplaced.contains(content))?;
             content.lines.get(content.n_settled)
         };
         files
@@ -198,6 +201,13 @@ impl Ledger {
     pub fn begins_at(&mut self, flow: FlowIndex, place: &Place, now: Option<ContentId>) {
         let key = (flow, place.identity, place.fingerprint);
         let content = self.known.get(&key).copied();
+        if let (Some(former), Some(now)) = (content, now)
+            && former != now
+        {
+            // The file has the number of one whose rest is still looked for, and the place speaks of that one: this
+            // one is read from its beginning, rather twice than never.
+            self.unplaced.insert(now);
+        }
         let Some(content) = content.filter(|content| Some(*content) == now) else {
             return;
         };

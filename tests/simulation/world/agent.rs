@@ -98,6 +98,7 @@ impl World {
 
     pub(super) fn submit(&mut self, place: usize, changes: Vec<Change>) -> Verdict {
         let mut disk = self.disk.clone();
+        let refusals = std::mem::take(&mut self.disk.borrow_mut().refusals);
         let cursors: HashMap<(FileIdentity, Fingerprint), ContentId> = self.process.flows[place]
             .machine
             .cursors()
@@ -110,6 +111,7 @@ impl World {
                 is_of_it.then(|| ((cursor.identity, known), file.content.get()))
             })
             .collect();
+        self.disk.borrow_mut().refusals = refusals;
         for change in &changes {
             if let Change::Upsert { place: at, .. } = change
                 && let Some(content) = cursors.get(&(at.identity, at.fingerprint))
