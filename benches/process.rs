@@ -100,7 +100,16 @@ fn main() {
             &text,
             log_to_json(LogFormat::CommonApacheLog),
         ),
-        ("LOGTOJSON, matchPattern", &common, match_pattern()),
+        (
+            "LOGTOJSON, matchPattern",
+            &common,
+            match_pattern(r#"^(\S+) \S+ (\S+) \[([^\]]+)\] "([^"]*)" (\d{3}) (\d+)$"#),
+        ),
+        (
+            "LOGTOJSON, matchPattern with backtracking",
+            &common,
+            match_pattern(r#"^(?!127\.)(\S+) \S+ (\S+) \[([^\]]++)\] "([^"]*)" (\d{3}) (\d+)$"#),
+        ),
         ("ADDMETADATA, with a timestamp", &text, add_metadata()),
         ("ADDEC2METADATA", &object, add_ec2_metadata()),
         ("ADDBRACKETS", &text, ProcessingOption::AddBrackets),
@@ -237,12 +246,11 @@ fn log_to_json(log_format: LogFormat) -> ProcessingOption {
     })
 }
 
-fn match_pattern() -> ProcessingOption {
+fn match_pattern(pattern: &str) -> ProcessingOption {
     let names = ["host", "user", "time", "request", "status", "size"];
     ProcessingOption::LogToJson(LogToJson {
         log_format: LogFormat::CommonApacheLog,
-        match_pattern: JavaRegex::new(r#"^(\S+) \S+ (\S+) \[([^\]]+)\] "([^"]*)" (\d{3}) (\d+)$"#)
-            .ok(),
+        match_pattern: JavaRegex::new(pattern).ok(),
         field_names: Some(names.map(str::to_owned).to_vec()),
         format: JsonFormat::Compact,
     })

@@ -7,7 +7,7 @@
 //! - [`mismatch`]: why `LOGTOJSON` leaves a record out
 //! - [`java_regex`]: the patterns that people write
 //! - `json`: JSON as the reference prints it
-//! - `text`: bytes as the reference decodes them
+//! - [`text`]: bytes as the reference decodes them
 
 mod add_brackets;
 mod add_ec2_metadata;
@@ -22,7 +22,7 @@ pub mod log_format;
 mod log_to_json;
 pub mod mismatch;
 mod single_line;
-mod text;
+pub mod text;
 
 #[cfg(test)]
 mod golden_tests;

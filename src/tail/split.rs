@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use crate::config::Split;
 use crate::process::java_regex::JavaRegex;
+use crate::process::text;
 
 /// What follows the buffer's last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -384,16 +385,17 @@ impl Splitter {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             // A pattern that gives up is no match: the line is sent.
             pattern
-                .is_full_match(&String::from_utf8_lossy(line))
+                .is_full_match(text::decode(line, &mut String::new()))
                 .unwrap_or(false)
         })
     }
 
     fn is_footer(&self, record: &[u8]) -> bool {
         self.footer.as_ref().is_some_and(|footer| {
-            let text = String::from_utf8_lossy(record);
+            let mut scratch = String::new();
+            let text = text::decode(record, &mut scratch);
             // A pattern that gives up is no match: the file is read on.
-            footer.is_full_match(java_trim(&text)).unwrap_or(false)
+            footer.is_full_match(java_trim(text)).unwrap_or(false)
         })
     }
 }
@@ -457,7 +459,7 @@ fn java_trim(text: &str) -> &str {
 
 fn begins(start: &JavaRegex, line: &[u8]) -> bool {
     start
-        .looking_at(&String::from_utf8_lossy(line))
+        .looking_at(text::decode(line, &mut String::new()))
         .unwrap_or(false)
 }
 
@@ -594,6 +596,16 @@ mod tests {
         };
         assert_eq!(texts(&split, "h\nh\na\nb\n", End::Now), ["a\n", "b\n"]);
         assert_eq!(texts(&split, "h\n", End::Final), [""; 0]);
+    }
+
+    #[test]
+    fn a_start_line_is_read_as_java_decodes_it() {
+        // An encoded surrogate is one ill-formed part to Java, and three to Rust.
+        let text = b"x\n\xed\xa0\x80S\n".as_slice();
+        for (pattern, n_records) in [("^.S", 2), ("^...S", 1)] {
+            let records = split_in_pieces(&from(pattern), 1 << 20, text, &[], End::Final);
+            assert_eq!(records.len(), n_records, "{pattern}");
+        }
     }
 
     /// What is behind it was taken for lines of the record before.
