@@ -335,7 +335,7 @@ fn a_crossing_is_found_however_it_is_written() {
             "1: only telemetry names a metric",
         ),
         (
-            "src/agent.rs",
+            "src/agent/mod.rs",
             "fn f() { g(\"kinesisStream\") }",
             "1: only config knows how agent.json is written, but this spells kinesisStream",
         ),

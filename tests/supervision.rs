@@ -63,8 +63,8 @@ impl Listener for Relay {
     fn advanced(&self, flow: FlowIndex, cursor: CursorId, offset: u64) {
         self.0[flow.0].advanced(cursor, offset);
     }
-    fn queued(&self, flow: FlowIndex, n_batches: usize) {
-        self.0[flow.0].queued(n_batches);
+    fn queued(&self, flow: FlowIndex, n_batches: usize, n_arrived: usize) {
+        self.0[flow.0].queued(n_batches, n_arrived);
     }
     fn refused(&self, _id: RefusedId, _flow: FlowIndex, _refused: Refused) {}
     fn reported(&self, _flow: FlowIndex, _event: &Reported) {}

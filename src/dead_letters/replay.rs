@@ -142,7 +142,7 @@ impl Listener for Outcomes {
         self.lock().done.insert(cursor.0);
     }
 
-    fn queued(&self, _flow: FlowIndex, _n_batches: usize) {}
+    fn queued(&self, _flow: FlowIndex, _n_batches: usize, _n_arrived: usize) {}
 
     fn refused(&self, id: RefusedId, _flow: FlowIndex, refused: Refused) {
         if let Some(origin) = refused.batch.origins.get(usize::from(refused.place)) {

@@ -24,8 +24,13 @@ pub struct Inbox {
     sender: mpsc::Sender<Inward>,
     is_woken: AtomicBool,
     must_flush: AtomicBool,
+    /// Batches that wait for a send slot, by the publisher's last word.
     n_queued: AtomicUsize,
+    /// Those of which the publisher doesn't know yet.
+    n_on_way: AtomicUsize,
     queue_capacity: usize,
+    /// There was no room when the flow looked.
+    is_refused: AtomicBool,
     /// Counts the beginnings and ends of pieces of work: odd while the flow is at one.
     n_beats: AtomicU64,
 }
@@ -39,7 +44,9 @@ impl Inbox {
             is_woken: AtomicBool::new(false),
             must_flush: AtomicBool::new(false),
             n_queued: AtomicUsize::new(0),
+            n_on_way: AtomicUsize::new(0),
             queue_capacity: queue_capacity.max(1),
+            is_refused: AtomicBool::new(false),
             n_beats: AtomicU64::new(0),
         };
         (Arc::new(inbox), receiver)
@@ -61,10 +68,19 @@ impl Inbox {
         let _ = self.sender.send(Inward::Advanced(cursor, offset));
     }
 
-    /// So many batches wait for a send slot now.
-    pub fn queued(&self, n_batches: usize) {
-        let before = self.n_queued.swap(n_batches, Ordering::Relaxed);
-        if before >= self.queue_capacity && n_batches < self.queue_capacity {
+    /// A batch is on its way to the publisher.
+    pub(super) fn sent(&self) {
+        self.n_on_way.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// So many batches wait for a send slot now; `n_arrived` of those that were sent have arrived since the last word.
+    pub fn queued(&self, n_batches: usize, n_arrived: usize) {
+        self.n_queued.store(n_batches, Ordering::SeqCst);
+        let less = |n_on_way: usize| Some(n_on_way.saturating_sub(n_arrived));
+        let _ = self
+            .n_on_way
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        if self.is_below_capacity() && self.is_refused.swap(false, Ordering::SeqCst) {
             self.wake();
         }
     }
@@ -98,9 +114,19 @@ impl Inbox {
         (n_beats % 2 == 1).then_some(n_beats)
     }
 
-    /// Whether another batch may join those that wait.
+    /// Whether another batch may join those that wait; if not, the flow is woken when it may.
     pub(super) fn has_queue_room(&self) -> bool {
-        self.n_queued.load(Ordering::Relaxed) < self.queue_capacity
+        if self.is_below_capacity() {
+            return true;
+        }
+        self.is_refused.store(true, Ordering::SeqCst);
+        // There may be room since the first look: whoever made it didn't know that it is waited for.
+        self.is_below_capacity()
+    }
+
+    fn is_below_capacity(&self) -> bool {
+        let n_ahead = self.n_queued.load(Ordering::SeqCst) + self.n_on_way.load(Ordering::SeqCst);
+        n_ahead < self.queue_capacity
     }
 }
 
@@ -112,5 +138,32 @@ impl Wake for Inbox {
     fn flush(&self) {
         self.must_flush.store(true, Ordering::Release);
         self.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_on_its_way_counts_as_much_as_one_that_waits() {
+        let (inbox, receiver) = Inbox::new(2);
+        assert!(inbox.has_queue_room());
+        inbox.sent();
+        assert!(inbox.has_queue_room());
+        inbox.sent();
+        assert!(
+            !inbox.has_queue_room(),
+            "before the publisher has heard of them"
+        );
+        inbox.queued(1, 1);
+        assert!(!inbox.has_queue_room());
+        assert!(
+            receiver.try_recv().is_err(),
+            "nothing has changed for the flow"
+        );
+        inbox.queued(1, 1);
+        assert!(matches!(receiver.try_recv(), Ok(Inward::Woken)));
+        assert!(inbox.has_queue_room());
     }
 }

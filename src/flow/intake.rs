@@ -125,6 +125,7 @@ impl<A: Around> FlowIntake<'_, A> {
             (!matches!(verdict, Verdict::Skipped(_)), Some(verdict))
         });
         for batch in added.closed {
+            self.inbox.sent();
             self.around.send(batch);
         }
         if added.cut {

@@ -284,6 +284,7 @@ impl<D: Disk> Machine<D> {
 
     fn close_batch(&mut self, around: &mut impl Around) {
         if let Some(batch) = self.open.close() {
+            self.inbox.sent();
             around.send(batch);
         }
     }

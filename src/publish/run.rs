@@ -29,8 +29,9 @@ pub enum Inbound {
 pub trait Listener: Send + Sync + 'static {
     /// Everything of the file below `offset` is acknowledged.
     fn advanced(&self, flow: FlowIndex, cursor: CursorId, offset: u64);
-    /// A batch left the queue for good, or joined it: so many wait now.
-    fn queued(&self, flow: FlowIndex, n_batches: usize);
+    /// A batch left the queue for good, or joined it: so many wait now, and so many have arrived from the flow since the
+    /// last word.
+    fn queued(&self, flow: FlowIndex, n_batches: usize, n_arrived: usize);
     /// The service will never take this record: it is to be kept, and [`Inbound::Kept`] to be sent once it is safe.
     fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused);
     /// What became of a call.
@@ -64,15 +65,15 @@ pub async fn run(
             inbound = inbox.recv(), if !is_closed && (n_running > 0 || publisher.is_keeping()) => match inbound {
                 Some(Inbound::Batch(flow, batch)) => {
                     publisher.batch(flow, batch, Instant::now(), &mut commands);
-                    touched.push(flow);
+                    touched.push((flow, 1));
                 }
                 Some(Inbound::Kept(id)) => {
                     publisher.kept(id, Instant::now(), &mut commands);
-                    touched.push(id.flow);
+                    touched.push((id.flow, 0));
                 }
                 Some(Inbound::Restarted(flow)) => {
                     publisher.restarted(flow, Instant::now(), &mut commands);
-                    touched.push(flow);
+                    touched.push((flow, 0));
                 }
                 Some(Inbound::Finished(_)) => n_running = n_running.saturating_sub(1),
                 None => (n_running, is_closed) = (0, true),
@@ -95,7 +96,7 @@ pub async fn run(
                     let sink = Arc::clone(&sinks[flow.0]);
                     let task = calls.spawn(async move { sink.put(call).await });
                     ids.insert(task.id(), id);
-                    touched.push(flow);
+                    touched.push((flow, 0));
                 }
                 Command::Advance {
                     flow,
@@ -111,14 +112,14 @@ pub async fn run(
                         budget.give_back_body(body.into());
                     }
                     // Batches that keep an order wait until all of them is accepted: none may be sent after the last.
-                    touched.push(flow);
+                    touched.push((flow, 0));
                 }
                 Command::Keep { id, flow, refused } => listener.refused(id, flow, refused),
                 Command::Report { flow, event } => listener.reported(flow, &event),
             }
         }
-        for flow in touched.drain(..) {
-            listener.queued(flow, publisher.n_waiting(flow));
+        for (flow, n_arrived) in touched.drain(..) {
+            listener.queued(flow, publisher.n_waiting(flow), n_arrived);
         }
     }
 }
@@ -158,7 +159,7 @@ mod tests {
         fn advanced(&self, _flow: FlowIndex, _cursor: CursorId, offset: u64) {
             self.0.lock().unwrap().push(offset);
         }
-        fn queued(&self, _flow: FlowIndex, n_batches: usize) {
+        fn queued(&self, _flow: FlowIndex, n_batches: usize, _n_arrived: usize) {
             self.1.lock().unwrap().push(n_batches);
         }
         fn refused(&self, _id: RefusedId, _flow: FlowIndex, _refused: Refused) {}

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::disk::{Disk, FileStat};
 use super::hash::RunningHash;
 use super::mark::{Extra, MARK_BYTES, Mark};
+use super::planted;
 use super::split::SplitState;
 use crate::checkpoint::{FileIdentity, Fingerprint, Place, PlaceState};
 use crate::record::CursorId;
@@ -53,6 +54,8 @@ pub struct Cursor<F> {
     pub acknowledged: u64,
     /// At the last look.
     pub size: u64,
+    /// The same when it was last known to be the file that is read: what came since may be another's.
+    pub known_size: u64,
     pub modified_ms: i64,
     pub n_links: u64,
     pub split: SplitState,
@@ -77,8 +80,8 @@ pub struct Cursor<F> {
     /// The followed file that it may be a copy of.
     pub suspected: Option<CursorId>,
     pub followed_at: Instant,
-    /// The number of the walk that found it; 0 for one of the run before.
-    pub since_walk: u64,
+    /// The turn that first saw something in it; 0 for one of the run before.
+    pub since_turn: u64,
     /// In the queue of files to be read.
     pub is_queued: bool,
     /// Its opening was told.
@@ -131,6 +134,7 @@ impl<F> Cursor<F> {
             read: start.offset,
             acknowledged: start.offset,
             size: stat.size,
+            known_size: stat.size,
             modified_ms: stat.modified_ms,
             n_links: stat.n_links,
             split: start.split,
@@ -146,7 +150,7 @@ impl<F> Cursor<F> {
             is_new: false,
             suspected: None,
             followed_at: now,
-            since_walk: 0,
+            since_turn: 0,
             is_queued: false,
             is_told: false,
             is_dirty: true,
@@ -278,7 +282,9 @@ impl<F> Cursor<F> {
     pub fn begins_alike<D: Disk<File = F>>(&self, disk: &mut D) -> io::Result<bool> {
         let len = self.fingerprint.len;
         match &self.file {
-            Some(file) if len > 0 => Ok(fingerprint_of(disk, file, len)? == Some(self.fingerprint)),
+            Some(file) if len > 0 && !planted::truncations_are_unseen() => {
+                Ok(fingerprint_of(disk, file, len)? == Some(self.fingerprint))
+            }
             _ => Ok(true),
         }
     }
@@ -330,8 +336,12 @@ impl<F> Cursor<F> {
         self.fingerprint_up_to(self.read, disk)
     }
 
-    /// Makes it cover what is there, read or not.
+    /// Makes it cover what is there of a file of which nothing was read, if it covers nothing yet: what came later may be
+    /// another's.
     pub fn note_beginning<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<()> {
+        if self.fingerprint.len > 0 {
+            return Ok(());
+        }
         self.fingerprint_up_to(self.size, disk)
     }
 

@@ -12,6 +12,7 @@ pub mod mark;
 #[cfg(test)]
 mod model;
 mod place;
+mod planted;
 pub mod rotation;
 pub mod split;
 mod tailer;

@@ -8,6 +8,7 @@ use super::Rules;
 use super::cursor::{Start, fingerprint_of};
 use super::discover::{Found, Patterns};
 use super::disk::Disk;
+use super::gzip::is_gzip;
 use super::mark::{Extra, Mark};
 use super::split::SplitState;
 use super::tailer::is_other_device;
@@ -127,7 +128,7 @@ impl Memory {
             return at_beginning(rules);
         }
         // Whether it holds what was read is found out once it is open.
-        if found.stat.size < place.offset {
+        if is_shorter(found, place.offset) {
             return Placed {
                 was_replaced: Some(place.offset),
                 remnant: Some(Box::new(place)),
@@ -244,14 +245,15 @@ impl Memory {
                 };
                 // Under its old name it is out of reach because the patterns were changed.
                 let is_rotated = path != place.path || extra_of(place).is_rotated;
-                if !is_rotated || stat.size < place.offset {
+                let found = Found {
+                    path: path.as_path().into(),
+                    stat,
+                };
+                if !is_rotated || is_shorter(&found, place.offset) {
                     continue;
                 }
                 match holds(disk, &path, place) {
-                    Ok(true) if seen.insert(stat.identity) => strays.push(Found {
-                        path: path.into(),
-                        stat,
-                    }),
+                    Ok(true) if seen.insert(stat.identity) => strays.push(found),
                     Ok(_) => {}
                     Err(_) => is_complete = false,
                 }
@@ -312,6 +314,11 @@ pub fn extra_of(place: &Place) -> Extra {
         .as_deref()
         .map(Extra::from_bytes)
         .unwrap_or_default()
+}
+
+/// Whether a file can't hold what was read of it. The size of a gzip says nothing.
+fn is_shorter(found: &Found, offset: u64) -> bool {
+    found.stat.size < offset && !is_gzip(&found.path)
 }
 
 /// Whether more may be to be had of a file, and it can be told from others.

@@ -116,7 +116,7 @@ pub struct Sighting {
 pub enum Standing {
     /// The patterns name it, and nothing was read of it yet.
     New,
-    /// It is followed, or was, for its own sake.
+    /// It is followed for its own sake.
     Known,
     /// The patterns don't name it.
     Outside,
@@ -137,11 +137,16 @@ pub struct Candidate {
 /// later ones are of later contents. Older ones, where the clock may have jumped, and those of another name count only if
 /// their hash says much.
 pub fn candidates(remnant: &Remnant, sightings: &[Sighting]) -> Vec<Candidate> {
+    let is_itself = |sighting: &Sighting| sighting.stat.identity == remnant.identity;
+    let was_cut_off =
+        |sighting: &Sighting| is_itself(sighting) && sighting.stat.size < remnant.read;
+    let loss = match sightings.iter().any(was_cut_off) {
+        true => Loss::CutOff,
+        false => remnant.loss,
+    };
+    let is_itself = |sighting: &Sighting| loss == Loss::Gone && is_itself(sighting);
     let is_older = |sighting: &Sighting| {
         sighting.stat.modified_ms < remnant.modified_ms.saturating_sub(CLOCK_SLACK_MS)
-    };
-    let is_itself = |sighting: &Sighting| {
-        remnant.loss == Loss::Gone && sighting.stat.identity == remnant.identity
     };
     let mut chosen: Vec<Candidate> = sightings
         .iter()
@@ -149,7 +154,7 @@ pub fn candidates(remnant: &Remnant, sightings: &[Sighting]) -> Vec<Candidate> {
         .filter_map(|sighting| {
             let until = recognisable(remnant, sighting)?;
             let may_be = is_itself(sighting)
-                || match (sighting.standing, remnant.loss) {
+                || match (sighting.standing, loss) {
                     (Standing::Known, _) => false,
                     (_, Loss::CutOff) if sighting.stat.identity == remnant.identity => false,
                     (Standing::New, Loss::CutOff) => true,
@@ -191,9 +196,9 @@ fn recognisable(remnant: &Remnant, sighting: &Sighting) -> Option<u64> {
     };
     let ends = remnant.mark_ends.iter().rev().copied();
     let mut in_reach = ends.filter(|end| *end <= size);
-    // Of what wasn't read at all only the beginning is known.
-    let nothing_read = (remnant.read == 0).then_some(0);
-    in_reach.next().or(nothing_read)
+    // Of what wasn't read, or not acknowledged beyond the first read of the run before, only the beginning is known.
+    let beginning = remnant.mark_ends.is_empty().then_some(0);
+    in_reach.next().or(beginning)
 }
 
 /// How a rotated file is called after the one that it was.

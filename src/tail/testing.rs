@@ -2,7 +2,7 @@
 //! be made to misbehave.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
@@ -178,7 +178,23 @@ impl Disk for MemoryDisk {
                 file_inode: Some(self.stat(node).identity.inode),
             })
         };
-        Ok(inside.filter_map(name).collect())
+        let folders: BTreeSet<&Path> = self
+            .names
+            .keys()
+            .filter_map(|path| {
+                path.ancestors()
+                    .skip(1)
+                    .find(|above| above.parent() == Some(folder))
+            })
+            .collect();
+        let folder_name = |path: &Path| {
+            Some(Name {
+                text: path.file_name()?.to_owned(),
+                file_inode: None,
+            })
+        };
+        let folders = folders.into_iter().filter_map(folder_name);
+        Ok(inside.filter_map(name).chain(folders).collect())
     }
 
     fn look(&mut self, path: &Path) -> io::Result<FileStat> {

@@ -187,7 +187,8 @@ impl Ledger {
         match place.offset <= reach {
             true => Ok(()),
             false => Err(format!(
-                "a checkpoint at {} though {reach} bytes are accepted of {content:?}",
+                "a checkpoint of {} at {} though {reach} bytes are accepted of {content:?}",
+                place.path.display(),
                 place.offset
             )),
         }

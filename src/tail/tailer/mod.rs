@@ -67,7 +67,7 @@ pub struct Tailer<D: Disk> {
     /// Places of files that were looked for in vain, until they are asked for.
     given_up: Vec<Place>,
     next_id: u64,
-    n_walks: u64,
+    n_turns: u64,
     walk_at: Instant,
     walked_at: Option<Instant>,
     /// Files that were renamed out of the patterns' reach while we were away have been looked for.
@@ -101,7 +101,7 @@ impl<D: Disk> Tailer<D> {
             searches: Vec::new(),
             given_up: Vec::new(),
             next_id: 0,
-            n_walks: 0,
+            n_turns: 0,
             listed_folders: Vec::new(),
             walk_at: now,
             walked_at: None,
@@ -165,6 +165,7 @@ impl<D: Disk> Tailer<D> {
     /// One turn: looks at what is due and hands on what there is, until the queue is empty, [`TURN_BYTES`] were read or
     /// the intake is full.
     pub fn turn(&mut self, now: Instant, disk: &mut D, intake: &mut impl Intake) -> Turn {
+        self.n_turns += 1;
         let disk = &mut WithGzip(disk);
         let n_handles_wanted = disk.n_handles_wanted();
         if n_handles_wanted > 0 {
@@ -174,9 +175,12 @@ impl<D: Disk> Tailer<D> {
             self.walk(now, disk);
         }
         self.look_at_due(now, disk, intake);
-        if !self.searches.is_empty() {
-            self.search(now, disk);
-            self.look_at_due(now, disk, intake);
+        // What a search finds is looked at, and what must be looked at first for it.
+        for _ in 0..2 {
+            if !self.searches.is_empty() {
+                self.search(now, disk);
+                self.look_at_due(now, disk, intake);
+            }
         }
         let mut left_bytes = TURN_BYTES;
         let mut is_blocked = false;

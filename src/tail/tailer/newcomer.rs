@@ -108,7 +108,7 @@ impl<D: Disk> Tailer<D> {
         let mut fingerprints = HashMap::new();
         let mut n_comparisons = 0;
         for source in self.cursors.values() {
-            let may_be_copied = source.since_walk < new.since_walk
+            let may_be_copied = source.since_turn < new.since_turn
                 && source.identity != new.identity
                 && source.rotated_at.is_none()
                 && source.is_named;

@@ -71,12 +71,17 @@ impl<D: Disk> Tailer<D> {
         cursor.file = file;
         self.buffer = buffer;
         let result = result.and_then(|reading| {
-            cursor.extend_fingerprint(disk)?;
+            // What waits for room, or for the end of its first line, may be written over meanwhile.
+            match cursor.read {
+                0 => cursor.note_beginning(disk)?,
+                _ => cursor.extend_fingerprint(disk)?,
+            }
             Ok(reading)
         });
         match result {
             Ok(Reading::Replaced) => self.is_replaced(id, now, disk),
             Ok(reading) => {
+                cursor.known_size = cursor.size;
                 if cursor.problem.take().is_some() {
                     self.events.push(Event::Readable {
                         path: Arc::clone(&cursor.path),
@@ -103,11 +108,12 @@ impl<D: Disk> Tailer<D> {
         now: Instant,
         disk: &mut WithGzip<'_, D>,
     ) -> Reading {
-        let file = self
-            .cursors
-            .get(&id)
-            .and_then(|cursor| cursor.file.as_ref());
-        if let Some(Ok(stat)) = file.map(|file| disk.look_at(file)) {
+        let Some(cursor) = self.cursors.get_mut(&id) else {
+            return Reading::Done { n_bytes: 0 };
+        };
+        // The size at the last look may be the other content's already.
+        cursor.size = cursor.known_size.max(cursor.read);
+        if let Some(Ok(stat)) = cursor.file.as_ref().map(|file| disk.look_at(file)) {
             self.replace(id, &stat, now);
         }
         Reading::Done { n_bytes: 0 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Tailer;
+use super::look::is_cut_off;
 use crate::checkpoint::FileIdentity;
 use crate::record::CursorId;
 use crate::tail::Event;
@@ -157,11 +158,17 @@ impl<D: Disk> Tailer<D> {
                 continue;
             }
             if matches!(search.stage, Stage::Listing) {
+                let candidates = self.list(&mut search, &mut listings, disk);
+                search.n_tries += 1;
+                if search.n_tries == 1 && self.notice_overwritten(&search, &listings, now, disk) {
+                    listings.clear();
+                    self.searches.push(search);
+                    continue;
+                }
                 search.stage = Stage::Probing {
-                    candidates: self.list(&mut search, &mut listings, disk).into(),
+                    candidates: candidates.into(),
                     probe: None,
                 };
-                search.n_tries += 1;
             }
             let open =
                 |sighting: &Sighting, disk: &mut WithGzip<'_, D>| self.open_sighted(sighting, disk);
@@ -171,6 +178,7 @@ impl<D: Disk> Tailer<D> {
                 Found::Nothing if search.is_hopeful && now < search.until => {
                     (search.is_hopeful, search.stage) = (false, Stage::Listing);
                     search.try_at = now + SEARCH_INTERVAL;
+                    search.n_tries += 1;
                     self.searches.push(search);
                 }
                 Found::Nothing => self.end_search(search),
@@ -201,18 +209,56 @@ impl<D: Disk> Tailer<D> {
         rotation::candidates(&remnant, sightings)
     }
 
-    /// New files that have lost their name since, to a gzip perhaps.
+    /// Followed files that changed since they were last looked at may have been written over with the copy: those that
+    /// hold something else now count as new ones. Whether there are any.
+    fn notice_overwritten(
+        &mut self,
+        search: &Search<Body<D::File>>,
+        listings: &Listings,
+        now: Instant,
+        disk: &mut WithGzip<'_, D>,
+    ) -> bool {
+        let folder = search.cursor.path.parent().unwrap_or(&search.cursor.path);
+        let Some((sightings, _)) = listings.get(folder) else {
+            return false;
+        };
+        let mut are_any = false;
+        for Sighting { stat, standing, .. } in sightings {
+            let followed = self.by_identity.get(&stat.identity).copied();
+            let Some(cursor) = followed.and_then(|id| self.cursors.get(&id)) else {
+                continue;
+            };
+            let is_gzip = cursor.file.as_ref().is_some_and(Body::is_gzip);
+            // What was looked at may not have been read since.
+            let is_as_read = (cursor.size, cursor.modified_ms) == (stat.size, stat.modified_ms)
+                && cursor.size <= cursor.read;
+            if *standing != Standing::Known || is_gzip || is_as_read {
+                continue;
+            }
+            let id = cursor.id;
+            if is_cut_off(cursor, stat) {
+                self.cut_off(id, stat, now);
+            } else if matches!(cursor.is_same(disk), Ok(false)) {
+                self.replace(id, stat, now);
+            } else {
+                continue;
+            }
+            are_any = true;
+        }
+        are_any
+    }
+
+    /// Files that are open and have no name any more: the copy may have been compressed since.
     fn unlinked(&self, disk: &mut WithGzip<'_, D>) -> Vec<Sighting> {
-        let new = self.cursors.values().filter(|cursor| cursor.is_new);
         let sight = |cursor: &Cursor<Body<D::File>>| {
             let stat = disk.look_at(cursor.file.as_ref()?).ok()?;
             (stat.n_links == 0).then(|| Sighting {
                 path: Arc::clone(&cursor.path),
                 stat,
-                standing: Standing::New,
+                standing: self.standing(&cursor.path, stat.identity, disk),
             })
         };
-        new.filter_map(sight).collect()
+        self.cursors.values().filter_map(sight).collect()
     }
 
     /// Opens a file for a probe: one that is open already by its handle.
@@ -312,6 +358,7 @@ impl<D: Disk> Tailer<D> {
             self.forget_unread(new);
         }
         let old = search.cursor;
+        self.memory.forget(stat.identity);
         if old.identity != stat.identity {
             self.free_place(old.identity);
         }
@@ -540,7 +587,7 @@ fn begin_probe<D: Disk>(
     let mark = cursor.mark_before(candidate.until);
     // So much of the beginning as is known, and as must be there.
     let len = cursor.fingerprint.len;
-    let is_known = len > 0 && (cursor.read == 0 || u64::from(len) <= candidate.until);
+    let is_known = len > 0 && (mark.is_none() || u64::from(len) <= candidate.until);
     if is_known && fingerprint_of(disk, &body, len)? != Some(cursor.fingerprint) {
         return Ok(None);
     }

@@ -24,7 +24,6 @@ impl<D: Disk> Tailer<D> {
     pub(super) fn walk(&mut self, now: Instant, disk: &mut WithGzip<'_, D>) {
         let mut listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
         let is_first = self.walked_at.replace(now).is_none();
-        self.n_walks += 1;
         self.follow_devices(&listing.files, is_first, disk);
         let n_old = self.leave_old(&mut listing.files, is_first, disk);
         let is_short = |(_, error): &(PathBuf, io::Error)| is_out_of_handles(error);
@@ -280,7 +279,7 @@ impl<D: Disk> Tailer<D> {
         cursor.is_finished = placed.is_finished;
         cursor.is_hinted = disk.tells_of(&found.path);
         cursor.is_new = placed.is_new;
-        cursor.since_walk = if placed.is_new { self.n_walks } else { 0 };
+        cursor.since_turn = if placed.is_new { self.n_turns } else { 0 };
         if let Some(read) = placed.was_replaced {
             self.events.push(Event::Replaced {
                 path: Arc::clone(&found.path),

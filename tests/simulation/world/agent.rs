@@ -13,6 +13,7 @@ use kinesis_agent::publish::publisher::Command;
 use kinesis_agent::publish::run::Inbound;
 use kinesis_agent::publish::wire::data_of;
 use kinesis_agent::record::FlowIndex;
+use kinesis_agent::tail::cursor::fingerprint_of;
 use kinesis_agent::tail::testing::ContentId;
 
 use super::World;
@@ -96,13 +97,17 @@ impl World {
     }
 
     pub(super) fn submit(&mut self, place: usize, changes: Vec<Change>) -> Verdict {
-        // A place may speak of what stood in a file before, while that is looked for elsewhere.
+        let mut disk = self.disk.clone();
         let cursors: HashMap<(FileIdentity, Fingerprint), ContentId> = self.process.flows[place]
             .machine
             .cursors()
             .filter_map(|cursor| {
-                let content = cursor.file.as_ref()?.plain()?.content.get();
-                Some(((cursor.identity, cursor.fingerprint), content))
+                let file = cursor.file.as_ref()?.plain()?;
+                // A place may speak of what stood in a file before, or under its number.
+                let known = cursor.fingerprint;
+                let is_of_it = known.len == 0
+                    || fingerprint_of(&mut disk, file, known.len).ok()? == Some(known);
+                is_of_it.then(|| ((cursor.identity, known), file.content.get()))
             })
             .collect();
         for change in &changes {
@@ -177,7 +182,8 @@ impl World {
     /// Does what the publisher wants done, and tells those flows how many batches wait of which that may have changed,
     /// as `publish::run` does.
     pub(super) fn obey(&mut self, touched: Option<FlowIndex>) -> Verdict {
-        let mut touched = Vec::from_iter(touched);
+        let arrived = touched.map(|flow| (flow, 1));
+        let mut touched = Vec::from_iter(arrived);
         for command in std::mem::take(&mut self.commands) {
             match command {
                 Command::Send { id, flow, call } => {
@@ -201,7 +207,7 @@ impl World {
                         lines,
                     });
                     self.check_slots(flow)?;
-                    touched.push(flow);
+                    touched.push((flow, 0));
                 }
                 Command::Keep { flow, .. } => {
                     return Err(format!(
@@ -224,14 +230,16 @@ impl World {
                     {
                         self.process.budget.give_back_body(body.into());
                     }
-                    touched.push(flow);
+                    touched.push((flow, 0));
                 }
                 Command::Report { .. } => {}
             }
         }
-        for flow in touched {
+        for (flow, n_arrived) in touched {
             let n_waiting = self.process.publisher.n_waiting(flow);
-            self.process.flows[flow.0].inbox.queued(n_waiting);
+            self.process.flows[flow.0]
+                .inbox
+                .queued(n_waiting, n_arrived);
         }
         Ok(())
     }

@@ -5,35 +5,32 @@
 //! checkpoints are written, handed back and closed ─▶ the last progress line
 //! ```
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+mod addresses;
+mod places;
+mod relay;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::aws::Clients;
 use crate::aws::instance::Instance;
-use crate::aws::{Address, Clients};
-use crate::checkpoint::{
-    self, CheckpointWriter, FileIdentity, FlowPlaces, OpenError, Opened, Store, TakeOver,
-};
-use crate::config::{Config, Destination, Flow, FlowId, ProcessingOption, RefusedRecords, limits};
+use crate::checkpoint::{CheckpointWriter, FlowPlaces, OpenError};
+use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
 use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
-use crate::flow::{FlowThread, Inbox, Surroundings, watchdog};
-use crate::former;
+use crate::flow::{FlowThread, Surroundings, watchdog};
 use crate::process::Ec2Metadata;
 use crate::publish::budget::{BUDGET_BYTES, Budget};
 use crate::publish::firehose::FirehoseSink;
 use crate::publish::kinesis::{KinesisSink, WireChoice};
-use crate::publish::publisher::{FlowRules, Publisher, Refused, RefusedId, Reported};
-use crate::publish::run::{self, Inbound, Listener};
+use crate::publish::publisher::{FlowRules, Publisher};
+use crate::publish::run::{self, Inbound};
 use crate::publish::sink::Sink;
 use crate::publish::wire::Layout;
-use crate::record::{CursorId, FlowIndex};
-use crate::tail::disk::{Disk as _, OsDisk};
+use crate::record::FlowIndex;
 use crate::tail::handles::{self, Handles};
 use crate::tail::wake::Watch;
 use crate::telemetry::counters::AgentCounters;
@@ -42,9 +39,10 @@ use crate::telemetry::progress::{self, MetricLines};
 use crate::telemetry::status::Sampler;
 use crate::telemetry::web::Asked;
 use crate::telemetry::{cloudwatch, events};
+use addresses::tell_addresses;
+use places::{open_checkpoints, raise_open_files_limit};
+use relay::Relay;
 
-/// How long after a region or credentials weren't found they are looked for again while there is nothing to send.
-const LOOK_AGAIN_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the start waits for the instance metadata, where `ADDEC2METADATA` asks for it.
 const FIRST_METADATA_WAIT: Duration = Duration::from_secs(1);
 /// How long flows may take to save their places at the end; one whose thread hangs is left behind.
@@ -316,76 +314,6 @@ fn metric_lines(config: &Config) -> MetricLines {
     }
 }
 
-/// Raises how many files may be open as far as the system lets it: the soft limit of 1,024 that many systems start with
-/// is too low for files that are held open each. How many that are.
-fn raise_open_files_limit() -> u64 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // One that can't be raised stays as it is.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
-
-fn open_checkpoints(config: &Config) -> Result<(CheckpointWriter, Vec<FlowPlaces>), StartError> {
-    let Opened { mut store, rebuilt } = Store::open(&config.checkpoints, Timestamp::now())?;
-    if let Some(aside) = &rebuilt {
-        events::checkpoints_rebuilt(store.path(), aside);
-    }
-    if config.checkpoints.path == Path::new(limits::CHECKPOINT_FILE_DEFAULT) {
-        let old = Path::new(limits::REFERENCE_CHECKPOINT_FILE);
-        match store
-            .take_over(old)
-            .context("taking over the checkpoints of the AWS Kinesis Agent")?
-        {
-            TakeOver::Taken { rows } => events::checkpoints_taken_over(old, store.path(), rows),
-            TakeOver::DoneBefore | TakeOver::NothingThere => {}
-        }
-    }
-    let is_there = |path: &Path, identity: Option<FileIdentity>| {
-        OsDisk
-            .look(path)
-            .is_ok_and(|stat| identity.is_none_or(|identity| stat.identity == identity))
-    };
-    let n_deleted = store
-        .delete_old(Timestamp::now(), is_there)
-        .context("deleting old checkpoints")?;
-    progress::deleted_checkpoints(n_deleted).emit();
-    // Without the damaged file's places, what is there is read from its beginning: rather twice than never.
-    let known = |places: FlowPlaces| FlowPlaces {
-        saved_before: places.saved_before || rebuilt.is_some(),
-        ..places
-    };
-    let configured = config.flows.iter().map(|flow| &flow.id).collect();
-    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-    let places = config.flows.iter().map(|flow| {
-        let places = former::places(flow, &configured, store.reader(), &cwd, &mut OsDisk)?;
-        tell_former(flow, &places);
-        Ok(known(places))
-    });
-    let places = places
-        .collect::<Result<Vec<_>, checkpoint::Error>>()
-        .context("reading the checkpoints")?;
-    let writer = CheckpointWriter::start(store).context("starting the checkpoint writer")?;
-    Ok((writer, places))
-}
-
-/// Says which former flows' places are taken over, and how many.
-fn tell_former(flow: &Flow, places: &FlowPlaces) {
-    let mut n_places: BTreeMap<&FlowId, usize> = BTreeMap::new();
-    for former in places.kept_by.values() {
-        *n_places.entry(former).or_default() += 1;
-    }
-    for (former, n_places) in n_places {
-        events::checkpoints_renamed(former, &flow.id, n_places);
-    }
-}
-
 /// What carries calls to these destinations, one for each; the flows of `budget` are in the same order.
 pub fn sinks<'d>(
     destinations: impl IntoIterator<Item = &'d Destination>,
@@ -469,160 +397,6 @@ async fn report_status(config: Arc<Config>, counters: Arc<AgentCounters>, starte
     loop {
         ticks.tick().await;
         events::status(&counters, started_at.elapsed(), metric_lines(&config));
-    }
-}
-
-/// Where calls go and as whom, told once each as soon as it is known. What isn't found is said at once, though there may
-/// be nothing to send yet, and looked for again.
-async fn tell_addresses(clients: Arc<Clients>, config: Arc<Config>) {
-    let has = |wanted: fn(&Destination) -> bool| {
-        config.flows.iter().any(|flow| wanted(&flow.destination))
-    };
-    let mut kinesis = has(|destination| matches!(destination, Destination::Kinesis(_)));
-    let mut firehose = has(|destination| matches!(destination, Destination::Firehose(_)));
-    let mut credentials = true;
-    let mut said = Said::default();
-    loop {
-        if kinesis {
-            match clients.kinesis_address().await {
-                Ok(address) => {
-                    tell_address("Kinesis", &address);
-                    kinesis = false;
-                }
-                Err(error) => said.say("region", &error.to_string()),
-            }
-        }
-        if firehose {
-            match clients.firehose_address().await {
-                Ok(address) => {
-                    tell_address("Firehose", &address);
-                    tell_if_region_differs(&clients, &config, &address).await;
-                    firehose = false;
-                }
-                Err(error) => said.say("region", &error.to_string()),
-            }
-        }
-        if credentials {
-            match clients.describe_credentials().await {
-                Ok(source) => {
-                    events::credentials_from(&source);
-                    credentials = false;
-                }
-                Err(error) => said.say("credentials", &format!("no AWS credentials: {error}")),
-            }
-        }
-        if !(kinesis || firehose || credentials) {
-            return;
-        }
-        tokio::time::sleep(LOOK_AGAIN_INTERVAL).await;
-    }
-}
-
-/// What isn't found yet and was said to be so.
-#[derive(Default)]
-struct Said(HashSet<&'static str>);
-
-impl Said {
-    fn say(&mut self, what: &'static str, problem: &str) {
-        if self.0.insert(what) {
-            events::not_found_yet(problem);
-        }
-    }
-}
-
-fn tell_address(service: &str, address: &Address) {
-    let Address {
-        endpoint,
-        region,
-        source,
-    } = address;
-    events::sending_to(service, endpoint.as_deref(), region, source);
-    if service == "Kinesis" && *source == "AWS_DEFAULT_REGION" {
-        events::region_from_default_variable(region);
-    }
-}
-
-/// compat: Firehose's default region is us-east-1 wherever the host is, which surprises.
-async fn tell_if_region_differs(clients: &Clients, config: &Config, address: &Address) {
-    let is_default = config.aws.firehose.endpoint.is_none() && config.aws.firehose.region.is_none();
-    if is_default && let Some(host) = clients.host_region_beside_default().await {
-        events::region_differs("Firehose", &address.region, &host);
-    }
-}
-
-/// Passes the publisher's news on: acknowledgements to the flows, the rest to the log and the counters.
-struct Relay {
-    inboxes: Vec<Arc<Inbox>>,
-    counters: Arc<AgentCounters>,
-    clients: Arc<Clients>,
-    config: Arc<Config>,
-    /// `None`: no flow keeps any.
-    dead_letters: Option<DeadLetterWriter>,
-}
-
-impl Listener for Relay {
-    fn advanced(&self, flow: FlowIndex, cursor: CursorId, offset: u64) {
-        self.inboxes[flow.0].advanced(cursor, offset);
-    }
-
-    fn queued(&self, flow: FlowIndex, n_batches: usize) {
-        self.inboxes[flow.0].queued(n_batches);
-    }
-
-    fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused) {
-        if let Some(dead_letters) = &self.dead_letters {
-            let counters = &self.counters.flows[flow.0].1;
-            dead_letters.keep(id, &refused, counters, Timestamp::now());
-        }
-    }
-
-    fn reported(&self, flow: FlowIndex, event: &Reported) {
-        let counters = &self.counters.flows[flow.0].1;
-        match event {
-            Reported::Answered {
-                n_sent,
-                n_accepted,
-                bytes_accepted,
-                n_throttled,
-                latency,
-                first_error,
-            } => {
-                let error = first_error
-                    .as_ref()
-                    .map(|error| format!("{}: {}", error.code, error.message));
-                let sent = events::BatchSent {
-                    records: *n_sent as u64,
-                    records_failed: (n_sent - n_accepted) as u64,
-                    records_throttled: *n_throttled as u64,
-                    bytes: *bytes_accepted as u64,
-                    latency: *latency,
-                    error: error.as_deref(),
-                };
-                events::batch_sent(counters, &sent);
-            }
-            Reported::Failed {
-                n_sent,
-                failure,
-                delay,
-                latency,
-            } => {
-                let destination = &self.config.flows[flow.0].destination;
-                let endpoint = self.clients.endpoint_text(destination);
-                events::call_failed(
-                    counters,
-                    *n_sent as u64,
-                    failure,
-                    &endpoint,
-                    *latency,
-                    *delay,
-                );
-            }
-            Reported::Recovered { n_failures } => events::recovered(counters, *n_failures),
-            Reported::GivenUp { error } => {
-                let text = format!("{}: {}", error.code, error.message);
-                events::records_refused(counters, 1, &text);
-            }
-        }
     }
 }
 

@@ -1,0 +1,88 @@
+//! What is opened before the flows start: the checkpoint database with the places of each flow, and room for open files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+
+use super::StartError;
+use crate::checkpoint::{
+    self, CheckpointWriter, FileIdentity, FlowPlaces, Opened, Store, TakeOver,
+};
+use crate::config::{Config, Flow, FlowId, limits};
+use crate::former;
+use crate::tail::disk::{Disk as _, OsDisk};
+use crate::telemetry::{events, progress};
+
+/// Raises how many files may be open as far as the system lets it: the soft limit of 1,024 that many systems start with
+/// is too low for files that are held open each. How many that are.
+pub(super) fn raise_open_files_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // One that can't be raised stays as it is.
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    );
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+pub(super) fn open_checkpoints(
+    config: &Config,
+) -> Result<(CheckpointWriter, Vec<FlowPlaces>), StartError> {
+    let Opened { mut store, rebuilt } = Store::open(&config.checkpoints, Timestamp::now())?;
+    if let Some(aside) = &rebuilt {
+        events::checkpoints_rebuilt(store.path(), aside);
+    }
+    if config.checkpoints.path == Path::new(limits::CHECKPOINT_FILE_DEFAULT) {
+        let old = Path::new(limits::REFERENCE_CHECKPOINT_FILE);
+        match store
+            .take_over(old)
+            .context("taking over the checkpoints of the AWS Kinesis Agent")?
+        {
+            TakeOver::Taken { rows } => events::checkpoints_taken_over(old, store.path(), rows),
+            TakeOver::DoneBefore | TakeOver::NothingThere => {}
+        }
+    }
+    let is_there = |path: &Path, identity: Option<FileIdentity>| {
+        OsDisk
+            .look(path)
+            .is_ok_and(|stat| identity.is_none_or(|identity| stat.identity == identity))
+    };
+    let n_deleted = store
+        .delete_old(Timestamp::now(), is_there)
+        .context("deleting old checkpoints")?;
+    progress::deleted_checkpoints(n_deleted).emit();
+    // Without the damaged file's places, what is there is read from its beginning: rather twice than never.
+    let known = |places: FlowPlaces| FlowPlaces {
+        saved_before: places.saved_before || rebuilt.is_some(),
+        ..places
+    };
+    let configured = config.flows.iter().map(|flow| &flow.id).collect();
+    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let places = config.flows.iter().map(|flow| {
+        let places = former::places(flow, &configured, store.reader(), &cwd, &mut OsDisk)?;
+        tell_former(flow, &places);
+        Ok(known(places))
+    });
+    let places = places
+        .collect::<Result<Vec<_>, checkpoint::Error>>()
+        .context("reading the checkpoints")?;
+    let writer = CheckpointWriter::start(store).context("starting the checkpoint writer")?;
+    Ok((writer, places))
+}
+
+/// Says which former flows' places are taken over, and how many.
+fn tell_former(flow: &Flow, places: &FlowPlaces) {
+    let mut n_places: BTreeMap<&FlowId, usize> = BTreeMap::new();
+    for former in places.kept_by.values() {
+        *n_places.entry(former).or_default() += 1;
+    }
+    for (former, n_places) in n_places {
+        events::checkpoints_renamed(former, &flow.id, n_places);
+    }
+}

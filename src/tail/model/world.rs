@@ -1,0 +1,897 @@
+//! A script's world: files, the real tailer, a service, a database; and a plain account of every line.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::sending::{Sending, lines_of};
+use super::stage::{Stage, gzip};
+use super::{HEALED, Kind, MATCHED, NAMES, Planted, Step};
+use crate::checkpoint::{FileIdentity, FlowPlaces, Place, PlaceState};
+use crate::config::{DeletedFiles, InitialPosition, Split};
+use crate::process::java_regex::JavaRegex;
+use crate::record::{CursorId, Span};
+use crate::tail::discover::Patterns;
+use crate::tail::split::{RecordKind, Splitter};
+use crate::tail::tailer::ROTATED_GRACE;
+use crate::tail::testing::{ContentId, Node, Refusals};
+use crate::tail::{Hint, Rules, Tailer, Turn};
+
+pub type Verdict = Result<(), String>;
+
+macro_rules! demand {
+    ($condition:expr, $($said:tt)*) => {
+        if !$condition {
+            return Err(format!($($said)*));
+        }
+    };
+}
+
+/// What the account says of one content.
+#[derive(Debug, Default, Clone)]
+struct Account {
+    /// It can't be asked for any more: it was out of reach while nobody held it.
+    is_excused: bool,
+    /// Ends of parts of lines that were sent as they stood.
+    cuts: HashSet<u64>,
+    /// It was there before the agent was, up to here.
+    skip: usize,
+    /// When it was written to, in ms of the script, and whether it lost a name.
+    changed_ms: u64,
+    rotated: bool,
+}
+
+/// A copy outside the patterns that the agent must find, until it holds it.
+struct Awaited {
+    source: FileIdentity,
+    content: ContentId,
+    copy: String,
+}
+
+pub struct World<S: Stage> {
+    stage: S,
+    kind: Kind,
+    planted: Planted,
+    rules: Rules,
+    tailer: Tailer<S::Disk>,
+    sending: Sending,
+    start: Instant,
+    now_ms: u64,
+    n_lines: u64,
+    accounts: BTreeMap<ContentId, Account>,
+    /// What each cursor of this run reads, and up to where it did.
+    reading: HashMap<CursorId, (ContentId, u64)>,
+    handed: HashSet<Vec<u8>>,
+    accepted: HashSet<Vec<u8>>,
+    /// Lines before a saved place.
+    covered: HashSet<Vec<u8>>,
+    /// Lines of copies that nobody can tell from files of their own.
+    may_repeat: HashSet<Vec<u8>>,
+    undecided: HashSet<ContentId>,
+    /// Names that copies were written to since the agent last looked.
+    copied_to: HashSet<String>,
+    awaited: HashMap<ContentId, Awaited>,
+    /// What was copied and cut off, by its source.
+    cut_off: Vec<(FileIdentity, Vec<u8>)>,
+    /// What was compressed, by the gzip's path.
+    packed: HashMap<PathBuf, ContentId>,
+    saved: HashMap<FileIdentity, (Place, Option<ContentId>)>,
+    saved_before: bool,
+    had_refusals: bool,
+    /// What the tailer says is printed.
+    pub is_told: bool,
+}
+
+fn rules(kind: Kind, root: &str) -> Rules {
+    let regex = |text: &str| Some(JavaRegex::new(text).unwrap());
+    let split = Split {
+        is_header_needed: false,
+        quoted_csv: None,
+        skip_lines: None,
+        skip_header_lines: u32::from(kind == Kind::Header),
+        multi_line_start: (kind == Kind::MultiLine)
+            .then(|| regex("0*[0-9]*[02468]\\."))
+            .flatten(),
+        multi_line_idle: Duration::from_secs(1),
+        footer: (kind == Kind::Footer).then(|| regex("footer .*")).flatten(),
+        truncated_terminator: b"\n".to_vec(),
+        aggregate_bytes_max: None,
+    };
+    let pattern = format!("{root}/logs/app.log*");
+    Rules {
+        patterns: Patterns::new([pattern.as_str()]).unwrap(),
+        splitter: Splitter::new(&split, 1 << 20),
+        split,
+        initial_position: match kind {
+            Kind::EndOfFile => InitialPosition::EndOfFile,
+            _ => InitialPosition::StartOfFile,
+        },
+        poll_interval_min: Duration::from_millis(100),
+        rescan_interval_max: Duration::from_secs(10),
+        ignore_older: None,
+        deleted_files: DeletedFiles::default(),
+    }
+}
+
+/// Whether a walk finds a file of this name.
+fn is_matched(root: &str, path: &Path) -> bool {
+    let names = &NAMES[..MATCHED];
+    names
+        .iter()
+        .any(|name| Path::new(&format!("{root}{name}")) == path)
+}
+
+/// Where the last line begins that starts a record of several.
+fn last_start(bytes: &[u8]) -> usize {
+    let (mut at, mut last) = (0, 0);
+    for line in lines_of(bytes) {
+        if let [number @ .., digit, b'.', b'\n'] = line.as_slice()
+            && number.iter().all(u8::is_ascii_digit)
+            && b"02468".contains(digit)
+        {
+            last = at;
+        }
+        at += line.len();
+    }
+    last
+}
+
+impl<S: Stage> World<S> {
+    pub fn new(stage: S, kind: Kind, planted: Planted, hints_work: bool) -> World<S> {
+        let start = Instant::now();
+        let rules = rules(kind, stage.root());
+        let mut tailer = Tailer::new(rules.clone(), FlowPlaces::default(), start);
+        tailer.set_hints_work(hints_work);
+        World {
+            stage,
+            kind,
+            planted,
+            rules,
+            tailer,
+            sending: Sending::default(),
+            start,
+            now_ms: 0,
+            n_lines: 0,
+            accounts: BTreeMap::new(),
+            reading: HashMap::new(),
+            handed: HashSet::new(),
+            accepted: HashSet::new(),
+            covered: HashSet::new(),
+            may_repeat: HashSet::new(),
+            undecided: HashSet::new(),
+            copied_to: HashSet::new(),
+            awaited: HashMap::new(),
+            cut_off: Vec::new(),
+            packed: HashMap::new(),
+            saved: HashMap::new(),
+            saved_before: false,
+            had_refusals: false,
+            is_told: false,
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.start + Duration::from_millis(self.now_ms)
+    }
+
+    fn path(&self, file: usize) -> String {
+        format!("{}{}", self.stage.root(), NAMES[file])
+    }
+
+    fn account(&mut self, content: ContentId) -> &mut Account {
+        self.accounts.entry(content).or_default()
+    }
+
+    fn node(&mut self, path: &str) -> Option<Rc<Node>> {
+        self.stage.memory().node(path).cloned()
+    }
+
+    fn files(&mut self) -> Vec<(PathBuf, Rc<Node>)> {
+        let files = self.stage.memory().files();
+        files
+            .map(|(path, node)| (path.to_owned(), Rc::clone(node)))
+            .collect()
+    }
+
+    fn bytes(&mut self, content: ContentId) -> Vec<u8> {
+        self.stage.memory().bytes(content).to_vec()
+    }
+
+    fn lines(&mut self, n: u8, part: bool) -> Vec<u8> {
+        let mut text = Vec::new();
+        for _ in 0..n {
+            self.n_lines += 1;
+            let width = (self.n_lines * 7 % 23) as usize;
+            text.extend_from_slice(format!("{:0>width$}.\n", self.n_lines).as_bytes());
+        }
+        if part {
+            self.n_lines += 1;
+            text.extend_from_slice(format!("part {} ", self.n_lines).as_bytes());
+        }
+        text
+    }
+
+    // ---- what happens
+
+    pub fn step(&mut self, step: Step) -> Verdict {
+        match step {
+            Step::Append(file, n, part) => {
+                let text = self.lines(n, part);
+                self.append(&self.path(file), &text);
+            }
+            Step::Footer(file) => {
+                self.n_lines += 1;
+                let text = format!("footer {}.\n", self.n_lines);
+                self.append(&self.path(file), text.as_bytes());
+            }
+            Step::Truncate(file, n) => {
+                let text = self.lines(n, false);
+                self.cut_off(&self.path(file), &text);
+            }
+            Step::Rename(from, to) => self.rename(&self.path(from), &self.path(to)),
+            Step::Link(from, to) => {
+                let (from, to) = (self.path(from), self.path(to));
+                self.stage.link(&from, &to);
+            }
+            Step::Delete(file) => self.delete(&self.path(file)),
+            Step::Copy(from, to) => self.copy(&self.path(from), &self.path(to)),
+            Step::CopyTruncate(from, to) => self.copy_truncate(&self.path(from), &self.path(to)),
+            Step::Gzip(file) => self.compress(&self.path(file)),
+            Step::Pass(ms) => self.now_ms += u64::from(ms),
+            Step::Turn(room) => return self.turn(usize::from(room)).map(drop),
+            Step::HintWritten(file) => {
+                let hint = Hint::Written(self.path(file).into());
+                self.tailer.hint(&hint, self.now());
+            }
+            Step::HintRenamed => self.tailer.hint(&Hint::Renamed, self.now()),
+            Step::Accept(pick) => self.accept(usize::from(pick)),
+            Step::Save => return self.save(),
+            Step::Kill => self.start_again(),
+            Step::Restart => {
+                self.sending.close();
+                while !self.sending.out.is_empty() {
+                    self.accept(0);
+                }
+                self.save()?;
+                self.start_again();
+            }
+            // Where the first look fails, nobody can say what was there before.
+            Step::Refuse(_) if self.kind == Kind::EndOfFile => {}
+            Step::Refuse(what) => self.refuse(what),
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, what: Refusals) {
+        self.stage.memory().refusals = what;
+        if what != HEALED {
+            self.had_refusals = true;
+            // What can't be read now can't be recognised.
+            for (_, text) in &self.cut_off {
+                self.may_repeat.extend(lines_of(text));
+            }
+            self.give_up_awaited(|_| true);
+        }
+    }
+
+    fn append(&mut self, path: &str, text: &[u8]) {
+        self.stage.append(path, text);
+        self.give_up_awaited(|awaited| awaited.copy == path);
+        if !text.is_empty() {
+            self.note_change(path);
+        }
+    }
+
+    fn note_change(&mut self, path: &str) {
+        let now_ms = self.now_ms;
+        if let Some(node) = self.node(path) {
+            let content = node.content.get();
+            self.account(content).changed_ms = now_ms;
+            self.note_reach(&node, false);
+            if self.undecided.contains(&content) {
+                let text = self.bytes(content);
+                self.may_repeat.extend(lines_of(&text));
+            }
+        }
+    }
+
+    /// What the file held is gone; it holds `text` now.
+    fn cut_off(&mut self, path: &str, text: &[u8]) {
+        if let Some(node) = self.node(path) {
+            self.give_up_awaited(|awaited| awaited.copy == path);
+            let account = self.account(node.content.get());
+            account.is_excused = true;
+            let rotated = account.rotated;
+            self.stage.truncate(path, text);
+            self.account(node.content.get()).rotated = rotated;
+        }
+        self.note_change(path);
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        let nodes = [from, to].map(|path| self.node(path));
+        self.give_up_awaited(|awaited| awaited.copy == from || awaited.copy == to);
+        self.stage.rename(from, to);
+        for node in nodes.into_iter().flatten() {
+            self.note_reach(&node, true);
+        }
+    }
+
+    fn delete(&mut self, path: &str) {
+        let node = self.node(path);
+        self.give_up_awaited(|awaited| awaited.copy == path);
+        self.stage.delete(path);
+        node.iter().for_each(|node| self.note_reach(node, true));
+    }
+
+    /// A copy that stays one: nobody can tell it from a file of its own.
+    fn copy(&mut self, from: &str, to: &str) {
+        let nodes = [from, to].map(|path| self.node(path));
+        let [Some(source), copy] = nodes else { return };
+        if copy.is_some_and(|copy| Rc::ptr_eq(&source, &copy)) {
+            return;
+        }
+        let text = self.bytes(source.content.get());
+        self.may_repeat.extend(lines_of(&text));
+        self.write_copy(source.content.get(), &text, to);
+        let copy = self.node(to).map(|copy| copy.content.get());
+        self.undecided.extend(copy);
+        self.undecided.insert(source.content.get());
+    }
+
+    fn write_copy(&mut self, source: ContentId, text: &[u8], to: &str) {
+        match self.node(to) {
+            Some(_) => self.cut_off(to, text),
+            None => self.append(to, text),
+        }
+        let now_ms = self.now_ms;
+        let account = self.account(source).clone();
+        if let Some(copy) = self.node(to) {
+            if self.undecided.contains(&source) {
+                self.undecided.insert(copy.content.get());
+            }
+            let copied = self.account(copy.content.get());
+            (copied.cuts, copied.skip) = (account.cuts, account.skip);
+            (copied.rotated, copied.changed_ms) = (true, now_ms);
+        }
+    }
+
+    fn copy_truncate(&mut self, from: &str, to: &str) {
+        let nodes = [from, to].map(|path| self.node(path));
+        let [Some(source), copy] = nodes else { return };
+        if copy.as_ref().is_some_and(|copy| Rc::ptr_eq(&source, copy)) {
+            return;
+        }
+        let content = source.content.get();
+        let identity = self.stage.identity(&source);
+        let root = self.stage.root().to_owned();
+        let is_known = self.is_known(identity, content) && is_matched(&root, Path::new(from));
+        let text = self.bytes(content);
+        // Nobody copies two files over one at once, or what was rotated before back, or over what wasn't to be sent.
+        let is_over_another = !self.copied_to.insert(to.to_owned());
+        let is_over_old = copy.is_some() && self.kind == Kind::EndOfFile;
+        if self.had_refusals || self.account(content).rotated || is_over_another || is_over_old {
+            self.may_repeat.extend(lines_of(&text));
+        }
+        self.write_copy(content, &text, to);
+        self.cut_off(from, b"");
+        self.cut_off.push((identity, text));
+        let is_outside = !is_matched(&root, Path::new(to));
+        let Some(node) = self.node(to).filter(|_| is_outside) else {
+            return;
+        };
+        let is_awaited = is_known && copy.is_none() && !self.had_refusals;
+        self.account(node.content.get()).is_excused = !is_awaited;
+        if is_awaited {
+            let awaited = Awaited {
+                source: identity,
+                content,
+                copy: to.to_owned(),
+            };
+            self.awaited.insert(node.content.get(), awaited);
+        }
+    }
+
+    /// Whether the agent, as it runs or by its database, has read something of this content.
+    fn is_known(&self, identity: FileIdentity, content: ContentId) -> bool {
+        let is_saved = self.is_saved(identity, content);
+        let is_read = self.tailer.cursors().any(|cursor| {
+            let read = self.reading.get(&cursor.id);
+            cursor.identity == identity
+                && read.is_some_and(|(read, end)| *read == content && *end > 0)
+        });
+        is_read || (!self.tailer.has_looked() && is_saved)
+    }
+
+    fn is_saved(&self, identity: FileIdentity, content: ContentId) -> bool {
+        self.saved.get(&identity).is_some_and(|(place, saved)| {
+            *saved == Some(content) && place.offset > 0 && place.state == PlaceState::Live
+        })
+    }
+
+    /// The copies can't be asked for any more, unless they are held by now.
+    fn give_up_awaited(&mut self, which: impl Fn(&Awaited) -> bool) {
+        let given_up: Vec<ContentId> = self
+            .awaited
+            .iter()
+            .filter(|(_, awaited)| which(awaited))
+            .map(|(copy, _)| *copy)
+            .collect();
+        for copy in given_up {
+            self.awaited.remove(&copy);
+            self.account(copy).is_excused = true;
+        }
+    }
+
+    /// As gzip(1) does it, which leaves files with several names alone.
+    fn compress(&mut self, path: &str) {
+        let to = format!("{path}.gz");
+        let Some(node) = self.node(path).filter(|node| node.n_links.get() == 1) else {
+            return;
+        };
+        if self.node(&to).is_some() {
+            return;
+        }
+        let text = self.bytes(node.content.get());
+        let modified_ms = node.modified_ms.get();
+        self.give_up_awaited(|awaited| awaited.copy == path);
+        self.stage.append(&to, &gzip(&text));
+        self.stage.set_modified_ms(&to, modified_ms);
+        if let Some(gzip) = self.node(&to) {
+            self.account(gzip.content.get()).is_excused = true;
+        }
+        self.packed.insert(to.into(), node.content.get());
+        self.stage.delete(path);
+        self.note_reach(&node, true);
+    }
+
+    /// Once no name leads to a file that matches, only a handle does.
+    fn note_reach(&mut self, node: &Rc<Node>, lost_name: bool) {
+        let root = self.stage.root().to_owned();
+        let is_matched = self
+            .stage
+            .memory()
+            .files()
+            .any(|(path, other)| Rc::ptr_eq(node, other) && is_matched(&root, path));
+        let identity = self.stage.identity(node);
+        let is_held = self
+            .tailer
+            .cursors()
+            .any(|cursor| cursor.identity == identity && cursor.file.is_some());
+        let account = self.account(node.content.get());
+        account.rotated |= lost_name;
+        account.is_excused = !is_matched && (account.is_excused || !is_held);
+        if !is_held {
+            self.forget_gone_sources();
+        }
+    }
+
+    /// Once a source is gone unseen, nothing tells its copies from files of their own.
+    fn forget_gone_sources(&mut self) {
+        let files = self.files();
+        let named: HashSet<FileIdentity> = files
+            .iter()
+            .map(|(_, node)| self.stage.identity(node))
+            .collect();
+        for (source, text) in &self.cut_off {
+            if !named.contains(source) {
+                self.may_repeat.extend(lines_of(text));
+            }
+        }
+    }
+
+    // ---- the agent
+
+    fn turn(&mut self, room: usize) -> Result<Turn, String> {
+        if self.kind == Kind::EndOfFile && !self.tailer.has_looked() && !self.saved_before {
+            for content in self.reachable() {
+                let bytes = self.bytes(content);
+                let skip = memchr::memrchr(b'\n', &bytes).map_or(0, |newline| newline + 1);
+                self.account(content).skip = skip;
+            }
+        }
+        self.copied_to.clear();
+        self.sending.room = room;
+        let now = self.now();
+        let turn = self.tailer.turn(now, self.stage.disk(), &mut self.sending);
+        let events = self.tailer.take_events();
+        // Shown of a test that fails, or with `--nocapture`.
+        if self.is_told {
+            println!("{} ms: {events:?}", self.now_ms);
+        }
+        for (span, data, kind) in std::mem::take(&mut self.sending.records) {
+            self.check(span, &data, kind)?;
+        }
+        let held: Vec<FileIdentity> = self
+            .tailer
+            .cursors()
+            .filter(|cursor| cursor.file.is_some())
+            .map(|cursor| cursor.identity)
+            .collect();
+        let nodes: Vec<Rc<Node>> = self
+            .stage
+            .memory()
+            .files()
+            .map(|(_, node)| Rc::clone(node))
+            .collect();
+        for node in nodes {
+            if held.contains(&self.stage.identity(&node)) {
+                self.awaited.remove(&node.content.get());
+            }
+        }
+        Ok(turn)
+    }
+
+    /// The content that a record is of.
+    fn content_of(&mut self, span: Span, data: &[u8]) -> Result<ContentId, String> {
+        let (start, end) = (span.start as usize, span.end as usize);
+        let identity = self
+            .tailer
+            .cursors()
+            .find(|cursor| cursor.id == span.cursor);
+        let identity = identity.map(|cursor| cursor.identity);
+        let files: Vec<(PathBuf, Rc<Node>)> = self.files();
+        let mut now = files.iter().filter_map(|(path, node)| {
+            let packed = self.packed.get(path).copied();
+            let is_it = Some(self.stage.identity(node)) == identity;
+            is_it.then_some(packed.unwrap_or(node.content.get()))
+        });
+        let now = now.next();
+        let memory = self.stage.memory();
+        let candidates: Vec<ContentId> = memory
+            .contents()
+            .filter(|content| memory.bytes(*content).get(start..end) == Some(data))
+            .collect();
+        // A cursor stays with its content, or goes on in a copy of it.
+        if let Some(now) = now.filter(|now| candidates.contains(now))
+            && self.reading.get(&span.cursor).is_none_or(|(before, _)| {
+                memory.bytes(*before).get(..start) == memory.bytes(now).get(..start)
+            })
+        {
+            return Ok(now);
+        }
+        match self.reading.get(&span.cursor) {
+            Some((content, _)) if candidates.contains(content) => Ok(*content),
+            Some((before, _)) => {
+                let begins_alike = |content: &&ContentId| {
+                    memory.bytes(*before).get(..start) == memory.bytes(**content).get(..start)
+                };
+                let content = candidates.iter().find(begins_alike).copied();
+                content.ok_or_else(|| "invented, or of another file than before".to_owned())
+            }
+            None => {
+                let read_from = memory.read_from.filter(|from| candidates.contains(from));
+                let content = read_from.or(candidates.last().copied());
+                content.ok_or_else(|| "invented".to_owned())
+            }
+        }
+    }
+
+    /// One record that was handed on.
+    fn check(&mut self, span: Span, data: &[u8], kind: RecordKind) -> Verdict {
+        let said = String::from_utf8_lossy(data).into_owned();
+        let shown = format!(
+            "{said:?} at {}..{} of {:?}",
+            span.start, span.end, span.cursor
+        );
+        let content = self
+            .content_of(span, data)
+            .map_err(|said| format!("{said}: {shown}"))?;
+        if let Some((_, read)) = self.reading.get(&span.cursor) {
+            let goes_on = match self.kind {
+                Kind::Header => span.start >= *read,
+                _ => span.start == *read,
+            };
+            demand!(
+                goes_on,
+                "a gap or a step back: read up to {read}, then {shown}"
+            );
+        }
+        self.reading.insert(span.cursor, (content, span.end));
+        let start = span.start as usize;
+        let is_line_start = start == 0 || self.bytes(content)[start - 1] == b'\n';
+        let now_ms = self.now_ms;
+        // Of several that are alike one that was rotated counts.
+        let text = self.bytes(content);
+        let ends = ..span.end as usize;
+        let alike: Vec<ContentId> = self
+            .stage
+            .memory()
+            .contents()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter(|other| self.stage.memory().bytes(*other).get(ends) == text.get(ends))
+            .collect();
+        let cut: Vec<ContentId> = self
+            .accounts
+            .iter()
+            .filter(|(_, account)| account.cuts.contains(&span.start))
+            .map(|(other, _)| *other)
+            .collect();
+        let is_cut = cut
+            .into_iter()
+            .any(|other| self.stage.memory().bytes(other).get(..start) == text.get(..start));
+        demand!(is_line_start || is_cut, "torn at its start: {shown}");
+        if kind == RecordKind::Unterminated {
+            for other in &alike {
+                self.account(*other).cuts.insert(span.end);
+            }
+        }
+        let rotated = alike.into_iter().find(|other| self.account(*other).rotated);
+        let account = self.account(rotated.unwrap_or(content));
+        match kind {
+            RecordKind::Whole => demand!(data.ends_with(b"\n"), "torn at its end: {shown}"),
+            RecordKind::Unterminated => {
+                let quiet = Duration::from_millis(now_ms - account.changed_ms);
+                demand!(
+                    account.rotated,
+                    "torn though its file wasn't rotated: {shown}"
+                );
+                demand!(quiet >= ROTATED_GRACE, "torn after {quiet:?}: {shown}");
+                account.cuts.insert(span.end);
+            }
+            RecordKind::TooLong => return Err(format!("cut: {shown}")),
+        }
+        for line in lines_of(data) {
+            if self.may_repeat.contains(&line) {
+                continue;
+            }
+            demand!(
+                !self.covered.contains(&line),
+                "again, though a saved place covers it: {shown}"
+            );
+            demand!(self.handed.insert(line), "twice in one run: {shown}");
+        }
+        Ok(())
+    }
+
+    /// The service accepts one of the batches in flight.
+    fn accept(&mut self, pick: usize) {
+        if self.sending.out.is_empty() {
+            self.sending.close();
+        }
+        let n = self.sending.out.len();
+        if n == 0 {
+            return;
+        }
+        let Some(batch) = self.sending.out.remove(pick % n) else {
+            return;
+        };
+        self.accepted.extend(batch.lines);
+        for span in batch.spans {
+            let Some(watermark) = self.sending.watermarks.get_mut(&span.cursor) else {
+                continue;
+            };
+            let moved = watermark.acknowledge(batch.number);
+            let moved = match self.planted {
+                Planted::NoWatermark => Some(span.end),
+                _ => moved,
+            };
+            if let Some(offset) = moved {
+                self.tailer.acknowledge(span.cursor, offset);
+            }
+        }
+    }
+
+    /// The lines of a content that are to be sent, up to `end`; each with the parts that it may have been sent in.
+    fn due_lines(&mut self, content: ContentId, end: usize) -> Vec<(Vec<u8>, Vec<Vec<u8>>)> {
+        let bytes = self.bytes(content);
+        let account = self.account(content).clone();
+        let mut due = Vec::new();
+        let mut start = 0;
+        for (place, line) in lines_of(&bytes[..end.min(bytes.len())]).enumerate() {
+            let is_header = self.kind == Kind::Header && place == 0;
+            if self.kind == Kind::Footer && line.starts_with(b"footer ") {
+                break;
+            }
+            let next = start + line.len();
+            if !is_header && start >= account.skip {
+                let cuts = account.cuts.iter().map(|cut| *cut as usize);
+                let mut ends: Vec<usize> = cuts.filter(|cut| (start..next).contains(cut)).collect();
+                ends.extend([start, next]);
+                ends.sort_unstable();
+                ends.dedup();
+                let parts = ends.windows(2).map(|part| bytes[part[0]..part[1]].to_vec());
+                due.push((line, parts.collect()));
+            }
+            start = next;
+        }
+        due
+    }
+
+    fn is_accepted(&self, (line, parts): &(Vec<u8>, Vec<Vec<u8>>)) -> bool {
+        let is_in = |line: &Vec<u8>| self.accepted.contains(line);
+        is_in(line) || parts.iter().all(is_in)
+    }
+
+    fn save(&mut self) -> Verdict {
+        // Nor does the agent save anything before it has looked.
+        if !self.tailer.has_looked() {
+            return Ok(());
+        }
+        let reading: HashMap<_, (ContentId, u64)> = self
+            .tailer
+            .cursors()
+            .filter_map(|cursor| {
+                let (content, _) = self.reading.get(&cursor.id)?;
+                Some((
+                    (cursor.identity, cursor.fingerprint),
+                    (*content, cursor.read),
+                ))
+            })
+            .collect();
+        let (places, removed) = self.tailer.take_changes();
+        for identity in removed {
+            self.saved.remove(&identity);
+        }
+        for mut place in places {
+            let read = reading.get(&(place.identity, place.fingerprint)).copied();
+            if self.planted == Planted::PlaceAtRead
+                && let Some((_, read)) = read
+            {
+                place.offset = read;
+            }
+            if self.planted == Planted::NoFingerprint {
+                place.fingerprint = Default::default();
+                place.extra = None;
+            }
+            let before = self.saved.get(&place.identity);
+            let before = before.filter(|(before, _)| before.fingerprint == place.fingerprint);
+            let packed = self.packed.get(&place.path).copied();
+            let content = read.map(|(content, _)| content);
+            let content = content
+                .or(packed)
+                .or(before.and_then(|(_, content)| *content));
+            if let Some((content, _)) = read {
+                for line in self.due_lines(content, place.offset as usize) {
+                    demand!(
+                        self.is_accepted(&line),
+                        "a place at {} though {:?} isn't accepted",
+                        place.offset,
+                        String::from_utf8_lossy(&line.0)
+                    );
+                    self.covered.insert(line.0);
+                    self.covered.extend(line.1);
+                }
+            }
+            self.saved.insert(place.identity, (place, content));
+        }
+        self.saved_before = true;
+        Ok(())
+    }
+
+    fn start_again(&mut self) {
+        let places = FlowPlaces {
+            ours: self
+                .saved
+                .values()
+                .map(|(place, _)| place.clone())
+                .collect(),
+            saved_before: self.saved_before,
+            ..FlowPlaces::default()
+        };
+        self.tailer = Tailer::new(self.rules.clone(), places, self.now());
+        self.sending = Sending::default();
+        self.reading.clear();
+        self.handed.clear();
+        self.forget_gone_sources();
+        let unsaved: Vec<ContentId> = self
+            .awaited
+            .iter()
+            .filter(|(_, awaited)| !self.is_saved(awaited.source, awaited.content))
+            .map(|(copy, _)| *copy)
+            .collect();
+        for copy in unsaved {
+            self.awaited.remove(&copy);
+        }
+        let mut reachable = self.reachable();
+        reachable.extend(self.awaited.keys());
+        reachable.extend(self.found_again());
+        for (content, account) in &mut self.accounts {
+            account.is_excused |= !reachable.contains(content);
+        }
+    }
+
+    /// What is found by what is saved of it: in the folder where it was, under another name or compressed.
+    fn found_again(&mut self) -> HashSet<ContentId> {
+        let mut found = HashSet::new();
+        for (path, node) in self.files() {
+            let packed = self.packed.get(&path).copied();
+            let content = packed.unwrap_or(node.content.get());
+            let identity = self.stage.identity(&node);
+            let is_itself = self.is_saved(identity, content)
+                && self.saved[&identity].0.path.parent() == path.parent()
+                && self.saved[&identity].0.path != path;
+            let kin = |place: &Place| {
+                let name = place.path.file_name().unwrap_or_default();
+                let gzip = path.file_name().unwrap_or_default();
+                gzip.as_encoded_bytes().starts_with(name.as_encoded_bytes())
+            };
+            let is_packed = packed.is_some()
+                && self
+                    .saved
+                    .iter()
+                    .any(|(identity, (place, _))| self.is_saved(*identity, content) && kin(place));
+            if is_itself || is_packed {
+                found.insert(content);
+            }
+        }
+        found
+    }
+
+    /// What has a name that matches.
+    fn reachable(&mut self) -> HashSet<ContentId> {
+        let root = self.stage.root().to_owned();
+        let files = self.stage.memory().files();
+        files
+            .filter(|(path, _)| is_matched(&root, path))
+            .map(|(_, node)| node.content.get())
+            .collect()
+    }
+
+    /// All is well from now on: after a while everything has been sent that can be.
+    pub fn settle(&mut self) -> Verdict {
+        self.stage.memory().refusals = HEALED;
+        let until_ms = self.now_ms + 5 * ROTATED_GRACE.as_millis() as u64;
+        let (mut n_turns, mut n_idle) = (0, 0);
+        while self.now_ms < until_ms {
+            let turn = self.turn(usize::MAX)?;
+            self.sending.close();
+            while !self.sending.out.is_empty() {
+                self.accept(0);
+            }
+            self.save()?;
+            n_turns += 1;
+            n_idle = if turn.has_more || turn.wake_at > self.now() {
+                0
+            } else {
+                n_idle + 1
+            };
+            demand!(
+                n_idle < 5,
+                "turn after turn is due at once though there is nothing to do"
+            );
+            if !turn.has_more {
+                let wait = turn.wake_at.saturating_duration_since(self.now());
+                // On time at first; then late, as on a busy host, which costs less.
+                let least_ms = if n_turns < 20 { 1 } else { 10_000 };
+                self.now_ms += (wait.as_millis() as u64).max(least_ms);
+            }
+        }
+        self.check_end()
+    }
+
+    fn check_end(&mut self) -> Verdict {
+        let reachable = self.reachable();
+        let contents: Vec<ContentId> = self.stage.memory().contents().collect();
+        for content in contents {
+            let is_named = reachable.contains(&content);
+            if self.account(content).is_excused && !is_named {
+                continue;
+            }
+            let bytes = self.bytes(content);
+            // Whole lines; of a file that lost its name, the last one as it is.
+            let last_line = memchr::memrchr(b'\n', &bytes).map_or(0, |newline| newline + 1);
+            let due = match (is_named, self.kind) {
+                (false, _) => bytes.len(),
+                // The last record goes on until its last line is whole.
+                (true, Kind::MultiLine) if last_line < bytes.len() => last_start(&bytes),
+                (true, _) => last_line,
+            };
+            for line in self.due_lines(content, due) {
+                demand!(
+                    self.is_accepted(&line),
+                    "lost: {:?} of {content:?}, {}",
+                    String::from_utf8_lossy(&line.0),
+                    if is_named {
+                        "which is there"
+                    } else {
+                        "which was in reach"
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+}
