@@ -15,7 +15,7 @@ pub fn append(kind: ColumnType, column: &[u8], out: &mut Vec<u8>) {
     };
     if text.is_empty() || text.eq_ignore_ascii_case(b"null") {
         out.extend_from_slice(b"null");
-    } else if is_number && is_json_number(text) {
+    } else if is_number && is_json_number(text) && is_finite(text) {
         out.extend_from_slice(text);
     } else if is_boolean && text.eq_ignore_ascii_case(b"true") {
         out.extend_from_slice(b"true");
@@ -56,6 +56,15 @@ fn is_json_number(text: &[u8]) -> bool {
     rest.is_empty()
 }
 
+/// Whether a double can hold about this number: what reads JSON into doubles takes `1e999` for infinite or refuses all
+/// of the record, and among hexadecimal codes such a one is easily found.
+fn is_finite(number: &[u8]) -> bool {
+    let is_short = number.len() <= f64::MAX_10_EXP as usize;
+    let is_plain = number.iter().all(|byte| !matches!(byte, b'e' | b'E'));
+    let parsed = || str::from_utf8(number).ok()?.parse::<f64>().ok();
+    is_short && is_plain || parsed().is_some_and(f64::is_finite)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -83,6 +92,10 @@ mod tests {
                 "123456789012345678901234567890",
             ),
             (Number, "0", "0"),
+            (Number, "1e308", "1e308"),
+            (Number, "1e309", r#""1e309""#),
+            (Number, "-12e4567", r#""-12e4567""#),
+            (Number, "1e-999", "1e-999"),
             (Number, "007", r#""007""#),
             (Number, "+1", r#""+1""#),
             (Number, "1.", r#""1.""#),
@@ -110,7 +123,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_number_that_no_double_holds_is_text() {
+        let digits = "9".repeat(308);
+        assert_eq!(appended(ColumnType::Auto, &digits), digits);
+        let digits = "9".repeat(310);
+        assert_eq!(appended(ColumnType::Auto, &digits), format!("\"{digits}\""));
+    }
+
     proptest! {
+        #[test]
+        fn what_comes_out_is_json(text in "-?[0-9]{0,3}(\\.[0-9]{0,3})?([eE][+-]?[0-9]{0,5})?|[0-9]{300,320}") {
+            let json = appended(ColumnType::Auto, &text);
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{}", json);
+        }
+
         #[test]
         fn a_number_here_is_a_number_in_json(text in "-?[0-9]{0,3}(\\.[0-9]{0,3})?([eE][+-]?[0-9]{0,2})?") {
             let is_json = serde_json::from_str::<serde_json::Value>(&text).is_ok()
