@@ -36,5 +36,6 @@ pub mod local;
 pub mod process;
 pub mod publish;
 pub mod record;
+pub mod service;
 pub mod tail;
 pub mod telemetry;

@@ -30,6 +30,7 @@ mod papers;
 mod records;
 mod restart;
 mod rotation;
+mod service;
 mod simulated_lives;
 mod simulation;
 mod status;

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::aws::Clients;
 use crate::aws::instance::Instance;
-use crate::checkpoint::{CheckpointWriter, FlowPlaces, OpenError};
+use crate::checkpoint::{self, CheckpointWriter, FlowPlaces, OpenError};
 use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
 use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
 use crate::flow::{FlowThread, Surroundings, watchdog};
@@ -81,6 +81,19 @@ pub enum StartError {
     Checkpoints(#[from] OpenError),
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),
+}
+
+impl StartError {
+    /// Whether a later start may do better although nobody did anything: another program lets go of the checkpoints, a
+    /// volume has room again. What a newer program wrote stays what it is, and so does what the environment says.
+    pub fn can_pass(&self) -> bool {
+        match self {
+            StartError::Checkpoints(error) => {
+                !matches!(error, OpenError::Newer { .. } | OpenError::Foreign { .. })
+            }
+            StartError::Other(error) => error.chain().any(|cause| cause.is::<checkpoint::Error>()),
+        }
+    }
 }
 
 impl Agent {
@@ -195,6 +208,11 @@ impl Agent {
     /// What every flow has done so far.
     pub fn counters(&self) -> &Arc<AgentCounters> {
         &self.counters
+    }
+
+    /// How it goes, for a service manager's status line.
+    pub fn in_one_line(&self) -> String {
+        progress::in_one_line(&self.counters.snapshot())
     }
 
     /// Bytes of the byte budget that are held now.

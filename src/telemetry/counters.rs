@@ -447,6 +447,12 @@ impl AgentCounters {
         }
     }
 
+    /// Flows whose threads haven't turned lately.
+    pub fn n_standing_still(&self) -> usize {
+        let flows = self.flows.iter();
+        flows.filter(|(_, flow)| !flow.is_turning()).count()
+    }
+
     /// The numbers as they are now.
     pub fn snapshot(&self) -> AgentSnapshot {
         AgentSnapshot {

@@ -48,6 +48,17 @@ pub fn status(snapshot: &AgentSnapshot, uptime: Duration, lines: MetricLines) ->
     entries
 }
 
+/// How it goes, on the one line that a service manager shows.
+pub fn in_one_line(snapshot: &AgentSnapshot) -> String {
+    let total = snapshot.total();
+    let n_flows = snapshot.flows.len();
+    let plural = if n_flows == 1 { "" } else { "s" };
+    format!(
+        "{n_flows} flow{plural}, {} records sent, {} bytes behind",
+        total.records_sent, total.bytes_behind
+    )
+}
+
 /// What all flows together have done.
 pub fn agent_progress(total: &FlowSnapshot, uptime: Duration) -> Entry {
     let message = format!(

@@ -148,10 +148,13 @@ impl Web {
 
     /// Nothing about the services: an outage of theirs must not restart a fleet.
     fn health(&self) -> Answer {
-        let flows = &self.sampler.counters().flows;
-        match flows.iter().filter(|(_, flow)| !flow.is_turning()).count() {
+        let counters = self.sampler.counters();
+        match counters.n_standing_still() {
             0 => Answer::new(200, TEXT, "ok\n"),
-            n => Answer::refusal(503, &format!("{n} of {} flows stand still", flows.len())),
+            n => {
+                let n_flows = counters.flows.len();
+                Answer::refusal(503, &format!("{n} of {n_flows} flows stand still"))
+            }
         }
     }
 
