@@ -105,7 +105,7 @@ let_former_work() {
     lines 1 40 >"$tree/tmp/app1.csv"
     local offset
     offset=$(lines 1 25 | wc -c)
-    sqlite3 "$tree/var/run/aws-kinesis-agent/checkpoints" "
+    sqlite3 "$tree/run/aws-kinesis-agent/checkpoints" "
         CREATE TABLE FILE_CHECKPOINTS(flow text, path text, fileId text, lastModifiedTime bigint, size bigint,
             offset bigint, lastUpdated datetime, primary key (flow, path));
         INSERT INTO FILE_CHECKPOINTS VALUES('kinesis:tmp:/tmp/app1.csv*', '/tmp/app1.csv',

@@ -76,7 +76,7 @@ until_true() {
     shift
     until "$@"; do
         tries=$((tries + 1))
-        ((tries < 600)) || fail "waited in vain for $what"
+        ((tries < 300)) || fail "waited in vain for $what"
         sleep 0.1
     done
 }
@@ -101,7 +101,7 @@ except FileNotFoundError:
 for line in lines:
     record = json.loads(line)
     if record.get("stream") == sys.argv[2]:
-        print(record["data"].rstrip("\n"))
+        print(record["text"].rstrip("\n"))
 PYTHON
 }
 

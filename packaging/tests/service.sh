@@ -19,18 +19,18 @@ lead_a_life() {
     arrived tmp 1 10
     arrived home 1 10
     local pid user
-    pid=$(<"$tree/var/run/aws-kinesis-agent.pid")
+    pid=$(<"$tree/run/aws-kinesis-agent.pid")
     user=$(stat -c %u "/proc/$pid")
     [[ $user != 0 && $user == $(in_tree id -u aws-kinesis-agent-user) ]] || fail "it runs as user $user"
     tr '\0' '\n' <"/proc/$pid/environ" | grep -q '^AWS_DEFAULT_REGION=eu-central-1$' || fail "the defaults aren't exported"
 
     proves "a second start, condrestart, reload, and what isn't a command"
     expect 0 "$INIT" start
-    [[ $(<"$tree/var/run/aws-kinesis-agent.pid") == "$pid" ]] || fail "started twice"
+    [[ $(<"$tree/run/aws-kinesis-agent.pid") == "$pid" ]] || fail "started twice"
     expect 2 "$INIT" dance
     expect 0 "$INIT" condrestart
-    [[ $(<"$tree/var/run/aws-kinesis-agent.pid") != "$pid" ]] || fail "condrestart changed nothing"
-    pid=$(<"$tree/var/run/aws-kinesis-agent.pid")
+    [[ $(<"$tree/run/aws-kinesis-agent.pid") != "$pid" ]] || fail "condrestart changed nothing"
+    pid=$(<"$tree/run/aws-kinesis-agent.pid")
     sed -i.good 's/"flows"/"flows": 7, "flosw"/' "$tree/etc/aws-kinesis/agent.json"
     expect 1 "$INIT" reload
     [[ $said == *flows* && $said == *"goes on"* ]] || fail "reload: $said"
@@ -52,7 +52,7 @@ lead_a_life() {
     arrived tmp 1 40
 
     proves "killed it is dead, and starts again"
-    kill -KILL "$(<"$tree/var/run/aws-kinesis-agent.pid")"
+    kill -KILL "$(<"$tree/run/aws-kinesis-agent.pid")"
     until_true "its end" not_running
     expect 1 "$INIT" status
     expect 0 "$INIT" start
