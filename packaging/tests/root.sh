@@ -3,12 +3,17 @@
 
 RPM=$(echo "$PACKAGES"/kinesis-agent-*.x86_64.rpm)
 
+# Scripts get no more of this shell's environment than a fresh login's have.
+clean() {
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME="$scratch" "$@"
+}
+
 as_root_of_tree() {
-    HOME=$scratch rpm --root "$tree" --nosignature "$@"
+    clean rpm --root "$tree" --nosignature "$@"
 }
 
 as_root_of_tree_dnf() {
-    HOME=$scratch dnf --installroot="$tree" --releasever=1 --disablerepo='*' --setopt=reposdir=/nonexistent \
+    clean dnf --installroot="$tree" --releasever=1 --disablerepo='*' --setopt=reposdir=/nonexistent \
         --setopt=cachedir=/var/cache/dnf --setopt=pluginpath=/nonexistent --nogpgcheck --noplugins --assumeyes "$@"
 }
 
