@@ -54,8 +54,10 @@ make_tree() {
     cp -a "$BASE" "$tree"
     mount -t proc proc "$tree/proc"
     mkdir -p "$tree/home/alice/app" "$tree/packages"
-    # The endpoint's are the credentials; an instance's would be asked for on the network.
     mkdir -p "$tree/etc/default" "$tree/etc/sysconfig"
+    # A tree has no init: without a word on it Debian's packages don't start services there.
+    printf '#!/bin/sh\nexit 0\n' >"$tree/usr/sbin/policy-rc.d"
+    chmod 0755 "$tree/usr/sbin/policy-rc.d"
 }
 
 in_tree() {
