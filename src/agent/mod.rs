@@ -20,6 +20,7 @@ use crate::aws::Clients;
 use crate::aws::instance::Instance;
 use crate::checkpoint::{CheckpointWriter, FlowPlaces, OpenError};
 use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
+use crate::contained::tell_contained;
 use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
 use crate::flow::{FlowThread, Surroundings, watchdog};
 use crate::process::Ec2Metadata;
@@ -90,6 +91,7 @@ impl Agent {
     /// on once it can.
     pub async fn start(config: Config, memory: Memory) -> Result<Agent, StartError> {
         let started_at = Instant::now();
+        tell_contained(events::defect_contained);
         let config = Arc::new(config);
         let n_files_max = raise_open_files_limit();
         let clients = Clients::new(&config)?;

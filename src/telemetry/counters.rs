@@ -57,15 +57,18 @@ pub enum RawReason {
     BadOption,
     /// A pattern gave up at its step limit.
     PatternTooCostly,
+    /// A defect of the agent showed.
+    Defect,
 }
 
 impl RawReason {
-    pub const ALL: [RawReason; 5] = [
+    pub const ALL: [RawReason; 6] = [
         RawReason::NotConvertible,
         RawReason::NotAnObject,
         RawReason::NoInstanceMetadata,
         RawReason::BadOption,
         RawReason::PatternTooCostly,
+        RawReason::Defect,
     ];
 
     /// A word for names of metrics.
@@ -76,6 +79,7 @@ impl RawReason {
             RawReason::NoInstanceMetadata => "no_instance_metadata",
             RawReason::BadOption => "bad_option",
             RawReason::PatternTooCostly => "pattern_too_costly",
+            RawReason::Defect => "defect",
         }
     }
 
@@ -93,13 +97,16 @@ pub enum SkipReason {
     NoMatch,
     /// `LOGTOJSON`: the pattern has another number of groups than there are names.
     GroupCount,
+    /// It ended the flow by a defect of the agent, each time.
+    Defect,
 }
 
 impl SkipReason {
-    pub const ALL: [SkipReason; 3] = [
+    pub const ALL: [SkipReason; 4] = [
         SkipReason::Line,
         SkipReason::NoMatch,
         SkipReason::GroupCount,
+        SkipReason::Defect,
     ];
 
     /// A word for names of metrics.
@@ -108,6 +115,7 @@ impl SkipReason {
             SkipReason::Line => "line",
             SkipReason::NoMatch => "no_match",
             SkipReason::GroupCount => "group_count",
+            SkipReason::Defect => "defect",
         }
     }
 
@@ -538,8 +546,8 @@ mod tests {
                 records_transformed: 33,
                 records_skipped: 44,
                 records_truncated: 55,
-                records_raw: [220, 231, 242, 253, 264],
-                records_skipped_by: [330, 341, 352],
+                records_raw: [220, 231, 242, 253, 264, 275],
+                records_skipped_by: [330, 341, 352, 363],
                 records_keyless: 440,
                 bytes_lost: 66,
                 records_sent: 77,
@@ -559,7 +567,7 @@ mod tests {
                 last_error: Some("why".into()),
             }
         );
-        assert_eq!(snapshot.total().records_raw_total(), 1210);
+        assert_eq!(snapshot.total().records_raw_total(), 1485);
     }
 
     #[test]

@@ -159,12 +159,22 @@ pub fn records_skipped(flow: &FlowCounters, reason: SkipReason, n_records: u64, 
             "dataProcessingOptions: matchPattern of LOGTOJSON has another number of groups than customFieldNames has names",
             "write as many names as there are groups",
         ),
+        SkipReason::Defect => (
+            "skipped_defect",
+            "a defect of the agent, which ended the flow each time",
+            "please report it, with such a record",
+        ),
     };
     let text = format!(
         "{} left out by {why}; {first}; {remedy}",
         counted(n_records, "record")
     );
-    let entry = tailer_says(flow, Level::INFO, &text);
+    // Those alone were to be sent.
+    let level = match reason {
+        SkipReason::Defect => Level::ERROR,
+        _ => Level::INFO,
+    };
+    let entry = tailer_says(flow, level, &text);
     say_records_once_a_minute(&flow.flow().0, kind, entry, n_records);
 }
 
@@ -236,6 +246,11 @@ pub fn records_raw(flow: &FlowCounters, reason: RawReason, n_records: u64, detai
             "raw_pattern_too_costly",
             "a pattern gave up at its step limit",
             "write it without nested repetitions",
+        ),
+        RawReason::Defect => (
+            "raw_defect",
+            "a defect of the agent showed",
+            "please report it, with such a record",
         ),
     };
     let text = format!(
