@@ -89,7 +89,7 @@ mod tests {
         }
         fn send(&mut self, batch: Batch) {
             let texts = batch.records.iter().map(|record| data_of(&batch, record));
-            let texts = texts.map(|data| String::from_utf8_lossy(&data).into_owned());
+            let texts = texts.map(|data| String::from_utf8_lossy(data).into_owned());
             self.0.extend(texts);
         }
         fn finished(&mut self) {}
