@@ -19,7 +19,7 @@ use super::culprits::{Culprit, Culprits};
 use super::inbox::{Inbox, Inward};
 use super::intake::FlowIntake;
 use super::tell::tell;
-use crate::checkpoint::{Change, FileIdentity, FlowPlaces, HandBack};
+use crate::checkpoint::{Change, FileIdentity, FlowPlaces, HandBack, Place};
 use crate::config::{Flow, FlowId};
 use crate::process::{Chain, Context, Ec2Metadata};
 use crate::publish::batch::OpenBatch;
@@ -197,6 +197,11 @@ impl<D: Disk> Machine<D> {
     /// Whether the flow was asked to read no more.
     pub fn is_stopped(&self) -> bool {
         self.is_stopped
+    }
+
+    /// Where its files stand.
+    pub fn places(&self) -> Vec<Place> {
+        self.tailer.places()
     }
 
     /// The record that it was at when a defect ended it, if it was at one.

@@ -168,7 +168,7 @@ fn follow(
         events::flow_died(&counters, &defect, wait);
         // What was read of the files and not acknowledged is read again; if even asking is a defect, what was saved is.
         let survivor = &mut around.survivor;
-        let _ = panic::catch_unwind(AssertUnwindSafe(|| survivor.learn(machine.cursors())));
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| survivor.learn(machine.places())));
         let is_stopped = machine.is_stopped();
         drop(machine);
         if is_stopped || !rest(receiver, &pulse, wait) {
