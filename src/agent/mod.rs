@@ -148,7 +148,11 @@ impl Agent {
             dead_letters,
         });
         let inboxes = flows.iter().map(FlowThread::inbox).collect();
-        let watchdog = tokio::spawn(watchdog::watch(inboxes, Arc::clone(&counters)));
+        let watchdog = tokio::spawn(watchdog::watch(
+            config.flows.clone(),
+            inboxes,
+            Arc::clone(&counters),
+        ));
         let machine = Publisher::new(
             config.flows.iter().map(|flow| rules_of(flow, memory)),
             slots,

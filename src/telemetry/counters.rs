@@ -124,6 +124,9 @@ impl SkipReason {
     }
 }
 
+/// The trouble of a flow in which bytes wait and nothing moves.
+pub const IS_STUCK: &str = "flow_is_stuck";
+
 /// What one flow has done.
 #[derive(Debug)]
 pub struct FlowCounters {
@@ -296,6 +299,32 @@ impl FlowCounters {
     /// What is wrong now.
     pub fn troubles(&self) -> MutexGuard<'_, Troubles> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that wait to be read or accepted while nothing is known to be wrong that would explain it: neither with
+    /// their file nor with the flow.
+    pub fn unexplained_bytes(&self) -> u64 {
+        if self.troubles().has_other_error(IS_STUCK) {
+            return 0;
+        }
+        let followed = self.followed();
+        let readable = followed.files().iter();
+        let readable = readable.filter(|file| file.look.problem.is_none());
+        readable.map(|file| file.behind_bytes).sum()
+    }
+
+    /// All that moved so far: what was read, tried and told. The number says nothing but that it grew.
+    pub fn n_moved(&self) -> u64 {
+        let counters = [
+            &self.bytes_parsed,
+            &self.calls,
+            &self.send_attempts,
+            &self.service_errors,
+            &self.records_sent,
+            &self.records_refused,
+            &self.records_dead_lettered,
+        ];
+        counters.into_iter().map(Counter::get).sum()
     }
 
     /// The followed files.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::{counted, say_once_a_minute, say_records_once_a_minute, tailer_says, trouble_begins};
-use crate::telemetry::counters::{FlowCounters, RawReason, SkipReason};
+use crate::telemetry::counters::{FlowCounters, IS_STUCK, RawReason, SkipReason};
 use crate::telemetry::status::{FileLook, Followed};
 use crate::telemetry::troubles::Concern;
 
@@ -137,6 +137,33 @@ pub fn flow_goes_on(flow: &FlowCounters, stood_still: Duration) {
         "goes on after it stood still for {} s",
         stood_still.as_secs()
     );
+    tailer_says(flow, Level::INFO, &text).emit();
+}
+
+/// Bytes of the flow wait, and neither a read nor a call has moved anything for too long, for no reason that is known.
+/// ERROR: nothing of them arrives.
+pub fn flow_is_stuck(flow: &FlowCounters, waiting_bytes: u64, since: Duration) {
+    let problem = format!(
+        "{} wait to be sent and nothing of the flow has moved for {} s, though nothing is known to be wrong",
+        counted(waiting_bytes, "byte"),
+        since.as_secs()
+    );
+    let remedy = "restart the agent, which goes on where it was acknowledged, and please report it with what `status` says";
+    let text = format!("{problem}; {remedy}");
+    flow.set_last_error(&text);
+    trouble_begins(flow, IS_STUCK, "", Concern::Reading, (&problem, remedy));
+    say_once_a_minute(
+        &flow.flow().0,
+        IS_STUCK,
+        tailer_says(flow, Level::ERROR, &text),
+    );
+}
+
+/// The flow moves again, or has nothing left to move. INFO.
+pub fn flow_moves_on(flow: &FlowCounters, stood_still: Duration) {
+    flow.clear_last_error();
+    flow.troubles().end(IS_STUCK, "");
+    let text = format!("gets on after {} s without a move", stood_still.as_secs());
     tailer_says(flow, Level::INFO, &text).emit();
 }
 
