@@ -1,9 +1,10 @@
 //! A flow's files followed in a folder of the test's own, at times that the test sets.
 
-use std::fs::{self, OpenOptions};
+use std::cell::Cell;
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -26,6 +27,8 @@ pub struct Following {
     keys: String,
     tailer: Tailer<OsDisk>,
     now: Instant,
+    /// The newest time that a file has.
+    written_at: Cell<SystemTime>,
     pub records: Records,
 }
 
@@ -56,18 +59,20 @@ impl Following {
     /// A flow with these further keys, and a folder with these files. Nothing is read yet.
     pub fn start(keys: &str, files: &[(&str, &str)]) -> Following {
         let folder = tempfile::tempdir().expect("a folder for the test");
-        for (name, text) in files {
-            fs::write(folder.path().join(name), text).expect("the folder is ours");
-        }
         let now = Instant::now();
         let tailer = Tailer::new(rules(folder.path(), keys), FlowPlaces::default(), now);
-        Following {
+        let following = Following {
             folder,
             keys: keys.to_owned(),
             tailer,
             now,
+            written_at: Cell::new(SystemTime::UNIX_EPOCH),
             records: Records::default(),
+        };
+        for (name, text) in files {
+            following.append(name, text);
         }
+        following
     }
 
     /// Lets time pass, then reads all there is to read.
@@ -135,11 +140,24 @@ impl Following {
             .expect("the folder is ours");
         file.write_all(text.as_bytes())
             .expect("there is room on the disk");
+        self.stamp(&file);
     }
 
     /// Gives a file another content; it stays the same file.
     pub fn overwrite(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("the folder is ours");
+        let file = OpenOptions::new().append(true).open(self.path(name));
+        self.stamp(&file.expect("it was just written"));
+    }
+
+    /// Sees to it that no two writes have one time, though the system's clock for files ticks slowly and these tests wait
+    /// for nothing: a file with the size, time and content of one that is gone is that file moved.
+    fn stamp(&self, file: &File) {
+        let modified = file.metadata().and_then(|it| it.modified());
+        let later = self.written_at.get() + Duration::from_millis(2);
+        let modified = modified.expect("the file is open").max(later);
+        file.set_modified(modified).expect("the file is ours");
+        self.written_at.set(modified);
     }
 
     /// Copies a file, then cuts it off, as `copytruncate` does.
