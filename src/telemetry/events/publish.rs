@@ -9,6 +9,9 @@ use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::metrics::Call;
 use crate::telemetry::troubles::Concern;
 
+/// Calls fail for no cause that is known better.
+pub(super) const BATCH_FAILED: &str = "batch_failed";
+
 /// A call that the service answered, whatever it said of each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct BatchSent<'a> {
@@ -163,16 +166,10 @@ pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
     flow.set_last_error(&text);
     let problem = format!("a call to {} failed: {}", flow.destination(), failed.error);
     let remedy = "it is made again until it succeeds; nothing is lost; if it stays so look at the service's health";
-    trouble_begins(
-        flow,
-        "batch_failed",
-        "",
-        Concern::Sending,
-        (&problem, remedy),
-    );
+    trouble_begins(flow, BATCH_FAILED, "", Concern::Sending, (&problem, remedy));
     say_once_a_minute(
         &flow.flow().0,
-        "batch_failed",
+        BATCH_FAILED,
         publisher_says(flow, Level::WARN, &text),
     );
 }

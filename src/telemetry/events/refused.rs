@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tracing::Level;
 
+use super::publish::BATCH_FAILED;
 use super::{
     counted, publisher_says, say_once_a_minute, say_records_once_a_minute, trouble_begins,
 };
@@ -18,6 +19,7 @@ const DEAD_LETTERS: &str = "dead_letters_unwritable";
 /// Records that the service will never take were given up. ERROR: this is lost data.
 pub fn records_refused(flow: &FlowCounters, n_records: u64, error: &str) {
     flow.records_refused.add(n_records);
+    flow.troubles().end(BATCH_FAILED, "");
     let text = format!(
         "{} refused {} for good: {error}; dropped",
         flow.destination(),
@@ -45,6 +47,8 @@ pub fn record_dead_lettered(
     dead_letters: &Path,
 ) {
     flow.records_dead_lettered.add(1);
+    // Its call isn't made again.
+    flow.troubles().end(BATCH_FAILED, "");
     let place = match file {
         Some(file) => format!("at offset {offset} of {}", file.display()),
         None => "of an unknown file".to_owned(),

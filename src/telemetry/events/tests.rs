@@ -682,3 +682,25 @@ fn calls_and_status_periods_reach_the_metrics() {
         ]
     );
 }
+
+#[test]
+fn a_refused_record_that_is_kept_keeps_nothing_from_being_sent() {
+    let destination = Destination::Kinesis("s".into());
+    let flow = FlowCounters::new(FlowId("kept".into()), destination, None);
+    batch_failed(
+        &flow,
+        &BatchFailed {
+            records: 1,
+            latency: Duration::ZERO,
+            error: "HTTP 400: ValidationException",
+            throttled: false,
+            next_try_in: Duration::ZERO,
+            may_repeat: false,
+            has_known_cause: false,
+        },
+    );
+    assert!(flow.troubles().has(Concern::Sending));
+    record_dead_lettered(&flow, None, 0, &"no", Path::new("/v/dead-letters"));
+    assert!(!flow.troubles().has(Concern::Sending));
+    assert!(flow.troubles().has(Concern::Loss));
+}
