@@ -92,7 +92,7 @@ const TROUBLES: [Trouble; 8] = [
         whose: Whose::Agent,
         problem: "/dead-letters: Is a directory (os error 21)",
         remedy: "refused records wait until they can be kept",
-        keeps_from_sending: true,
+        keeps_from_sending: false,
         checked: None,
     },
     Trouble {

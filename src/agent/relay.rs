@@ -41,6 +41,7 @@ impl Listener for Relay {
     fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused) {
         if let Some(dead_letters) = &self.dead_letters {
             let counters = &self.counters.flows[flow.0].1;
+            events::record_isolated(counters);
             dead_letters.keep(id, &refused, counters, Timestamp::now());
         }
     }

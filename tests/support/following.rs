@@ -1,7 +1,7 @@
 //! A flow's files followed in a folder of the test's own, at times that the test sets.
 
 use std::cell::Cell;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -140,19 +140,20 @@ impl Following {
             .expect("the folder is ours");
         file.write_all(text.as_bytes())
             .expect("there is room on the disk");
-        self.stamp(&file);
+        self.stamp(name);
     }
 
     /// Gives a file another content; it stays the same file.
     pub fn overwrite(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("the folder is ours");
-        let file = OpenOptions::new().append(true).open(self.path(name));
-        self.stamp(&file.expect("it was just written"));
+        self.stamp(name);
     }
 
     /// Sees to it that no two writes have one time, though the system's clock for files ticks slowly and these tests wait
     /// for nothing: a file with the size, time and content of one that is gone is that file moved.
-    fn stamp(&self, file: &File) {
+    fn stamp(&self, name: &str) {
+        let file = OpenOptions::new().append(true).open(self.path(name));
+        let file = file.expect("it was just written");
         let modified = file.metadata().and_then(|it| it.modified());
         let later = self.written_at.get() + Duration::from_millis(2);
         let modified = modified.expect("the file is open").max(later);
@@ -160,9 +161,16 @@ impl Following {
         self.written_at.set(modified);
     }
 
+    /// Copies a file.
+    pub fn copy(&self, from: &str, to: &str) {
+        let text = fs::read(self.path(from)).expect("the file is there");
+        fs::write(self.path(to), text).expect("the folder is ours");
+        self.stamp(to);
+    }
+
     /// Copies a file, then cuts it off, as `copytruncate` does.
     pub fn copy_and_cut_off(&self, from: &str, to: &str) {
-        fs::copy(self.path(from), self.path(to)).expect("the folder is ours");
+        self.copy(from, to);
         self.overwrite(from, "");
     }
 

@@ -36,6 +36,11 @@ pub fn records_refused(flow: &FlowCounters, n_records: u64, error: &str) {
     );
 }
 
+/// A record that the service will never take is to be kept. Nothing is said before it is: its call isn't made again.
+pub fn record_isolated(flow: &FlowCounters) {
+    flow.troubles().end(BATCH_FAILED, "");
+}
+
 /// A record that the service will never take is kept as a dead letter. ERROR: it doesn't arrive unless somebody acts.
 ///
 /// `file` and `offset` say where the record begins, as far as that is known.
@@ -47,8 +52,6 @@ pub fn record_dead_lettered(
     dead_letters: &Path,
 ) {
     flow.records_dead_lettered.add(1);
-    // Its call isn't made again.
-    flow.troubles().end(BATCH_FAILED, "");
     let place = match file {
         Some(file) => format!("at offset {offset} of {}", file.display()),
         None => "of an unknown file".to_owned(),

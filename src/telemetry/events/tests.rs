@@ -700,7 +700,8 @@ fn a_refused_record_that_is_kept_keeps_nothing_from_being_sent() {
         },
     );
     assert!(flow.troubles().has(Concern::Sending));
-    record_dead_lettered(&flow, None, 0, &"no", Path::new("/v/dead-letters"));
+    record_isolated(&flow);
     assert!(!flow.troubles().has(Concern::Sending));
+    record_dead_lettered(&flow, None, 0, &"no", Path::new("/v/dead-letters"));
     assert!(flow.troubles().has(Concern::Loss));
 }
