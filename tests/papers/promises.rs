@@ -428,7 +428,7 @@ fn files_that_begin_alike_are_each_sent() {
         following.restart();
         records = following.after(A_LOOK);
         records.extend(following.after(A_WHILE));
-        assert_eq!(records.concat(), first);
+        assert_eq!(records.concat(), first, "{:?}", following.events());
     }
 }
 
@@ -469,7 +469,8 @@ fn what_is_lost_is_reported() {
         start: 4,
         end: Some(13),
     };
-    assert!(following.events().contains(&lost));
+    let events = following.events();
+    assert!(events.contains(&lost), "{events:?}");
 }
 
 /// P-REUSE: A new file under an old inode number isn't taken for the old file.

@@ -1,10 +1,9 @@
 //! A flow's files followed in a folder of the test's own, at times that the test sets.
 
-use std::cell::Cell;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -21,14 +20,16 @@ pub const A_LOOK: Duration = Duration::from_secs(15);
 /// Long enough that a file without news counts as quiet.
 pub const A_WHILE: Duration = Duration::from_secs(61);
 
+/// The folder of the files.
+const LOGS: &str = "logs";
+
 /// A tailer of `app.log*` in its folder.
 pub struct Following {
-    folder: tempfile::TempDir,
+    /// With a folder in it for the files: copies are also looked for beside that one, where other tests are not to be.
+    home: tempfile::TempDir,
     keys: String,
     tailer: Tailer<OsDisk>,
     now: Instant,
-    /// The newest time that a file has.
-    written_at: Cell<SystemTime>,
     pub records: Records,
 }
 
@@ -58,21 +59,21 @@ impl Records {
 impl Following {
     /// A flow with these further keys, and a folder with these files. Nothing is read yet.
     pub fn start(keys: &str, files: &[(&str, &str)]) -> Following {
-        let folder = tempfile::tempdir().expect("a folder for the test");
+        let home = tempfile::tempdir().expect("a folder for the test");
+        let folder = home.path().join(LOGS);
+        fs::create_dir(&folder).expect("the folder is new");
+        for (name, text) in files {
+            fs::write(folder.join(name), text).expect("the folder is ours");
+        }
         let now = Instant::now();
-        let tailer = Tailer::new(rules(folder.path(), keys), FlowPlaces::default(), now);
-        let following = Following {
-            folder,
+        let tailer = Tailer::new(rules(&folder, keys), FlowPlaces::default(), now);
+        Following {
+            home,
             keys: keys.to_owned(),
             tailer,
             now,
-            written_at: Cell::new(SystemTime::UNIX_EPOCH),
             records: Records::default(),
-        };
-        for (name, text) in files {
-            following.append(name, text);
         }
-        following
     }
 
     /// Lets time pass, then reads all there is to read.
@@ -123,12 +124,16 @@ impl Following {
             saved_before: true,
             ..FlowPlaces::default()
         };
-        self.tailer = Tailer::new(rules(self.folder.path(), &self.keys), places, self.now);
+        self.tailer = Tailer::new(
+            rules(&self.home.path().join(LOGS), &self.keys),
+            places,
+            self.now,
+        );
     }
 
     /// A file of the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.home.path().join(LOGS).join(name)
     }
 
     /// Writes at the end of a file, which is made if it isn't there.
@@ -140,32 +145,16 @@ impl Following {
             .expect("the folder is ours");
         file.write_all(text.as_bytes())
             .expect("there is room on the disk");
-        self.stamp(name);
     }
 
     /// Gives a file another content; it stays the same file.
     pub fn overwrite(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("the folder is ours");
-        self.stamp(name);
-    }
-
-    /// Sees to it that no two writes have one time, though the system's clock for files ticks slowly and these tests wait
-    /// for nothing: a file with the size, time and content of one that is gone is that file moved.
-    fn stamp(&self, name: &str) {
-        let file = OpenOptions::new().append(true).open(self.path(name));
-        let file = file.expect("it was just written");
-        let modified = file.metadata().and_then(|it| it.modified());
-        let later = self.written_at.get() + Duration::from_millis(2);
-        let modified = modified.expect("the file is open").max(later);
-        file.set_modified(modified).expect("the file is ours");
-        self.written_at.set(modified);
     }
 
     /// Copies a file.
     pub fn copy(&self, from: &str, to: &str) {
-        let text = fs::read(self.path(from)).expect("the file is there");
-        fs::write(self.path(to), text).expect("the folder is ours");
-        self.stamp(to);
+        fs::copy(self.path(from), self.path(to)).expect("the folder is ours");
     }
 
     /// Copies a file, then cuts it off, as `copytruncate` does.
