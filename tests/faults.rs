@@ -78,6 +78,8 @@ async fn ship_through(script: &str) {
         // A stalled call is given up soon. Where nothing stalls a slow answer of a busy machine is waited for.
         host.set("socketTimeoutMillis", STALL_MAX.as_millis() as u64);
     }
+    // What is under way at the end is waited for, however long that takes.
+    host.set("shutdownTimeoutMillis", PATIENCE.as_millis() as u64);
     host.write("logs/app.log", lines(0, n_lines));
     let mut agent = host.start();
     let all_arrived = || {
