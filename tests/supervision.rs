@@ -109,7 +109,7 @@ impl Rig {
         let n_flows = turns.len();
         let budget = Budget::new(8 << 20, n_flows);
         let store = Store::open(&config.checkpoints, jiff::Timestamp::now()).unwrap();
-        let checkpoints = CheckpointWriter::start(store.store).unwrap();
+        let checkpoints = CheckpointWriter::start(store.store, Default::default()).unwrap();
         let (batches, inbox) = mpsc::unbounded_channel();
         let counters: Vec<_> = config.flows.iter().map(|flow| counters_of(flow)).collect();
         let around = |(place, turn): (usize, Turn)| Surroundings {

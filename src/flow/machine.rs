@@ -301,7 +301,7 @@ impl<D: Disk> Machine<D> {
     }
 
     fn keep_checkpoints(&mut self, now: Instant, around: &mut impl Around) {
-        self.counters.turns(now);
+        self.counters.turning.turns(now);
         if self.checkpoint_at.is_some_and(|at| at <= now) {
             self.save_places(around);
             self.standing_at = now + self.unhurried(STANDING_INTERVAL);

@@ -1,4 +1,4 @@
-//! Notices flows whose thread hangs, as in a read of a network share that went away.
+//! Notices flows whose thread hangs, as in a read of a network share that went away, and a sending side that does.
 //!
 //! A flow that waits for news is at rest, however long; one that has been at work on one piece of news for longer than
 //! [`AT_WORK_MAX`] hangs: a turn reads a mebibyte at most.
@@ -56,13 +56,23 @@ impl Watched {
     }
 }
 
-/// Looks at the flows, whose counters stand in the same order, until it is aborted.
+/// Looks at the sending side and the flows, whose counters stand in the same order, until it is aborted.
 pub async fn watch(inboxes: Vec<Arc<Inbox>>, counters: Arc<AgentCounters>) {
     let mut flows = vec![Watched::default(); inboxes.len()];
+    let mut is_sending = true;
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let now = ticks.tick().await.into_std();
+        let sending = &counters.sending;
+        let was_sending = std::mem::replace(&mut is_sending, sending.is_turning(now));
+        match (was_sending, is_sending) {
+            (_, false) => {
+                events::sending_stands_still(&counters.troubles, sending.silent_for(now));
+            }
+            (false, true) => events::sending_goes_on(&counters.troubles),
+            (true, true) => {}
+        }
         let watched = flows.iter_mut().zip(&inboxes).zip(&counters.flows);
         for ((flow, inbox), (_, counters)) in watched {
             match flow.look(inbox.piece_of_work(), now) {

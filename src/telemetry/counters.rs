@@ -5,12 +5,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::config::{Config, Destination, FlowId};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::status::{self, Followed};
-use crate::telemetry::troubles::Troubles;
+use crate::telemetry::status::Followed;
+use crate::telemetry::troubles::{AgentTroubles, Troubles};
+use crate::telemetry::turning::Turning;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -176,11 +177,8 @@ pub struct FlowCounters {
     last_error: Mutex<Option<Arc<str>>>,
     troubles: Mutex<Troubles>,
     followed: Mutex<Followed>,
-    made_at: Instant,
-    /// When the flow's thread last turned, in ms since `made_at`.
-    turned_at_ms: Gauge,
-    /// How long the thread may pause while nothing happens.
-    longest_pause: Duration,
+    /// The flow's thread.
+    pub turning: Turning,
 }
 
 impl FlowCounters {
@@ -223,15 +221,13 @@ impl FlowCounters {
             last_error: Mutex::new(None),
             troubles: Mutex::default(),
             followed: Mutex::default(),
-            made_at: Instant::now(),
-            turned_at_ms: Gauge::default(),
-            longest_pause: Duration::ZERO,
+            turning: Turning::new(Duration::ZERO),
         }
     }
 
     /// The flow's thread may pause for so long while nothing happens.
     pub fn with_longest_pause(mut self, longest_pause: Duration) -> FlowCounters {
-        self.longest_pause = longest_pause;
+        self.turning = Turning::new(longest_pause);
         self
     }
 
@@ -255,19 +251,6 @@ impl FlowCounters {
     /// Counts records that were left out for `reason`; the turn counts them too, all together.
     pub fn add_skipped(&self, reason: SkipReason, n_records: u64) {
         self.records_skipped_by[reason.index()].add(n_records);
-    }
-
-    /// The flow's thread turns.
-    pub fn turns(&self, now: Instant) {
-        let ms = now.saturating_duration_since(self.made_at).as_millis();
-        self.turned_at_ms.set(u64::try_from(ms).unwrap_or(u64::MAX));
-    }
-
-    /// Whether the flow's thread has turned lately.
-    pub fn is_turning(&self) -> bool {
-        let turned_at = Duration::from_millis(self.turned_at_ms.get());
-        let silent_for = self.made_at.elapsed().saturating_sub(turned_at);
-        status::is_turning(silent_for, self.longest_pause)
     }
 
     /// Latencies are recorded there from now on.
@@ -420,17 +403,27 @@ impl FlowSnapshot {
     }
 }
 
-/// What all flows have done.
-#[derive(Debug, Clone, Default)]
+/// What all flows have done, and how the rest of the agent is.
+#[derive(Debug, Default)]
 pub struct AgentCounters {
     /// In the order of the configuration.
     pub flows: Vec<(FlowId, Arc<FlowCounters>)>,
+    /// The task that sends for all of them.
+    pub sending: Turning,
+    /// What is wrong with none of them in particular.
+    pub troubles: AgentTroubles,
 }
 
 impl AgentCounters {
     /// Counters at zero for every flow of a configuration.
-    pub fn new(config: &Config, metrics: Option<&Arc<Metrics>>) -> AgentCounters {
+    pub fn new(
+        config: &Config,
+        metrics: Option<&Arc<Metrics>>,
+        troubles: AgentTroubles,
+    ) -> AgentCounters {
         AgentCounters {
+            sending: Turning::default(),
+            troubles,
             flows: config
                 .flows
                 .iter()
@@ -527,6 +520,7 @@ mod tests {
                 (a.flow().clone(), Arc::clone(&a)),
                 (b.flow().clone(), Arc::clone(&b)),
             ],
+            ..AgentCounters::default()
         };
         let snapshot = agent.snapshot();
         assert_eq!(snapshot.flows[0].1.records_sent, 7);
