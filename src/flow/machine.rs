@@ -221,7 +221,7 @@ impl<D: Disk> Machine<D> {
             chain: &mut self.chain,
             context: Context {
                 now: timestamp,
-                ec2: ec2.as_deref(),
+                ec2: ec2.as_ref(),
             },
             inbox: &self.inbox,
             around,

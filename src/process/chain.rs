@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::mem;
+use std::sync::Arc;
 
 use crate::config::{self, ProcessingOption};
 
@@ -30,7 +31,7 @@ pub struct Context<'a> {
     /// The time that `ADDMETADATA` writes as `ts`.
     pub now: jiff::Timestamp,
     /// What `ADDEC2METADATA` adds; `None` where it could not be had.
-    pub ec2: Option<&'a Ec2Metadata>,
+    pub ec2: Option<&'a Arc<Ec2Metadata>>,
 }
 
 /// What became of a record.
@@ -264,7 +265,7 @@ mod tests {
     fn run(
         options: &[ProcessingOption],
         record: &[u8],
-        ec2: Option<&Ec2Metadata>,
+        ec2: Option<&Arc<Ec2Metadata>>,
     ) -> (Verdict, Vec<u8>) {
         let mut out = b"before".to_vec();
         let context = Context {
@@ -313,7 +314,7 @@ mod tests {
         let skipped = Verdict::Skipped(SkipReason::LogNoMatch);
         let raw = Verdict::Raw(RawReason::CsvDelimiter);
         let not_an_object = Verdict::Raw(RawReason::Ec2NotAnObject);
-        let known = Ec2Metadata::default();
+        let known = Arc::new(Ec2Metadata::default());
         let rows: [(&[ProcessingOption], Verdict); 6] = [
             (&[log("x")], skipped),
             (&[single_line(), log("x"), metadata()], skipped),
@@ -400,7 +401,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_record_breaks_a_chain(options in prop::collection::vec(any_option(), 1..4), record in any_record()) {
-            let known = Ec2Metadata::default();
+            let known = Arc::new(Ec2Metadata::default());
             let (verdict, out) = run(&options, &record, Some(&known));
             let gives_json = !matches!(
                 options.last(),

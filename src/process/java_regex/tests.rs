@@ -420,6 +420,13 @@ fn groups_hold_what_java_leaves_in_them() {
         (r"(?:(\w))*\w", "ab", vec![Some("b")]),
         // A group that is gone through several times holds the first time's value if it took more than it had to.
         (r"(?:(\w){0,2},?)*", "ab,c", vec![Some("b")]),
+        (r"(?:([ab])+c)*", "abcbac", vec![Some("b")]),
+        (r"(?:([ab]){1,2}c){2}", "abcac", vec![Some("b")]),
+        (r"(?:([ab]d)+c)*", "adbdcbdadc", vec![Some("bd")]),
+        // Not so if it is repeated in so many turns always, or reluctantly, or is within a group.
+        (r"(?:([ab]){2}c)*", "abcbac", vec![Some("a")]),
+        (r"(?:([ab])+?c)*", "abcbac", vec![Some("a")]),
+        (r"(?:([ab]+)c)*", "abcbac", vec![Some("ba")]),
         // A reference to the group that it stands in is to the turn before.
         (r"(a|b\1)+", "aba", vec![Some("ba")]),
     ] {
