@@ -22,7 +22,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    start_log(
+    let troubles = start_log(
         &loaded.config.log,
         Some(args.log.as_deref().unwrap_or("-".as_ref())),
         true,
@@ -41,7 +41,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         point_to(&mut loaded.config, &endpoint, args.as_configured);
         let json = args.json;
         let mut printer = tokio::task::spawn_blocking(move || print(records, json));
-        let agent = Agent::start(loaded.config, Memory::None).await?;
+        let agent = Agent::start(loaded.config, Memory::None, troubles).await?;
         let ended = tokio::select! {
             () = signals.first() => None,
             ended = &mut printer => Some(ended),

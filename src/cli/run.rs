@@ -13,6 +13,7 @@ use super::{CommandLine, RunArgs, exit};
 use crate::agent::{Agent, Memory};
 use crate::config::{self, Environment, Loaded, LogLevel, LogLines, Refused};
 use crate::telemetry::log::{self, Destination, LogOptions};
+use crate::telemetry::troubles::AgentTroubles;
 use crate::telemetry::{events, progress};
 
 /// Runs until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
@@ -21,7 +22,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    start_log(
+    let troubles = start_log(
         &loaded.config.log,
         args.log.as_deref(),
         std::io::stderr().is_terminal(),
@@ -29,7 +30,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     tell_configuration(&args.configuration, &loaded);
     runtime()?.block_on(async {
         let mut signals = Signals::watch()?;
-        let mut agent = Agent::start(loaded.config, Memory::Kept)
+        let mut agent = Agent::start(loaded.config, Memory::Kept, troubles)
             .await
             .inspect_err(|error| events::not_started(error))?;
         let code = tokio::select! {
@@ -66,12 +67,12 @@ pub fn load_from(file: &Path, agent_d: &Path) -> anyhow::Result<Result<Loaded, E
 }
 
 /// Opens the log: where the command line says, else where the configuration may, else standard error at a terminal and
-/// the reference's file otherwise.
+/// the reference's file otherwise. What is wrong with it stands in what is returned.
 pub fn start_log(
     config: &config::Log,
     file: Option<&Path>,
     at_terminal: bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<AgentTroubles> {
     let mut options = LogOptions::default();
     options.destination = match (file, &config.file) {
         (Some(file), _) if file == Path::new("-") => Destination::Terminal,
@@ -91,7 +92,9 @@ pub fn start_log(
         .map(|n| n as usize)
         .or(options.archive.files_max);
     let environment_level = std::env::var(log::LEVEL_VARIABLE).ok();
-    log::install(options, environment_level.as_deref()).context("starting the log")
+    let troubles = options.troubles.clone();
+    log::install(options, environment_level.as_deref()).context("starting the log")?;
+    Ok(troubles)
 }
 
 fn level(level: LogLevel) -> Level {
