@@ -24,6 +24,7 @@ mod log;
 mod logrotate;
 mod manuals;
 mod metrics;
+mod oddities;
 mod outside;
 mod page;
 mod papers;

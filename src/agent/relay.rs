@@ -1,6 +1,7 @@
 //! What the publisher has to tell, passed on: acknowledgements to the flows, the rest to the log and the counters.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -25,6 +26,10 @@ pub(super) struct Relay {
 }
 
 impl Listener for Relay {
+    fn turns(&self, now: Instant) {
+        self.counters.sending.turns(now);
+    }
+
     fn advanced(&self, flow: FlowIndex, cursor: CursorId, offset: u64) {
         self.inboxes[flow.0].advanced(cursor, offset);
     }
@@ -36,6 +41,7 @@ impl Listener for Relay {
     fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused) {
         if let Some(dead_letters) = &self.dead_letters {
             let counters = &self.counters.flows[flow.0].1;
+            events::record_isolated(counters);
             dead_letters.keep(id, &refused, counters, Timestamp::now());
         }
     }

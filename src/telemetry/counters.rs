@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, Destination, FlowId};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::status::{self, Followed};
-use crate::telemetry::troubles::Troubles;
+use crate::telemetry::status::Followed;
+use crate::telemetry::troubles::{AgentTroubles, Troubles};
+use crate::telemetry::turning::Turning;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -57,15 +58,18 @@ pub enum RawReason {
     BadOption,
     /// A pattern gave up at its step limit.
     PatternTooCostly,
+    /// A defect of the agent showed.
+    Defect,
 }
 
 impl RawReason {
-    pub const ALL: [RawReason; 5] = [
+    pub const ALL: [RawReason; 6] = [
         RawReason::NotConvertible,
         RawReason::NotAnObject,
         RawReason::NoInstanceMetadata,
         RawReason::BadOption,
         RawReason::PatternTooCostly,
+        RawReason::Defect,
     ];
 
     /// A word for names of metrics.
@@ -76,6 +80,7 @@ impl RawReason {
             RawReason::NoInstanceMetadata => "no_instance_metadata",
             RawReason::BadOption => "bad_option",
             RawReason::PatternTooCostly => "pattern_too_costly",
+            RawReason::Defect => "defect",
         }
     }
 
@@ -93,13 +98,16 @@ pub enum SkipReason {
     NoMatch,
     /// `LOGTOJSON`: the pattern has another number of groups than there are names.
     GroupCount,
+    /// It ended the flow by a defect of the agent, each time.
+    Defect,
 }
 
 impl SkipReason {
-    pub const ALL: [SkipReason; 3] = [
+    pub const ALL: [SkipReason; 4] = [
         SkipReason::Line,
         SkipReason::NoMatch,
         SkipReason::GroupCount,
+        SkipReason::Defect,
     ];
 
     /// A word for names of metrics.
@@ -108,6 +116,7 @@ impl SkipReason {
             SkipReason::Line => "line",
             SkipReason::NoMatch => "no_match",
             SkipReason::GroupCount => "group_count",
+            SkipReason::Defect => "defect",
         }
     }
 
@@ -115,6 +124,9 @@ impl SkipReason {
         self as usize
     }
 }
+
+/// The trouble of a flow in which bytes wait and nothing moves.
+pub const IS_STUCK: &str = "flow_is_stuck";
 
 /// What one flow has done.
 #[derive(Debug)]
@@ -176,11 +188,8 @@ pub struct FlowCounters {
     last_error: Mutex<Option<Arc<str>>>,
     troubles: Mutex<Troubles>,
     followed: Mutex<Followed>,
-    made_at: Instant,
-    /// When the flow's thread last turned, in ms since `made_at`.
-    turned_at_ms: Gauge,
-    /// How long the thread may pause while nothing happens.
-    longest_pause: Duration,
+    /// The flow's thread.
+    pub turning: Turning,
 }
 
 impl FlowCounters {
@@ -223,15 +232,13 @@ impl FlowCounters {
             last_error: Mutex::new(None),
             troubles: Mutex::default(),
             followed: Mutex::default(),
-            made_at: Instant::now(),
-            turned_at_ms: Gauge::default(),
-            longest_pause: Duration::ZERO,
+            turning: Turning::new(Duration::ZERO),
         }
     }
 
     /// The flow's thread may pause for so long while nothing happens.
     pub fn with_longest_pause(mut self, longest_pause: Duration) -> FlowCounters {
-        self.longest_pause = longest_pause;
+        self.turning = Turning::new(longest_pause);
         self
     }
 
@@ -257,19 +264,6 @@ impl FlowCounters {
         self.records_skipped_by[reason.index()].add(n_records);
     }
 
-    /// The flow's thread turns.
-    pub fn turns(&self, now: Instant) {
-        let ms = now.saturating_duration_since(self.made_at).as_millis();
-        self.turned_at_ms.set(u64::try_from(ms).unwrap_or(u64::MAX));
-    }
-
-    /// Whether the flow's thread has turned lately.
-    pub fn is_turning(&self) -> bool {
-        let turned_at = Duration::from_millis(self.turned_at_ms.get());
-        let silent_for = self.made_at.elapsed().saturating_sub(turned_at);
-        status::is_turning(silent_for, self.longest_pause)
-    }
-
     /// Latencies are recorded there from now on.
     pub fn record_latency_in(&self, histogram: metrics::Histogram) {
         // Only the first one counts: there is one agent in a process, and one listener.
@@ -288,6 +282,32 @@ impl FlowCounters {
     /// What is wrong now.
     pub fn troubles(&self) -> MutexGuard<'_, Troubles> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that wait to be read or accepted while nothing is known to be wrong that would explain it: neither with
+    /// their file nor with the flow.
+    pub fn unexplained_bytes(&self) -> u64 {
+        if self.troubles().has_other_error(IS_STUCK) {
+            return 0;
+        }
+        let followed = self.followed();
+        let readable = followed.files().iter();
+        let readable = readable.filter(|file| file.look.problem.is_none());
+        readable.map(|file| file.behind_bytes).sum()
+    }
+
+    /// All that moved so far: what was read, tried and told. The number says nothing but that it grew.
+    pub fn n_moved(&self) -> u64 {
+        let counters = [
+            &self.bytes_parsed,
+            &self.calls,
+            &self.send_attempts,
+            &self.service_errors,
+            &self.records_sent,
+            &self.records_refused,
+            &self.records_dead_lettered,
+        ];
+        counters.into_iter().map(Counter::get).sum()
     }
 
     /// The followed files.
@@ -420,17 +440,27 @@ impl FlowSnapshot {
     }
 }
 
-/// What all flows have done.
-#[derive(Debug, Clone, Default)]
+/// What all flows have done, and how the rest of the agent is.
+#[derive(Debug, Default)]
 pub struct AgentCounters {
     /// In the order of the configuration.
     pub flows: Vec<(FlowId, Arc<FlowCounters>)>,
+    /// The task that sends for all of them.
+    pub sending: Turning,
+    /// What is wrong with none of them in particular.
+    pub troubles: AgentTroubles,
 }
 
 impl AgentCounters {
     /// Counters at zero for every flow of a configuration.
-    pub fn new(config: &Config, metrics: Option<&Arc<Metrics>>) -> AgentCounters {
+    pub fn new(
+        config: &Config,
+        metrics: Option<&Arc<Metrics>>,
+        troubles: AgentTroubles,
+    ) -> AgentCounters {
         AgentCounters {
+            sending: Turning::default(),
+            troubles,
             flows: config
                 .flows
                 .iter()
@@ -447,10 +477,16 @@ impl AgentCounters {
         }
     }
 
-    /// Flows whose threads haven't turned lately.
-    pub fn n_standing_still(&self) -> usize {
-        let flows = self.flows.iter();
-        flows.filter(|(_, flow)| !flow.is_turning()).count()
+    /// What hasn't turned lately; `None`: all of it does, whatever the services do.
+    pub fn standing_still(&self, now: Instant) -> Option<String> {
+        if !self.sending.is_turning(now) {
+            return Some("sending stands still".to_owned());
+        }
+        let stands = |(_, flow): &&(_, Arc<FlowCounters>)| !flow.turning.is_turning(now);
+        match self.flows.iter().filter(stands).count() {
+            0 => None,
+            n => Some(format!("{n} of {} flows stand still", self.flows.len())),
+        }
     }
 
     /// The numbers as they are now.
@@ -533,6 +569,7 @@ mod tests {
                 (a.flow().clone(), Arc::clone(&a)),
                 (b.flow().clone(), Arc::clone(&b)),
             ],
+            ..AgentCounters::default()
         };
         let snapshot = agent.snapshot();
         assert_eq!(snapshot.flows[0].1.records_sent, 7);
@@ -544,8 +581,8 @@ mod tests {
                 records_transformed: 33,
                 records_skipped: 44,
                 records_truncated: 55,
-                records_raw: [220, 231, 242, 253, 264],
-                records_skipped_by: [330, 341, 352],
+                records_raw: [220, 231, 242, 253, 264, 275],
+                records_skipped_by: [330, 341, 352, 363],
                 records_keyless: 440,
                 bytes_lost: 66,
                 records_sent: 77,
@@ -565,7 +602,7 @@ mod tests {
                 last_error: Some("why".into()),
             }
         );
-        assert_eq!(snapshot.total().records_raw_total(), 1210);
+        assert_eq!(snapshot.total().records_raw_total(), 1485);
     }
 
     #[test]

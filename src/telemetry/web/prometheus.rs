@@ -63,6 +63,7 @@ const FILE_SECONDS: &str = "kinesis_agent_file_behind_seconds";
 /// Of the agent.
 const UPTIME: &str = "kinesis_agent_uptime_seconds";
 const MEMORY: &str = "kinesis_agent_memory_held_bytes";
+const OWN_ERRORS: &str = "kinesis_agent_own_errors_now";
 
 /// The metrics of one agent.
 pub struct Prometheus {
@@ -71,6 +72,7 @@ pub struct Prometheus {
     flows: Vec<(Vec<Counter>, Vec<Gauge>)>,
     uptime: Gauge,
     memory: Gauge,
+    own_errors: Gauge,
 }
 
 impl Prometheus {
@@ -89,6 +91,10 @@ impl Prometheus {
         for (name, help) in [
             (UPTIME, "Time since the agent started."),
             (MEMORY, "Bytes of the memory budget that are held."),
+            (
+                OWN_ERRORS,
+                "Things that are wrong now with the agent as a whole, such as its checkpoints, and need somebody to act.",
+            ),
         ] {
             recorder.describe_gauge(KeyName::from_const_str(name), None, told(help));
         }
@@ -112,6 +118,7 @@ impl Prometheus {
         Prometheus {
             uptime: gauge(UPTIME),
             memory: gauge(MEMORY),
+            own_errors: gauge(OWN_ERRORS),
             flows,
             recorder,
         }
@@ -137,6 +144,8 @@ impl Prometheus {
         }
         self.uptime.set(status.uptime_seconds as f64);
         self.memory.set(status.totals.memory_held_bytes as f64);
+        let own_errors = status.troubles.iter().filter(|it| it.concern.is_error());
+        self.own_errors.set(own_errors.count() as f64);
         let mut text = self.recorder.handle().render();
         if status.totals.files_followed <= FILE_SERIES_MAX as u64 {
             text.push_str(&render_files(status, counters));
