@@ -172,7 +172,7 @@ fn known_differences_from_java_are_these() {
     // Java cuts the surrogate pair in two, which no UTF-8 text can hold.
     assert_eq!(split("", "😀a"), ["😀", "a"]);
     assert_eq!(split("x*", "😀a"), ["😀", "a"]);
-    // Java takes 'ß' alone for a letter without cases.
+    // Java takes 'ß' alone for a letter without cases, but not with letters beside it.
     assert!(matches("(?iu)ß", "ẞ").is_some());
     // Java forgets the left side of && when a lone & follows a class on the right: it takes 'c' too.
     assert!(matches("[abc&&[a]&b]", "c").is_none());
