@@ -168,6 +168,7 @@ fn the_exit_codes_are_those_of_the_program() {
         exit::UNKNOWN,
         exit::NOT_CONFIGURED,
         exit::DEFECT,
+        exit::NOT_STARTED,
     ]
     .map(|code| code.to_string());
     assert_eq!(first_cells(&readme, "code"), codes);

@@ -493,7 +493,7 @@ async fn a_second_agent_on_one_database_refuses_to_start() {
     scene.write("app.log", lines(0..3).concat());
     let first = start_and_look(&scene, 1).await;
     let second = scene.start().ended().await;
-    assert_eq!(second.code, Some(1));
+    assert_eq!(second.code, Some(75));
     let expected = format!(
         "checkpoint database {} is in use by another kinesis-agent (process {}); \
          stop that one, or set another checkpointFile",

@@ -201,7 +201,7 @@ async fn a_database_that_can_not_be_made_keeps_the_agent_from_starting() {
     config["checkpointFile"] = json!(scene.folder().join("file/checkpoints"));
     scene.configure(config);
     let ended = scene.start().ended().await;
-    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.code, Some(75));
     assert!(
         ended
             .stderr

@@ -18,8 +18,9 @@ use tokio::task::JoinHandle;
 
 use crate::aws::Clients;
 use crate::aws::instance::Instance;
-use crate::checkpoint::{CheckpointWriter, FlowPlaces, OpenError};
+use crate::checkpoint::{self, CheckpointWriter, FlowPlaces, OpenError};
 use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
+use crate::contained::tell_contained;
 use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
 use crate::flow::{FlowThread, Surroundings, watchdog};
 use crate::process::Ec2Metadata;
@@ -84,6 +85,19 @@ pub enum StartError {
     Other(#[from] anyhow::Error),
 }
 
+impl StartError {
+    /// Whether a later start may do better although nobody did anything: another program lets go of the checkpoints, a
+    /// volume has room again. What a newer program wrote stays what it is, and so does what the environment says.
+    pub fn can_pass(&self) -> bool {
+        match self {
+            StartError::Checkpoints(error) => {
+                !matches!(error, OpenError::Newer { .. } | OpenError::Foreign { .. })
+            }
+            StartError::Other(error) => error.chain().any(|cause| cause.is::<checkpoint::Error>()),
+        }
+    }
+}
+
 impl Agent {
     /// Opens the checkpoints and starts every flow. `troubles` has what is wrong with the agent as a whole, such as with
     /// its log.
@@ -96,6 +110,7 @@ impl Agent {
         troubles: AgentTroubles,
     ) -> Result<Agent, StartError> {
         let started_at = Instant::now();
+        tell_contained(events::defect_contained);
         let config = Arc::new(config);
         let n_files_max = raise_open_files_limit();
         let clients = Clients::new(&config)?;
@@ -156,7 +171,11 @@ impl Agent {
             dead_letters,
         });
         let inboxes = flows.iter().map(FlowThread::inbox).collect();
-        let watchdog = tokio::spawn(watchdog::watch(inboxes, Arc::clone(&counters)));
+        let watchdog = tokio::spawn(watchdog::watch(
+            config.flows.clone(),
+            inboxes,
+            Arc::clone(&counters),
+        ));
         let machine = Publisher::new(
             config.flows.iter().map(|flow| rules_of(flow, memory)),
             slots,
@@ -206,6 +225,11 @@ impl Agent {
     /// What every flow has done so far.
     pub fn counters(&self) -> &Arc<AgentCounters> {
         &self.counters
+    }
+
+    /// How it goes, for a service manager's status line.
+    pub fn in_one_line(&self) -> String {
+        progress::in_one_line(&self.counters.snapshot())
     }
 
     /// Bytes of the byte budget that are held now.

@@ -1,6 +1,7 @@
 //! `--local`: someone's own configuration and files, everything real but the endpoint.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::run::{Signals, load, runtime, start_log, tell_configuration};
 use crate::agent::{Agent, Memory};
 use crate::config::{Aws, Config, InitialPosition, Service, StaticKeys};
 use crate::local::{Endpoint, Keep, Keys, Options, Record};
+use crate::telemetry::log::Destination;
 
 /// Calls whose records wait to be printed; then answers are delayed.
 const CALLS_WAITING_MAX: usize = 16;
@@ -22,11 +24,11 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    let troubles = start_log(
-        &loaded.config.log,
-        Some(args.log.as_deref().unwrap_or("-".as_ref())),
-        true,
-    )?;
+    let destination = match &args.log {
+        Some(file) if file != Path::new("-") => Destination::File(file.clone()),
+        _ => Destination::Terminal,
+    };
+    let troubles = start_log(&loaded.config.log, destination)?;
     tell_configuration(&args.configuration, &loaded);
     runtime()?.block_on(async {
         let mut signals = Signals::watch()?;

@@ -6,6 +6,7 @@ mod dead_letters;
 mod demo;
 pub mod endpoint;
 mod local;
+mod papers;
 mod run;
 mod status;
 mod takeover;
@@ -23,7 +24,7 @@ pub const AGENT_D: &str = "/etc/aws-kinesis/agent.d";
 
 /// How the process ends. 0, 1, 3, 4 and 6 are also what an init script says of a service (LSB).
 pub mod exit {
-    /// The configuration is refused, or the agent couldn't start.
+    /// The configuration is refused, or something else that a new start alone doesn't mend.
     pub const REFUSED: u8 = 1;
     /// The command line isn't understood.
     pub const USAGE: u8 = 2;
@@ -35,6 +36,9 @@ pub mod exit {
     pub const NOT_CONFIGURED: u8 = 6;
     /// Sending ended by a defect of the agent (`EX_SOFTWARE`): whoever supervises it should start it again.
     pub const DEFECT: u8 = 70;
+    /// The agent couldn't start for now (`EX_TEMPFAIL`), as when another one still has the checkpoints: a later start may
+    /// do better.
+    pub const NOT_STARTED: u8 = 75;
 }
 
 /// Follows files and sends their records to Amazon Kinesis Data Streams and Firehose.
@@ -64,6 +68,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Play an AWS on this machine, with faults if wanted, for trying things by hand.
     Endpoint(endpoint::EndpointArgs),
+    /// Write the manual pages or a shell's completions, for packages.
+    Papers(papers::PapersArgs),
     /// Ask a running agent how it is doing.
     Status(status::StatusArgs),
     /// Show what would be sent of a sample file, what would be left out, and why; no network, no checkpoint.
@@ -103,6 +109,18 @@ pub struct RunArgs {
     /// With --local: print a JSON object a record, with its stream and partition key.
     #[arg(long, requires = "local")]
     pub json: bool,
+    /// Run in the background: returns once the agent is at work, or says why it isn't.
+    #[arg(long, conflicts_with = "local")]
+    pub daemon: bool,
+    /// Write the process id there while the agent runs; refused while another agent has that file.
+    #[arg(long, value_name = "FILE", conflicts_with = "local")]
+    pub pid_file: Option<PathBuf>,
+    /// Run as this user, with its groups; only root can ask for another one than itself.
+    #[arg(long, value_name = "NAME", conflicts_with = "local")]
+    pub user: Option<String>,
+    /// This process was started by another one of the program, for --daemon or --user.
+    #[arg(long, hide = true)]
+    pub launched: bool,
 }
 
 /// Reads the command line and does what it says.
@@ -125,6 +143,7 @@ pub fn main() -> ExitCode {
         Some(Command::DeadLetters(args)) => dead_letters::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Endpoint(args)) => endpoint::run(args),
+        Some(Command::Papers(args)) => papers::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Try(args)) => r#try::run(&args),
         None if line.run.local => local::run(&line.run),

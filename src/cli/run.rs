@@ -1,8 +1,9 @@
 //! The agent itself.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
@@ -12,35 +13,172 @@ use tracing::Level;
 use super::{CommandLine, RunArgs, exit};
 use crate::agent::{Agent, Memory};
 use crate::config::{self, Environment, Loaded, LogLevel, LogLines, Refused};
+use crate::service::launch::{self, Outcome};
+use crate::service::pid_file::{PidFile, PidFileError};
+use crate::service::secrets;
+use crate::service::supervisor::Supervisor;
+use crate::service::user::{User, is_root};
 use crate::telemetry::log::{self, Destination, LogOptions};
 use crate::telemetry::troubles::AgentTroubles;
 use crate::telemetry::{events, progress};
 
+/// Between two words to the service manager on how it goes.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a stop may take beside what `shutdownTimeoutMillis` leaves to calls: saving places, the last metrics.
+const STOP_TIME_BEYOND: Duration = Duration::from_secs(15);
+
 /// Runs until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    secrets::keep_out_of_cores();
+    let user = args.user.as_deref().map(User::find).transpose()?;
+    if !args.launched
+        && let Some(code) = launch(args, user.as_ref())?
+    {
+        return Ok(code);
+    }
+    let mut args = args.clone();
+    if args.daemon {
+        absolute_paths(&mut args)?;
+        launch::detach().context("can't leave the terminal")?;
+    }
+    // As root still, where the agent was started so; and given back at the end of all.
+    let pid_file = match args.pid_file.as_deref().map(PidFile::take).transpose() {
+        Ok(pid_file) => pid_file,
+        Err(error @ PidFileError::Running { .. }) => {
+            eprintln!("kinesis-agent: {error}");
+            return Ok(ExitCode::from(exit::NOT_STARTED));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(user) = &user {
+        make_folders(&args, user);
+        user.assume()?;
+    }
+    let code = run_as_is(&args);
+    drop(pid_file);
+    code
+}
+
+/// Has the program start itself again, where that is called for; how that ended.
+fn launch(args: &RunArgs, user: Option<&User>) -> anyhow::Result<Option<ExitCode>> {
+    if args.daemon && args.log.as_deref() == Some("-".as_ref()) {
+        anyhow::bail!("--daemon has no standard error for --log -; name a file");
+    }
+    let needs_root = user.filter(|user| !user.is_present() && !is_root());
+    if let Some(user) = needs_root {
+        // Says so.
+        user.assume()?;
+    }
+    if args.daemon {
+        let outcome = launch::in_background(user).context("can't start in the background")?;
+        return Ok(Some(match outcome {
+            Outcome::Ready => ExitCode::SUCCESS,
+            Outcome::Ended(code) => ExitCode::from(code),
+        }));
+    }
+    match user.filter(|user| !user.is_present()) {
+        Some(user) => {
+            Err(launch::in_place(user)).context("can't start in the environment of --user")
+        }
+        None => Ok(None),
+    }
+}
+
+/// Paths of the command line are meant from where it was given.
+fn absolute_paths(args: &mut RunArgs) -> anyhow::Result<()> {
+    let paths = [&mut args.configuration, &mut args.agent_d].into_iter();
+    for path in paths.chain(&mut args.log).chain(&mut args.pid_file) {
+        *path = std::path::absolute(&*path).context("can't tell the working directory")?;
+    }
+    Ok(())
+}
+
+/// Makes what the agent writes to, while this is root: the user couldn't.
+///
+/// A configuration that isn't in order, and a folder that can't be made, are said later, by whom they keep from working.
+fn make_folders(args: &RunArgs, user: &User) {
+    let Ok(environment) = Environment::of_process() else {
+        return;
+    };
+    let Ok(loaded) = config::load(&args.configuration, Some(&args.agent_d), &environment) else {
+        return;
+    };
+    let config = &loaded.config;
+    let log = log_destination(args, &config.log);
+    let files = [&config.checkpoints.path, &config.dead_letters.path].into_iter();
+    let files = files.chain(&config.listening.socket).map(PathBuf::as_path);
+    let files = files.chain(match &log {
+        Destination::File(file) => Some(file.as_path()),
+        Destination::Terminal => None,
+    });
+    for folder in files.filter_map(Path::parent) {
+        let _ = user.make_folder(folder);
+    }
+}
+
+/// The agent, as who this process is by now.
+fn run_as_is(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let loaded = match load(args)? {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
+    let supervisor = Supervisor::of_process().context("NOTIFY_SOCKET is no socket's address")?;
     let troubles = start_log(
         &loaded.config.log,
-        args.log.as_deref(),
-        std::io::stderr().is_terminal(),
+        log_destination(args, &loaded.config.log),
     )?;
     tell_configuration(&args.configuration, &loaded);
+    let shutdown_timeout = loaded.config.shutdown_timeout;
     runtime()?.block_on(async {
         let mut signals = Signals::watch()?;
-        let mut agent = Agent::start(loaded.config, Memory::Kept, troubles)
-            .await
-            .inspect_err(|error| events::not_started(error))?;
-        let code = tokio::select! {
-            () = signals.first() => ExitCode::SUCCESS,
-            () = agent.sending_died() => ExitCode::from(exit::DEFECT),
+        let mut agent = match Agent::start(loaded.config, Memory::Kept, troubles).await {
+            Ok(agent) => agent,
+            Err(error) => {
+                events::not_started(&error);
+                eprintln!("kinesis-agent: {error}");
+                let code = match error.can_pass() {
+                    true => exit::NOT_STARTED,
+                    false => exit::REFUSED,
+                };
+                return Ok(ExitCode::from(code));
+            }
         };
+        if args.daemon {
+            launch::say_ready().context("can't let go of standard error")?;
+        }
+        let code = attend(&mut agent, &mut signals, &supervisor).await;
+        supervisor.stopping(shutdown_timeout + STOP_TIME_BEYOND);
         signals.end_at_second();
         agent.stop().await;
         Ok(code)
     })
+}
+
+/// Tells the service manager how it goes until the agent is to end; the exit code.
+async fn attend(agent: &mut Agent, signals: &mut Signals, supervisor: &Supervisor) -> ExitCode {
+    supervisor.ready(&agent.in_one_line());
+    let never = Duration::from_secs(u32::MAX.into());
+    let ticks = |every| {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticks
+    };
+    let mut signs = ticks(supervisor.sign_interval().unwrap_or(never));
+    let mut words = ticks(match supervisor.is_there() {
+        true => STATUS_INTERVAL,
+        false => never,
+    });
+    loop {
+        tokio::select! {
+            () = signals.first() => return ExitCode::SUCCESS,
+            () = agent.sending_died() => return ExitCode::from(exit::DEFECT),
+            // Whatever the services do: an outage of theirs must not restart a fleet.
+            _ = signs.tick() => if agent.counters().standing_still(Instant::now()).is_none() {
+                supervisor.alive();
+            },
+            _ = words.tick() => supervisor.status(&agent.in_one_line()),
+        }
+    }
 }
 
 /// The configuration, or the exit code after its findings were said on standard error.
@@ -66,20 +204,24 @@ pub fn load_from(file: &Path, agent_d: &Path) -> anyhow::Result<Result<Loaded, E
     Ok(Err(ExitCode::from(code)))
 }
 
-/// Opens the log: where the command line says, else where the configuration may, else standard error at a terminal and
-/// the reference's file otherwise. What is wrong with it stands in what is returned.
-pub fn start_log(
-    config: &config::Log,
-    file: Option<&Path>,
-    at_terminal: bool,
-) -> anyhow::Result<AgentTroubles> {
-    let mut options = LogOptions::default();
-    options.destination = match (file, &config.file) {
+/// Where the log goes: where the command line says, else where the configuration may, else standard error at a terminal
+/// and the reference's file otherwise.
+fn log_destination(args: &RunArgs, config: &config::Log) -> Destination {
+    let at_terminal = !args.daemon && std::io::stderr().is_terminal();
+    match (&args.log, &config.file) {
         (Some(file), _) if file == Path::new("-") => Destination::Terminal,
-        (Some(file), _) => Destination::File(file.to_owned()),
+        (Some(file), _) => Destination::File(file.clone()),
         (None, Some(file)) => Destination::File(file.clone()),
         (None, None) if at_terminal => Destination::Terminal,
-        (None, None) => options.destination,
+        (None, None) => LogOptions::default().destination,
+    }
+}
+
+/// Opens the log there, in the form that the configuration asks for. What is wrong with it stands in what is returned.
+pub fn start_log(config: &config::Log, destination: Destination) -> anyhow::Result<AgentTroubles> {
+    let mut options = LogOptions {
+        destination,
+        ..LogOptions::default()
     };
     options.format = match config.format {
         LogLines::Text => log::Format::Text,

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use crate::config::Split;
+use crate::contained::contained;
 use crate::process::java_regex::JavaRegex;
 use crate::process::text;
 
@@ -383,10 +384,8 @@ impl Splitter {
         self.skip_lines.as_ref().is_some_and(|pattern| {
             let line = line.strip_suffix(b"\n").unwrap_or(line);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            // A pattern that gives up is no match: the line is sent.
-            pattern
-                .is_full_match(text::decode(line, &mut String::new()))
-                .unwrap_or(false)
+            // Where it is no match the line is sent.
+            matches(|| pattern.is_full_match(text::decode(line, &mut String::new())))
         })
     }
 
@@ -394,8 +393,8 @@ impl Splitter {
         self.footer.as_ref().is_some_and(|footer| {
             let mut scratch = String::new();
             let text = text::decode(record, &mut scratch);
-            // A pattern that gives up is no match: the file is read on.
-            footer.is_full_match(java_trim(text)).unwrap_or(false)
+            // Where it is no match the file is read on.
+            matches(|| footer.is_full_match(java_trim(text)))
         })
     }
 }
@@ -458,9 +457,12 @@ fn java_trim(text: &str) -> &str {
 }
 
 fn begins(start: &JavaRegex, line: &[u8]) -> bool {
-    start
-        .looking_at(text::decode(line, &mut String::new()))
-        .unwrap_or(false)
+    matches(|| start.looking_at(text::decode(line, &mut String::new())))
+}
+
+/// A pattern that gives up is no match, nor is one in which a defect shows.
+fn matches<E>(search: impl FnOnce() -> Result<bool, E>) -> bool {
+    matches!(contained(search), Some(Ok(true)))
 }
 
 fn whole(data: Range<usize>) -> Piece {
@@ -576,6 +578,15 @@ mod tests {
             .into_iter()
             .map(|(data, _)| String::from_utf8(data).unwrap())
             .collect()
+    }
+
+    #[test]
+    fn a_pattern_in_which_a_defect_shows_is_no_match() {
+        assert!(matches(|| Ok::<_, ()>(true)));
+        assert!(!matches(|| Ok::<_, ()>(false)));
+        assert!(!matches(|| Err(())));
+        let defect = || -> Result<bool, ()> { std::panic::resume_unwind(Box::new("planted")) };
+        assert!(!matches(defect));
     }
 
     #[test]

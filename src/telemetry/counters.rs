@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{Config, Destination, FlowId};
 use crate::telemetry::metrics::Metrics;
@@ -58,15 +58,18 @@ pub enum RawReason {
     BadOption,
     /// A pattern gave up at its step limit.
     PatternTooCostly,
+    /// A defect of the agent showed.
+    Defect,
 }
 
 impl RawReason {
-    pub const ALL: [RawReason; 5] = [
+    pub const ALL: [RawReason; 6] = [
         RawReason::NotConvertible,
         RawReason::NotAnObject,
         RawReason::NoInstanceMetadata,
         RawReason::BadOption,
         RawReason::PatternTooCostly,
+        RawReason::Defect,
     ];
 
     /// A word for names of metrics.
@@ -77,6 +80,7 @@ impl RawReason {
             RawReason::NoInstanceMetadata => "no_instance_metadata",
             RawReason::BadOption => "bad_option",
             RawReason::PatternTooCostly => "pattern_too_costly",
+            RawReason::Defect => "defect",
         }
     }
 
@@ -94,13 +98,16 @@ pub enum SkipReason {
     NoMatch,
     /// `LOGTOJSON`: the pattern has another number of groups than there are names.
     GroupCount,
+    /// It ended the flow by a defect of the agent, each time.
+    Defect,
 }
 
 impl SkipReason {
-    pub const ALL: [SkipReason; 3] = [
+    pub const ALL: [SkipReason; 4] = [
         SkipReason::Line,
         SkipReason::NoMatch,
         SkipReason::GroupCount,
+        SkipReason::Defect,
     ];
 
     /// A word for names of metrics.
@@ -109,6 +116,7 @@ impl SkipReason {
             SkipReason::Line => "line",
             SkipReason::NoMatch => "no_match",
             SkipReason::GroupCount => "group_count",
+            SkipReason::Defect => "defect",
         }
     }
 
@@ -116,6 +124,9 @@ impl SkipReason {
         self as usize
     }
 }
+
+/// The trouble of a flow in which bytes wait and nothing moves.
+pub const IS_STUCK: &str = "flow_is_stuck";
 
 /// What one flow has done.
 #[derive(Debug)]
@@ -271,6 +282,32 @@ impl FlowCounters {
     /// What is wrong now.
     pub fn troubles(&self) -> MutexGuard<'_, Troubles> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that wait to be read or accepted while nothing is known to be wrong that would explain it: neither with
+    /// their file nor with the flow.
+    pub fn unexplained_bytes(&self) -> u64 {
+        if self.troubles().has_other_error(IS_STUCK) {
+            return 0;
+        }
+        let followed = self.followed();
+        let readable = followed.files().iter();
+        let readable = readable.filter(|file| file.look.problem.is_none());
+        readable.map(|file| file.behind_bytes).sum()
+    }
+
+    /// All that moved so far: what was read, tried and told. The number says nothing but that it grew.
+    pub fn n_moved(&self) -> u64 {
+        let counters = [
+            &self.bytes_parsed,
+            &self.calls,
+            &self.send_attempts,
+            &self.service_errors,
+            &self.records_sent,
+            &self.records_refused,
+            &self.records_dead_lettered,
+        ];
+        counters.into_iter().map(Counter::get).sum()
     }
 
     /// The followed files.
@@ -440,6 +477,18 @@ impl AgentCounters {
         }
     }
 
+    /// What hasn't turned lately; `None`: all of it does, whatever the services do.
+    pub fn standing_still(&self, now: Instant) -> Option<String> {
+        if !self.sending.is_turning(now) {
+            return Some("sending stands still".to_owned());
+        }
+        let stands = |(_, flow): &&(_, Arc<FlowCounters>)| !flow.turning.is_turning(now);
+        match self.flows.iter().filter(stands).count() {
+            0 => None,
+            n => Some(format!("{n} of {} flows stand still", self.flows.len())),
+        }
+    }
+
     /// The numbers as they are now.
     pub fn snapshot(&self) -> AgentSnapshot {
         AgentSnapshot {
@@ -532,8 +581,8 @@ mod tests {
                 records_transformed: 33,
                 records_skipped: 44,
                 records_truncated: 55,
-                records_raw: [220, 231, 242, 253, 264],
-                records_skipped_by: [330, 341, 352],
+                records_raw: [220, 231, 242, 253, 264, 275],
+                records_skipped_by: [330, 341, 352, 363],
                 records_keyless: 440,
                 bytes_lost: 66,
                 records_sent: 77,
@@ -553,7 +602,7 @@ mod tests {
                 last_error: Some("why".into()),
             }
         );
-        assert_eq!(snapshot.total().records_raw_total(), 1210);
+        assert_eq!(snapshot.total().records_raw_total(), 1485);
     }
 
     #[test]

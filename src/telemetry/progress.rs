@@ -48,6 +48,17 @@ pub fn status(snapshot: &AgentSnapshot, uptime: Duration, lines: MetricLines) ->
     entries
 }
 
+/// How it goes, on the one line that a service manager shows.
+pub fn in_one_line(snapshot: &AgentSnapshot) -> String {
+    let total = snapshot.total();
+    let n_flows = snapshot.flows.len();
+    let plural = if n_flows == 1 { "" } else { "s" };
+    format!(
+        "{n_flows} flow{plural}, {} records sent, {} bytes behind",
+        total.records_sent, total.bytes_behind
+    )
+}
+
 /// What all flows together have done.
 pub fn agent_progress(total: &FlowSnapshot, uptime: Duration) -> Entry {
     let message = format!(
@@ -476,8 +487,8 @@ mod tests {
             records_dead_lettered: 22,
             restarts: 23,
             records_truncated: 4,
-            records_raw: [5, 6, 7, 8, 9],
-            records_skipped_by: [18, 19, 20],
+            records_raw: [5, 6, 7, 8, 9, 24],
+            records_skipped_by: [18, 19, 20, 25],
             records_keyless: 21,
             bytes_lost: 10,
             calls: 11,
@@ -505,8 +516,8 @@ mod tests {
                         calls=11 throttled_records=15 records_refused=3 records_dead_lettered=22 records_truncated=4 \
                         bytes_lost=10 restarts=23 records_raw_not_convertible=5 records_raw_not_an_object=6 \
                         records_raw_no_instance_metadata=7 records_raw_bad_option=8 records_raw_pattern_too_costly=9 \
-                        records_skipped_line=18 records_skipped_no_match=19 records_skipped_group_count=20 \
-                        records_keyless=21";
+                        records_raw_defect=24 records_skipped_line=18 records_skipped_no_match=19 \
+                        records_skipped_group_count=20 records_skipped_defect=25 records_keyless=21";
         assert_eq!(said(false, false), Vec::<String>::new());
         assert_eq!(said(true, false), [metrics]);
         assert_eq!(said(false, true), [internal]);

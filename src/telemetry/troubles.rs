@@ -113,6 +113,15 @@ impl Troubles {
         troubles
     }
 
+    /// Whether anything but this is wrong that somebody must act on, or that keeps data waiting.
+    pub fn has_other_error(&self, kind: &'static str) -> bool {
+        let others = self.0.iter().filter(|((other, _), _)| *other != kind);
+        let concerns = others.map(|(_, trouble)| trouble.concern);
+        concerns
+            .filter(|concern| *concern != Concern::Loss)
+            .any(Concern::is_error)
+    }
+
     /// Whether anything of this concern is wrong.
     pub fn has(&self, concern: Concern) -> bool {
         self.0.values().any(|trouble| trouble.concern == concern)

@@ -49,6 +49,16 @@ pub fn stopped_with_unsent(n_records: u64, waited: Duration) {
     Entry::new(Level::WARN, names::THREAD_STOPPING, names::AGENT, message).emit();
 }
 
+/// A defect showed in the work on one record and is kept to it. WARN: the record goes on as it can, and so does its flow.
+pub fn defect_contained(what: &str) {
+    let message = format!(
+        "Agent: a defect of the agent showed in one record: {what}; nothing is lost, the record is treated as one that \
+         doesn't match; please report it"
+    );
+    let entry = Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message);
+    say_once_a_minute("", "defect_contained", entry);
+}
+
 /// The sending side ended by a defect. ERROR: nothing is sent any more, so the agent stops for whoever supervises it.
 pub fn sending_died(what: &str) {
     let message = format!(

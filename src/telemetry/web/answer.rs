@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use super::access::Access;
 use super::page;
 use super::prometheus::{FILE_SERIES_MAX, Prometheus};
-use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::status::{FilesShown, FlowState, Sampler, Status};
 use crate::telemetry::troubles::Concern;
 
@@ -150,15 +149,9 @@ impl Web {
 
     /// Nothing about the services: an outage of theirs must not restart a fleet.
     fn health(&self, now: Instant) -> Answer {
-        let counters = self.sampler.counters();
-        if !counters.sending.is_turning(now) {
-            return Answer::refusal(503, "sending stands still");
-        }
-        let flows = &counters.flows;
-        let stands = |(_, flow): &&(_, Arc<FlowCounters>)| !flow.turning.is_turning(now);
-        match flows.iter().filter(stands).count() {
-            0 => Answer::new(200, TEXT, "ok\n"),
-            n => Answer::refusal(503, &format!("{n} of {} flows stand still", flows.len())),
+        match self.sampler.counters().standing_still(now) {
+            None => Answer::new(200, TEXT, "ok\n"),
+            Some(what) => Answer::refusal(503, &what),
         }
     }
 
@@ -197,6 +190,7 @@ mod tests {
     use super::*;
     use crate::config::{Destination, FlowId};
     use crate::telemetry::counters::AgentCounters;
+    use crate::telemetry::counters::FlowCounters;
 
     #[test]
     fn health_asks_the_sending_side_and_every_flow() {
