@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::inbox::Inbox;
-use crate::telemetry::counters::AgentCounters;
+use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::events;
 
 /// Longer than any turn takes, on a slow disk and with the costliest patterns.
@@ -56,15 +56,14 @@ impl Watched {
     }
 }
 
-/// Looks at the flows, whose counters stand in the same order, until it is aborted.
-pub async fn watch(inboxes: Vec<Arc<Inbox>>, counters: Arc<AgentCounters>) {
-    let mut flows = vec![Watched::default(); inboxes.len()];
+/// Looks at these flows until it is aborted.
+pub async fn watch(at_work: Vec<(Arc<Inbox>, Arc<FlowCounters>)>) {
+    let mut flows = vec![Watched::default(); at_work.len()];
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let now = ticks.tick().await.into_std();
-        let watched = flows.iter_mut().zip(&inboxes).zip(&counters.flows);
-        for ((flow, inbox), (_, counters)) in watched {
+        for (flow, (inbox, counters)) in flows.iter_mut().zip(&at_work) {
             match flow.look(inbox.piece_of_work(), now) {
                 Verdict::Sound => {}
                 Verdict::StandsStill(since) => events::flow_stands_still(counters, since),

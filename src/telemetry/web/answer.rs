@@ -152,7 +152,7 @@ impl Web {
         match counters.n_standing_still() {
             0 => Answer::new(200, TEXT, "ok\n"),
             n => {
-                let n_flows = counters.flows.len();
+                let n_flows = counters.flows().len();
                 Answer::refusal(503, &format!("{n} of {n_flows} flows stand still"))
             }
         }
