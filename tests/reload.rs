@@ -44,7 +44,10 @@ fn numbered(from: usize, to: usize) -> Vec<String> {
 async fn a_flow_that_stays_keeps_its_handles_its_order_and_its_calls() {
     let scene = Scene::new().await;
     let stays = || flow("a", json!({"ordering": "PER_FILE"}));
-    scene.configure(config(&scene, vec![stays(), flow("b", json!({})), flow("c", json!({}))]));
+    scene.configure(config(
+        &scene,
+        vec![stays(), flow("b", json!({})), flow("c", json!({}))],
+    ));
     let mut handle = File::create(scene.path("a.log")).unwrap();
     let expected = numbered(0, 400);
     let mut parts = expected.chunks(100);
@@ -73,9 +76,10 @@ async fn a_flow_that_stays_keeps_its_handles_its_order_and_its_calls() {
     let ended = agent.stop().await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(scene.texts("a"), expected, "each once, and in order");
-    let started = ended.log.lines().filter(|line| {
-        line.contains("Starting tailer for file") && line.contains("a.log")
-    });
+    let started = ended
+        .log
+        .lines()
+        .filter(|line| line.contains("Starting tailer for file") && line.contains("a.log"));
     assert_eq!(started.count(), 1, "{}", ended.log);
 }
 
@@ -89,7 +93,10 @@ async fn flows_come_go_and_change_without_losing_or_repeating_anything() {
     scene.configure(with(&[("a", 500), ("b", 500)]));
     let expected = numbered(0, 60);
     let write = |name: &str, round: usize| {
-        scene.append(&format!("{name}.log"), expected[round * 10..][..10].concat());
+        scene.append(
+            &format!("{name}.log"),
+            expected[round * 10..][..10].concat(),
+        );
     };
     let mut agent = scene.start();
     let mut n_written = 0;
@@ -121,7 +128,10 @@ async fn flows_come_go_and_change_without_losing_or_repeating_anything() {
         assert_eq!(scene.sorted_texts(name), expected, "{name}");
     }
     let sent = format!("and {n_written} records sent successfully");
-    assert!(ended.log.contains(&sent), "the sums hold what former flows did");
+    assert!(
+        ended.log.contains(&sent),
+        "the sums hold what former flows did"
+    );
 }
 
 fn status(scene: &Scene) -> Value {
@@ -143,7 +153,10 @@ async fn a_configuration_with_mistakes_changes_nothing_and_is_told() {
     scene.configure(good.clone());
     let mut agent = scene.start();
     agent.says("Startup completed").await;
-    let bad = [flow("a", json!({"maxBufferAgeMillis": 1})), flow("b", json!({"ordering": "NO"}))];
+    let bad = [
+        flow("a", json!({"maxBufferAgeMillis": 1})),
+        flow("b", json!({"ordering": "NO"})),
+    ];
     scene.configure(config(&scene, bad.to_vec()));
     agent.reload();
     agent.says("the new configuration is refused").await;

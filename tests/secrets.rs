@@ -101,14 +101,22 @@ async fn findings_show_no_secret() {
         ("metrics.prometheus.token", json!(format!("{SECRET} \n"))),
         ("metrics.prometheus.tokn", json!(SECRET)),
         ("assumeRoleExternalId", json!([SECRET])),
-        ("kinesis.endpoint", json!(format!("http://user:{SECRET}@host"))),
+        (
+            "kinesis.endpoint",
+            json!(format!("http://user:{SECRET}@host")),
+        ),
         ("firehose.endpoint", json!(format!("user:{SECRET}@host"))),
         ("awsSecretAccessKey", json!(long)),
     ] {
         let mut config = config(&scene);
         config[key] = value;
         scene.configure(config);
-        for arguments in [&["check"][..], &["check", "--json"], &["checkpoints"], &["try", "/dev/null"]] {
+        for arguments in [
+            &["check"][..],
+            &["check", "--json"],
+            &["checkpoints"],
+            &["try", "/dev/null"],
+        ] {
             let said = ask(&scene, arguments);
             assert_kept(&format!("{key} {arguments:?}"), said.stdout);
             assert_kept(&format!("{key} {arguments:?}"), said.stderr);
