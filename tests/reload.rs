@@ -99,6 +99,7 @@ async fn flows_come_go_and_change_without_losing_or_repeating_anything() {
         );
     };
     let mut agent = scene.start();
+    agent.says("Startup completed").await;
     let mut n_written = 0;
     for (round, flows) in [
         &[("a", 500), ("b", 3)][..], // b changes

@@ -32,13 +32,13 @@ fn assert_kept(what: &str, said: impl AsRef<[u8]>) {
 /// A configuration with a secret in each place that may hold one; calls go where the test says, or nowhere.
 fn config(scene: &Scene) -> Value {
     json!({
-        "awsAccessKeyId": format!("AKIA{SECRET}"),
+        "awsAccessKeyId": "AKIAIOSFODNN7EXAMPLE",
         "awsSecretAccessKey": format!("key-{SECRET}"),
         "assumeRoleExternalId": format!("external-{SECRET}"),
         "metrics.prometheus.listen": "127.0.0.1:0",
         "metrics.prometheus.token": format!("token-{SECRET}"),
         "status.socket": scene.folder().join("status.sock"),
-        "log.statusReportingPeriodSeconds": 1,
+        "shutdownTimeoutMillis": 100,
         "flows": [{
             "filePattern": "app.log", "kinesisStream": "s", "initialPosition": "START_OF_FILE",
             "retryInitialBackoffMillis": 20, "retryMaxBackoffMillis": 50,
