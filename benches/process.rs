@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use kinesis_agent::config::{
     AddEc2Metadata, AddMetadata, CsvDelimiter, CsvToJson, JsonFormat, LogFormat, LogToJson,
     ProcessingOption, SingleLine,
@@ -124,10 +126,10 @@ fn main() {
 
 /// Runs the chain over each line of the input.
 fn convert(chain: &mut Chain, input: &[u8]) {
-    let ec2 = Ec2Metadata {
+    let ec2 = Arc::new(Ec2Metadata {
         instance_id: Some("i-0123456789abcdef0".to_owned()),
         ..Ec2Metadata::default()
-    };
+    });
     let context = Context {
         now: jiff::Timestamp::UNIX_EPOCH,
         ec2: Some(&ec2),

@@ -29,6 +29,7 @@ pub mod aws;
 pub mod checkpoint;
 pub mod cli;
 pub mod config;
+pub mod contained;
 pub mod dead_letters;
 pub mod flow;
 pub mod former;

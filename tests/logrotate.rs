@@ -197,6 +197,8 @@ struct Rotated {
     n_lines: usize,
     /// When the last rotation was over, since 1970.
     rotated_at: Duration,
+    /// What the agent has said in the runs that have ended.
+    log: String,
 }
 
 fn logrotate() -> Option<&'static str> {
@@ -247,6 +249,7 @@ impl Rotated {
             folder,
             n_lines: 0,
             rotated_at: Duration::ZERO,
+            log: String::new(),
         }
     }
 
@@ -336,20 +339,27 @@ impl Rotated {
         self.write(&mut file, 1);
         self.has_come(first).await;
         self.all_has_come().await;
-        assert_eq!(agent.stop().await.code, Some(0));
+        self.has_ended(agent).await;
         for _ in 0..self.mode.n_while_down {
             self.write_and_rotate(&mut file).await;
         }
         self.write(&mut file, 10);
         let agent = self.start(2).await;
         self.all_has_come().await;
-        assert_eq!(agent.stop().await.code, Some(0));
+        self.has_ended(agent).await;
         // Whatever a third run finds is there for the second time.
         let agent = self.start(3).await;
         self.write(&mut file, 1);
         self.all_has_come().await;
-        assert_eq!(agent.stop().await.code, Some(0));
+        self.has_ended(agent).await;
         self.assert_each_came_once();
+    }
+
+    /// Its log is kept: what comes twice comes from a run that has ended.
+    async fn has_ended(&mut self, agent: AgentProcess) {
+        let ended = agent.stop().await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        self.log = ended.log;
     }
 
     fn assert_each_came_once(&self) {
@@ -362,11 +372,12 @@ impl Rotated {
         let repeated: Vec<_> = n_times.iter().filter(|(_, n)| **n > 1).collect();
         assert!(
             repeated.is_empty(),
-            "{}: {} of {} lines came more than once, {:?} first",
+            "{}: {} of {} lines came more than once, {:?} first\n{}",
             self.mode.name,
             repeated.len(),
             self.n_lines,
-            repeated[0]
+            repeated[0],
+            self.log
         );
     }
 }

@@ -23,6 +23,7 @@ mod https;
 mod log;
 mod logrotate;
 mod metrics;
+mod oddities;
 mod outside;
 mod page;
 mod papers;

@@ -183,6 +183,35 @@ async fn header_lines_are_left_out_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn headers_start_lines_and_a_footer_are_the_same_over_restarts() {
+    let scene = Scene::new().await;
+    let mut keys = from_start();
+    keys["skipHeaderLines"] = json!(2);
+    keys["multiLineStartPattern"] = json!(r"\[");
+    keys["multiLineIdleMillis"] = json!(600_000);
+    keys["fileFooterPattern"] = json!(r"\[end\].*");
+    scene.configure(flow("app.log*", keys));
+    // Each run is stopped while the last record may still go on.
+    scene.append("app.log", "[h]\nh\n  stray\n[1] a\n  at x\n[2] b\n");
+    run_until(&scene, 2).await;
+    scene.append("app.log", "  at y\n[3] c\n  at z");
+    run_until(&scene, 3).await;
+    scene.append("app.log", "\n[end]\n[4] behind it\n[5]\n");
+    run_until(&scene, 4).await;
+    scene.append("app.log", "[6]\n[7]\n");
+    scene.write("app.log.2", "h\nh\n[8]\n[9]\n");
+    run_until(&scene, 5).await;
+    let expected = [
+        "  stray\n",
+        "[1] a\n  at x\n",
+        "[2] b\n  at y\n",
+        "[3] c\n  at z\n",
+        "[8]\n",
+    ];
+    assert_eq!(scene.sorted_texts(STREAM), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_while_it_is_down_loses_nothing() {
     let scene = Scene::new().await;
     scene.configure(flow("app.log*", from_start()));

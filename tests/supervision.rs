@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::panic;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use kinesis_agent::checkpoint::{CheckpointWriter, FlowPlaces, Store};
+use kinesis_agent::checkpoint::{CheckpointWriter, FileIdentity, FlowPlaces, Store};
 use kinesis_agent::config::{Config, Destination, Flow};
-use kinesis_agent::flow::watchdog::{AT_WORK_MAX, Verdict, Watched};
+use kinesis_agent::flow::watchdog::{self, AT_WORK_MAX, Moving, Verdict, Watched};
 use kinesis_agent::flow::{FlowThread, Inbox, Surroundings};
 use kinesis_agent::publish::budget::Budget;
 use kinesis_agent::publish::publisher::{Publisher, Refused, RefusedId, Reported};
@@ -18,6 +21,9 @@ use kinesis_agent::publish::sink::{Call, CallResult, Sink};
 use kinesis_agent::publish::wire::{Answer, data_of};
 use kinesis_agent::record::{CursorId, FlowIndex};
 use kinesis_agent::telemetry::counters::FlowCounters;
+use kinesis_agent::telemetry::events;
+use kinesis_agent::telemetry::status::FileLook;
+use kinesis_agent::telemetry::troubles::Trouble;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -109,7 +115,7 @@ impl Rig {
         let n_flows = turns.len();
         let budget = Budget::new(8 << 20, n_flows);
         let store = Store::open(&config.checkpoints, jiff::Timestamp::now()).unwrap();
-        let checkpoints = CheckpointWriter::start(store.store).unwrap();
+        let checkpoints = CheckpointWriter::start(store.store, Default::default()).unwrap();
         let (batches, inbox) = mpsc::unbounded_channel();
         let counters: Vec<_> = config.flows.iter().map(|flow| counters_of(flow)).collect();
         let around = |(place, turn): (usize, Turn)| Surroundings {
@@ -296,6 +302,58 @@ async fn a_flow_that_hangs_shows_it_and_keeps_nothing_from_ending() {
     hanging.end();
     assert_eq!(hanging.ended(now), None, "it isn't waited for");
     drop(release);
+}
+
+#[test]
+fn bytes_that_wait_while_nothing_moves_are_told_of_unless_it_is_known_why() {
+    let config = load(
+        r#"{"flows": [{"filePattern": "/l/a.log", "kinesisStream": "s", "maxBufferAgeMillis": 60000}]}"#,
+    );
+    let flow = Arc::clone(&config.unwrap().config.flows[0]);
+    let patience = watchdog::patience(&flow);
+    assert!(patience > flow.batch.age_max + 2 * flow.backoff.max);
+    let looks = |problem| {
+        [FileLook {
+            id: CursorId(1),
+            path: Path::new("/l/a.log").into(),
+            identity: FileIdentity {
+                device: 1,
+                inode: 2,
+            },
+            read: 10,
+            acknowledged: 10,
+            size: 30,
+            modified_ms: 0,
+            unfinished_bytes: 0,
+            is_over: false,
+            problem,
+        }]
+        .into_iter()
+    };
+    let start = Instant::now();
+    for (problem, is_refused, is_told) in [
+        (None, false, true),
+        (Some(ErrorKind::PermissionDenied), false, false),
+        (None, true, false),
+    ] {
+        let counters = counters_of(&flow);
+        counters.followed().look(0, looks(problem));
+        if is_refused {
+            events::turn_failed(&counters, &"planted");
+        }
+        let n_known = counters.troubles().now().len();
+        let mut moving = Moving::default();
+        for now in [start, start + patience] {
+            watchdog::look_at_moves(&mut moving, &counters, patience, now);
+        }
+        let troubles = counters.troubles().now();
+        assert_eq!(troubles.len(), n_known + usize::from(is_told));
+        let is_said = |trouble: &Trouble| trouble.problem.starts_with("20 bytes wait to be sent");
+        assert_eq!(troubles.iter().any(is_said), is_told);
+        counters.records_sent.add(1);
+        watchdog::look_at_moves(&mut moving, &counters, patience, start + 2 * patience);
+        assert_eq!(counters.troubles().now().len(), n_known, "it is over");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

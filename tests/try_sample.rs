@@ -245,3 +245,22 @@ fn the_corpus_is_what_it_expects() {
     assert!(n_cases > 100, "{n_cases} cases");
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
+
+#[test]
+fn a_sample_that_cannot_be_read_is_said_with_the_reason() {
+    let folder = TempDir::new().unwrap();
+    let flows = [serde_json::json!({"kinesisStream": "s"})];
+    let configuration = configuration(folder.path(), &flows);
+    for (sample, reason) in [
+        (
+            folder.path().to_owned(),
+            "can't read the sample: Is a directory",
+        ),
+        (folder.path().join("none"), "none: No such file"),
+    ] {
+        let output = try_sample(&configuration, &[sample.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains(reason), "{said}");
+    }
+}

@@ -38,7 +38,7 @@ pub fn chain(option: &str) -> Chain {
 /// Converts the record; it must come to something that keeps the chain's word.
 #[allow(dead_code, reason = "each target uses a part of this")]
 pub fn convert(chain: &mut Chain, record: &[u8], output: Output) {
-    let metadata = Ec2Metadata::default();
+    let metadata = std::sync::Arc::new(Ec2Metadata::default());
     let context = Context {
         now: jiff::Timestamp::UNIX_EPOCH,
         ec2: Some(&metadata),

@@ -12,7 +12,8 @@ use super::{CurrentMetadata, Memory, Sinks, rules_of};
 use crate::aws::Clients;
 use crate::checkpoint::{FlowPlaces, HandBack, WriterHandle};
 use crate::config::{Config, Flow};
-use crate::flow::{FlowThread, Inbox, Surroundings};
+use crate::flow::watchdog::AtWork;
+use crate::flow::{FlowThread, Surroundings};
 use crate::publish::budget::Budget;
 use crate::publish::run::{Inbound, Joining};
 use crate::publish::sink::Sink;
@@ -173,8 +174,12 @@ impl Flows {
     }
 
     /// What the watchdog looks at.
-    pub fn at_work(&self) -> Vec<(Arc<Inbox>, Arc<FlowCounters>)> {
-        let at_work = |running: &Running| (running.thread.inbox(), Arc::clone(&running.counters));
+    pub fn at_work(&self) -> Vec<AtWork> {
+        let at_work = |running: &Running| AtWork {
+            flow: Arc::clone(&running.flow),
+            inbox: running.thread.inbox(),
+            counters: Arc::clone(&running.counters),
+        };
         self.running.iter().map(at_work).collect()
     }
 

@@ -22,6 +22,7 @@ use crate::aws::Clients;
 use crate::aws::instance::Instance;
 use crate::checkpoint::{self, CheckpointWriter, FlowPlaces, OpenError};
 use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
+use crate::contained::tell_contained;
 use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
 use crate::flow::watchdog;
 use crate::process::Ec2Metadata;
@@ -39,6 +40,7 @@ use crate::telemetry::counters::AgentCounters;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::progress::{self, MetricLines};
 use crate::telemetry::status::Sampler;
+use crate::telemetry::troubles::AgentTroubles;
 use crate::telemetry::web::Asked;
 use crate::telemetry::{cloudwatch, events};
 use addresses::tell_addresses;
@@ -101,12 +103,18 @@ impl StartError {
 }
 
 impl Agent {
-    /// Opens the checkpoints and starts every flow.
+    /// Opens the checkpoints and starts every flow. `troubles` has what is wrong with the agent as a whole, such as with
+    /// its log.
     ///
     /// Neither a missing region nor missing credentials keep it from starting: a flow that can't send says so and goes
     /// on once it can.
-    pub async fn start(config: Config, memory: Memory) -> Result<Agent, StartError> {
+    pub async fn start(
+        config: Config,
+        memory: Memory,
+        troubles: AgentTroubles,
+    ) -> Result<Agent, StartError> {
         let started_at = Instant::now();
+        tell_contained(events::defect_contained);
         let config = Arc::new(config);
         let n_files_max = raise_open_files_limit();
         let clients = Clients::new(&config)?;
@@ -115,7 +123,7 @@ impl Agent {
         progress::sending_threads(slots).emit();
         let (checkpoints, places) = match memory {
             Memory::Kept => {
-                let (writer, places) = open_checkpoints(&config)?;
+                let (writer, places) = open_checkpoints(&config, &troubles)?;
                 (Some(writer), places)
             }
             Memory::None => (
@@ -128,15 +136,23 @@ impl Agent {
             .cloudwatch
             .emit
             .then(|| Arc::new(Metrics::new(config.cloudwatch.extended)));
-        let counters = Arc::new(AgentCounters::new(&config, metrics.as_ref()));
+        let counters = Arc::new(AgentCounters::new(
+            &config,
+            metrics.as_ref(),
+            troubles.clone(),
+        ));
         let budget = Budget::new(BUDGET_BYTES, config.flows.len());
         let ec2 = instance_metadata(&config.flows, &clients).await;
         let (batches, inbox) = mpsc::unbounded_channel();
-        let dead_letters = dead_letters(&config.flows, &config, memory, &batches)?;
+        let dead_letters = dead_letters(&config.flows, &config, memory, &batches, &troubles)?;
         let watch = Watch::start()
-            .inspect_err(|error| events::no_change_events(error))
+            .inspect_err(|error| events::no_change_events(&troubles, error))
             .ok();
-        let relay = Arc::new(Relay::new(Arc::clone(&clients), dead_letters));
+        let relay = Arc::new(Relay::new(
+            Arc::clone(&clients),
+            Arc::clone(&counters),
+            dead_letters,
+        ));
         let mut flows = Flows::new(Common {
             config: Arc::clone(&config),
             memory,
@@ -157,7 +173,7 @@ impl Agent {
         {
             flows.start(flow, Arc::clone(counters), places)?;
         }
-        let watchdog = tokio::spawn(watchdog::watch(flows.at_work()));
+        let watchdog = tokio::spawn(watchdog::watch(flows.at_work(), Arc::clone(&counters)));
         let machine = Publisher::new(
             config.flows.iter().map(|flow| rules_of(flow, memory)),
             slots,
@@ -177,7 +193,8 @@ impl Agent {
         let asked = Asked::start(&config.listening, sampler, memory == Memory::Kept).await;
         progress::started(started_at.elapsed()).emit();
         tokio::spawn(tell_addresses(Arc::clone(&clients), Arc::clone(&config)));
-        let stop_metrics = metrics.map(|metrics| publish_metrics(&config, &clients, metrics));
+        let stop_metrics =
+            metrics.map(|metrics| publish_metrics(&config, &clients, metrics, troubles));
         let status = tokio::spawn(report_status(
             Arc::clone(&config),
             Arc::clone(&counters),
@@ -248,7 +265,7 @@ impl Agent {
             return;
         };
         if let Err(error) = saved {
-            events::checkpoints_unwritable(&error);
+            events::checkpoints_unwritable(&counters.troubles, &error);
         }
         self.asked.last_sample();
         if let Some((stop, task)) = self.stop_metrics {
@@ -273,6 +290,7 @@ fn dead_letters(
     config: &Config,
     memory: Memory,
     publisher: &mpsc::UnboundedSender<Inbound>,
+    troubles: &AgentTroubles,
 ) -> anyhow::Result<Option<DeadLetterWriter>> {
     let are_kept =
         |flow: &Arc<Flow>| rules_of(flow, memory).refused_records == RefusedRecords::DeadLetter;
@@ -290,8 +308,8 @@ fn dead_letters(
             let _ = publisher.send(Inbound::Kept(id));
         }
     };
-    let writer =
-        DeadLetterWriter::start(file, kept).context("starting the dead letters' writer")?;
+    let writer = DeadLetterWriter::start(file, troubles.clone(), kept)
+        .context("starting the dead letters' writer")?;
     Ok(Some(writer))
 }
 
@@ -395,6 +413,7 @@ fn publish_metrics(
     config: &Arc<Config>,
     clients: &Arc<Clients>,
     metrics: Arc<Metrics>,
+    troubles: AgentTroubles,
 ) -> StopMetrics {
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let (clients, config) = (Arc::clone(clients), Arc::clone(config));
@@ -409,7 +428,7 @@ fn publish_metrics(
         };
         let settings = cloudwatch::Settings::new(&config.cloudwatch, instance);
         let stopped = async { _ = stopped.await };
-        cloudwatch::run(client.clone(), metrics, settings, stopped).await;
+        cloudwatch::run(client.clone(), metrics, settings, troubles, stopped).await;
     });
     (stop, task)
 }
@@ -437,7 +456,9 @@ mod tests {
         let top = "\"kinesis.endpoint\": \"http://127.0.0.1:1\", \"kinesis.region\": \"us-east-1\", \
                    \"cloudwatch.emitMetrics\": false";
         let config = accepted(&file_with(top, "\"kinesisStream\": \"s\"")).config;
-        let mut agent = Agent::start(config, Memory::None).await.unwrap();
+        let mut agent = Agent::start(config, Memory::None, AgentTroubles::default())
+            .await
+            .unwrap();
         agent.publisher.as_ref().unwrap().abort();
         agent.sending_died().await;
         agent.stop().await;

@@ -13,6 +13,7 @@ use crate::checkpoint::{
 use crate::config::{Config, Flow, FlowId, limits};
 use crate::former;
 use crate::tail::disk::{Disk as _, OsDisk};
+use crate::telemetry::troubles::AgentTroubles;
 use crate::telemetry::{events, progress};
 
 /// Raises how many files may be open as far as the system lets it: the soft limit of 1,024 that many systems start with
@@ -33,6 +34,7 @@ pub(super) fn raise_open_files_limit() -> u64 {
 
 pub(super) fn open_checkpoints(
     config: &Config,
+    troubles: &AgentTroubles,
 ) -> Result<(CheckpointWriter, Vec<FlowPlaces>), StartError> {
     let Opened { mut store, rebuilt } = Store::open(&config.checkpoints, Timestamp::now())?;
     if let Some(aside) = &rebuilt {
@@ -70,7 +72,8 @@ pub(super) fn open_checkpoints(
     let places = places
         .collect::<Result<Vec<_>, checkpoint::Error>>()
         .context("reading the checkpoints")?;
-    let writer = CheckpointWriter::start(store).context("starting the checkpoint writer")?;
+    let writer = CheckpointWriter::start(store, troubles.clone())
+        .context("starting the checkpoint writer")?;
     Ok((writer, places))
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -12,7 +13,7 @@ use crate::flow::Inbox;
 use crate::publish::publisher::{Refused, RefusedId, Reported};
 use crate::publish::run::Listener;
 use crate::record::{CursorId, FlowIndex};
-use crate::telemetry::counters::FlowCounters;
+use crate::telemetry::counters::{AgentCounters, FlowCounters};
 use crate::telemetry::events;
 
 /// Where news of one flow go.
@@ -27,16 +28,22 @@ pub(super) struct Relayed {
 pub(super) struct Relay {
     flows: RwLock<HashMap<FlowIndex, Relayed>>,
     clients: Arc<Clients>,
+    counters: Arc<AgentCounters>,
     /// Unset: no flow keeps any.
     dead_letters: OnceLock<DeadLetterWriter>,
 }
 
 impl Relay {
     /// For no flow yet.
-    pub fn new(clients: Arc<Clients>, dead_letters: Option<DeadLetterWriter>) -> Relay {
+    pub fn new(
+        clients: Arc<Clients>,
+        counters: Arc<AgentCounters>,
+        dead_letters: Option<DeadLetterWriter>,
+    ) -> Relay {
         Relay {
             flows: RwLock::default(),
             clients,
+            counters,
             dead_letters: dead_letters.map(OnceLock::from).unwrap_or_default(),
         }
     }
@@ -75,6 +82,10 @@ impl Relay {
 }
 
 impl Listener for Relay {
+    fn turns(&self, now: Instant) {
+        self.counters.sending.turns(now);
+    }
+
     fn advanced(&self, flow: FlowIndex, cursor: CursorId, offset: u64) {
         if let Some(inbox) = self.inbox(flow) {
             inbox.advanced(cursor, offset);
@@ -89,6 +100,7 @@ impl Listener for Relay {
 
     fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused) {
         if let (Some(dead_letters), Some(of)) = (self.dead_letters.get(), self.of(flow)) {
+            events::record_isolated(&of.counters);
             dead_letters.keep(id, &refused, &of.counters, Timestamp::now());
         }
     }

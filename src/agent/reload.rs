@@ -135,7 +135,9 @@ impl Agent {
             common.has_ec2 = true;
         }
         if !common.relay.keeps() {
-            match dead_letters(coming, &common.config, common.memory, &common.publisher) {
+            let (config, publisher) = (&common.config, &common.publisher);
+            let troubles = &self.counters.troubles;
+            match dead_letters(coming, config, common.memory, publisher, troubles) {
                 Ok(writer) => _ = writer.map(|writer| common.relay.keep_with(writer)),
                 Err(error) => events::flow_not_started("dead letters", &error),
             }
@@ -242,7 +244,10 @@ impl Agent {
             .sort_by_key(|running| place.get(&running.flow.id).copied());
         self.counters.replace(self.flows.counters());
         self.watchdog.abort();
-        self.watchdog = tokio::spawn(watchdog::watch(self.flows.at_work()));
+        self.watchdog = tokio::spawn(watchdog::watch(
+            self.flows.at_work(),
+            Arc::clone(&self.counters),
+        ));
     }
 
     /// Where calls go to a service that no flow has used so far.

@@ -75,8 +75,8 @@ pub enum PlaceState {
 
 /// Where one followed file of one flow stands.
 ///
-/// There is one place a flow and [`FileIdentity`]. No generation is kept: where a file is truncated its place starts
-/// anew, and what its old content still owed can only be read from a copy, which has an identity of its own.
+/// There is one place a flow and [`FileIdentity`]: where a file is truncated its place starts anew, and what its old
+/// content still owes, which can only be read from a copy with an identity of its own, is kept in `extra`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The name it had last; it needn't be UTF-8.

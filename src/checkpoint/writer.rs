@@ -12,6 +12,7 @@ use super::pending::{Due, Pending};
 use super::place::Change;
 use super::store::{HandBack, Store};
 use crate::telemetry::events;
+use crate::telemetry::troubles::AgentTroubles;
 
 /// Owns the store and its thread.
 ///
@@ -37,6 +38,8 @@ struct Shared {
     work: Condvar,
     /// For those who flush: a try is over.
     done: Condvar,
+    /// Where it is told that nothing can be saved.
+    troubles: AgentTroubles,
 }
 
 #[derive(Debug, Default)]
@@ -55,11 +58,14 @@ struct Inbox {
 }
 
 impl CheckpointWriter {
-    /// Starts the thread; the store is its alone from now on.
+    /// Starts the thread; the store is its alone from now on. While it can't save, `troubles` has it.
     ///
     /// The error is the system's, which has no thread left.
-    pub fn start(store: Store) -> io::Result<CheckpointWriter> {
-        let shared = Arc::new(Shared::default());
+    pub fn start(store: Store, troubles: AgentTroubles) -> io::Result<CheckpointWriter> {
+        let shared = Arc::new(Shared {
+            troubles,
+            ..Shared::default()
+        });
         let handle = WriterHandle {
             shared: Arc::clone(&shared),
         };
@@ -100,7 +106,7 @@ impl CheckpointWriter {
 impl Drop for CheckpointWriter {
     fn drop(&mut self) {
         if let Err(error) = self.end(Vec::new()) {
-            events::checkpoints_unwritable(&error);
+            events::checkpoints_unwritable(&self.handle.shared.troubles, &error);
         }
     }
 }
@@ -192,9 +198,11 @@ impl Shared {
         drop(inbox);
         self.done.notify_all();
         match &saved {
-            Ok(()) if n_failures > 0 => events::checkpoints_writable_again(store.path()),
+            Ok(()) if n_failures > 0 => {
+                events::checkpoints_writable_again(&self.troubles, store.path());
+            }
             Ok(()) => {}
-            Err(error) => events::checkpoints_unwritable(error),
+            Err(error) => events::checkpoints_unwritable(&self.troubles, error),
         }
         saved
     }
@@ -236,7 +244,7 @@ mod tests {
     use std::time::Duration;
 
     fn start(home: &Home) -> CheckpointWriter {
-        CheckpointWriter::start(home.open()).unwrap()
+        CheckpointWriter::start(home.open(), AgentTroubles::default()).unwrap()
     }
 
     fn saved(home: &Home, flow: &FlowId) -> Vec<Place> {

@@ -15,9 +15,9 @@ use super::{ConfigurationArgs, exit};
 use crate::agent::{sinks, slots_of};
 use crate::aws::Clients;
 use crate::config::{BatchLimits, Config, Destination, RefusedRecords, limits};
-use crate::dead_letters::file::Wait;
-use crate::dead_letters::replay::{Outcomes, Told, batches};
-use crate::dead_letters::{DeadLetterFile, Letter};
+use crate::dead_letters::file::{Letters, Wait};
+use crate::dead_letters::replay::{Batcher, Outcomes, Told};
+use crate::dead_letters::{DeadLetterFile, FileError, Letter};
 use crate::publish::budget::{BUDGET_BYTES, Budget};
 use crate::publish::publisher::{FlowRules, Publisher};
 use crate::publish::run::{self, Inbound};
@@ -25,6 +25,8 @@ use crate::record::FlowIndex;
 
 /// How often a replay that doesn't get on says why.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(5);
+/// Data of letters that a replay has in memory at once.
+const IN_FLIGHT_BYTES_MAX: usize = 16 << 20;
 
 /// List, show and send again the records that a service refused for good.
 #[derive(Debug, Args)]
@@ -107,32 +109,40 @@ pub fn run(args: &DeadLettersArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Letters with their numbers, which count from 1.
+/// A letter with its number, which counts from 1, or why it can't be read.
+type Numbered = Result<(usize, Letter), FileError>;
+
+/// Letters of a flow, or of all, with their numbers.
 fn numbered<'l>(
-    letters: &'l [Letter],
-    flow: Option<&str>,
-) -> impl Iterator<Item = (usize, &'l Letter)> {
+    letters: Letters<'l>,
+    flow: Option<&'l str>,
+) -> impl Iterator<Item = Numbered> + 'l {
     let is_wanted = move |letter: &Letter| flow.is_none_or(|flow| letter.flow == flow);
     (1..)
         .zip(letters)
-        .filter(move |(_, letter)| is_wanted(letter))
+        .map(|(number, letter)| Ok((number, letter?)))
+        .filter(move |letter| {
+            letter
+                .as_ref()
+                .map_or(true, |(_, letter)| is_wanted(letter))
+        })
 }
 
 fn list(file: &DeadLetterFile, json: bool, flow: Option<&str>) -> anyhow::Result<ExitCode> {
-    let letters = file.read()?;
     let mut out = std::io::stdout().lock();
     let mut n_bytes = 0;
     let mut n_letters = 0;
-    for (number, letter) in numbered(&letters, flow) {
+    for letter in numbered(file.letters()?, flow) {
+        let (number, letter) = letter?;
         n_letters += 1;
         n_bytes += letter.data.len();
         let line = match json {
-            true => as_json(number, letter).to_string(),
+            true => as_json(number, &letter).to_string(),
             false => format!(
                 "{number:>4}  {:.0}  {}  {}  {} bytes  {}: {}",
                 letter.time,
                 letter.flow,
-                place_of(letter),
+                place_of(&letter),
                 letter.data.len(),
                 letter.error.code,
                 letter.error.message
@@ -175,13 +185,18 @@ fn as_json(number: usize, letter: &Letter) -> serde_json::Value {
 }
 
 fn show(file: &DeadLetterFile, number: usize, data_alone: bool) -> anyhow::Result<ExitCode> {
-    let letters = file.read()?;
-    let letter = number.checked_sub(1).and_then(|place| letters.get(place));
-    let Some(letter) = letter else {
+    let (mut chosen, mut n_letters) = (None, 0);
+    for letter in numbered(file.letters()?, None) {
+        let (its_number, letter) = letter?;
+        n_letters = its_number;
+        if its_number == number {
+            chosen = Some(letter);
+        }
+    }
+    let Some(letter) = chosen else {
         bail!(
-            "there is no dead letter {number} in {}; it has {}",
-            file.path().display(),
-            letters.len()
+            "there is no dead letter {number} in {}; it has {n_letters}",
+            file.path().display()
         );
     };
     let mut out = std::io::stdout().lock();
@@ -193,7 +208,7 @@ fn show(file: &DeadLetterFile, number: usize, data_alone: bool) -> anyhow::Resul
              bytes:         {}\n\n{}",
             letter.time,
             letter.flow,
-            place_of(letter),
+            place_of(&letter),
             letter.error.code,
             letter.error.message,
             letter.partition_key.as_deref().unwrap_or("none"),
@@ -209,45 +224,60 @@ fn show(file: &DeadLetterFile, number: usize, data_alone: bool) -> anyhow::Resul
 
 /// Letters that go to one destination.
 struct Group {
+    /// The flow that they are of.
+    flow: String,
     rules: FlowRules,
     destination: Destination,
     limits: BatchLimits,
-    numbers: Vec<usize>,
 }
 
-/// Letters by where they go; those of flows that the configuration doesn't have stay where they are.
-fn groups(
+/// What a replay is about.
+#[derive(Default)]
+struct Chosen {
+    groups: Vec<Group>,
+    n_letters: usize,
+    /// Of those, the ones of flows that the configuration doesn't have: they stay where they are.
+    n_unknown: usize,
+}
+
+/// Letters by where they go.
+fn choose(
     config: &Config,
-    letters: &[Letter],
-    flow: Option<&str>,
+    letters: impl Iterator<Item = Numbered>,
     to: Option<&Target>,
-) -> Vec<Group> {
-    let mut groups: Vec<(&str, Group)> = Vec::new();
-    for (number, letter) in numbered(letters, flow) {
-        if let Some((_, group)) = groups.iter_mut().find(|(id, _)| *id == letter.flow) {
-            group.numbers.push(number);
+) -> Result<Chosen, FileError> {
+    let mut chosen = Chosen::default();
+    for letter in letters {
+        let (_, letter) = letter?;
+        chosen.n_letters += 1;
+        if chosen.groups.iter().any(|group| group.flow == letter.flow) {
             continue;
         }
-        let configured = config.flows.iter().find(|flow| *flow.id.0 == *letter.flow);
-        let destination = match (to, configured) {
-            (Some(target), _) => target.0.clone(),
-            (None, Some(flow)) => flow.destination.clone(),
-            (None, None) => continue,
-        };
-        let backoff = configured.or(config.flows.first()).map(|flow| flow.backoff);
-        let Some(backoff) = backoff else { continue };
-        let group = Group {
-            rules: FlowRules {
-                backoff,
-                refused_records: RefusedRecords::DeadLetter,
-            },
-            limits: limits_of(&destination),
-            destination,
-            numbers: vec![number],
-        };
-        groups.push((&letter.flow, group));
+        match group_of(config, letter.flow, to) {
+            Some(group) => chosen.groups.push(group),
+            None => chosen.n_unknown += 1,
+        }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    Ok(chosen)
+}
+
+/// Where the letters of a flow go; `None`: nobody says.
+fn group_of(config: &Config, flow: String, to: Option<&Target>) -> Option<Group> {
+    let configured = config.flows.iter().find(|known| *known.id.0 == *flow);
+    let destination = match (to, configured) {
+        (Some(target), _) => target.0.clone(),
+        (None, configured) => configured?.destination.clone(),
+    };
+    let backoff = configured.or(config.flows.first())?.backoff;
+    Some(Group {
+        flow,
+        rules: FlowRules {
+            backoff,
+            refused_records: RefusedRecords::DeadLetter,
+        },
+        limits: limits_of(&destination),
+        destination,
+    })
 }
 
 /// As much as the service takes in a call.
@@ -276,28 +306,19 @@ fn replay(
         eprintln!("waiting for whoever uses {}", file.path().display());
         file.lock(Wait::Yes)
     })?;
-    let letters = locked.read()?;
-    let groups = groups(&config, &letters, flow, to);
-    let n_chosen = numbered(&letters, flow).count();
-    let n_unknown = n_chosen
-        - groups
-            .iter()
-            .map(|group| group.numbers.len())
-            .sum::<usize>();
-    let told = match groups.is_empty() {
+    let chosen = choose(&config, numbered(locked.letters()?, flow), to)?;
+    let told = match chosen.groups.is_empty() {
         true => Told::default(),
-        false => runtime()?.block_on(send(&config, &groups, &letters))?,
+        false => {
+            let letters = numbered(locked.letters()?, flow);
+            runtime()?.block_on(send(&config, &chosen.groups, letters))?
+        }
     };
-    let is_left = |number: usize| !told.is_accepted(number);
-    let left: Vec<Letter> = (1..)
-        .zip(&letters)
-        .filter(|(number, _)| is_left(*number))
-        .map(|(_, letter)| letter.clone())
-        .collect();
-    let n_accepted = letters.len() - left.len();
+    let n_accepted = told.n_accepted();
     if n_accepted > 0 {
-        locked.replace(&left)?;
+        locked.retain(|number| !told.is_accepted(number))?;
     }
+    let (n_chosen, n_unknown) = (chosen.n_letters, chosen.n_unknown);
     let n_left = n_chosen - n_accepted;
     println!(
         "{n_accepted} of {n_chosen} dead letters were accepted and taken out of {}; {n_left} are left in it",
@@ -317,25 +338,19 @@ fn replay(
     }))
 }
 
-/// Sends until all are accepted or refused, or a signal says that it is enough.
-async fn send(config: &Config, groups: &[Group], letters: &[Letter]) -> anyhow::Result<Told> {
+/// Sends until all are accepted or refused, or a signal says that it is enough. No more letters are read ahead than
+/// [`IN_FLIGHT_BYTES_MAX`].
+async fn send(
+    config: &Config,
+    groups: &[Group],
+    letters: impl Iterator<Item = Numbered>,
+) -> anyhow::Result<Told> {
     let clients = Clients::new(config)?;
     let destinations = groups.iter().map(|group| &group.destination);
     let budget = Budget::new(BUDGET_BYTES, groups.len());
     let sinks = sinks(destinations, config, &clients, &budget);
     let (sender, inbox) = mpsc::unbounded_channel();
-    for (place, group) in groups.iter().enumerate() {
-        let chosen = group
-            .numbers
-            .iter()
-            .filter_map(|number| Some((*number, letters.get(number.checked_sub(1)?)?)));
-        let random_key = || (fastrand::f64() * 1_000_000.0).to_string();
-        for batch in batches(chosen, &group.destination, group.limits, random_key) {
-            let _ = sender.send(Inbound::Batch(FlowIndex(place), batch));
-        }
-        let _ = sender.send(Inbound::Finished(FlowIndex(place)));
-    }
-    let outcomes = Arc::new(Outcomes::new(sender));
+    let outcomes = Arc::new(Outcomes::new(sender.clone()));
     let machine = Publisher::new(
         groups.iter().map(|group| group.rules),
         slots_of(config),
@@ -343,6 +358,7 @@ async fn send(config: &Config, groups: &[Group], letters: &[Letter]) -> anyhow::
     );
     let listener: Arc<dyn run::Listener> = Arc::clone(&outcomes) as _;
     let publishing = run::run(machine, sinks, inbox, budget, listener);
+    let mut feed = Feed::new(groups, letters, sender, Arc::clone(&outcomes));
     let mut signals = Signals::watch()?;
     let mut complaints = tokio::time::interval_at(
         tokio::time::Instant::now() + COMPLAINT_INTERVAL,
@@ -350,17 +366,95 @@ async fn send(config: &Config, groups: &[Group], letters: &[Letter]) -> anyhow::
     );
     tokio::pin!(publishing);
     loop {
+        let is_fed = feed.go_on()?;
         tokio::select! {
             () = &mut publishing => break,
             () = signals.first() => break,
+            () = outcomes.changed(), if !is_fed => {}
             _ = complaints.tick() => {
-                if let Some(why) = outcomes.told().last_failure {
+                if let Some(why) = outcomes.last_failure() {
                     eprintln!("tried again until it works, or Ctrl-C: {why}");
                 }
             }
         }
     }
     Ok(outcomes.told())
+}
+
+/// Letters on their way to the publisher, of which a bounded number is in memory.
+struct Feed<'g, L> {
+    groups: &'g [Group],
+    /// One a group.
+    batchers: Vec<Batcher>,
+    /// `None` once the last was read.
+    letters: Option<L>,
+    sender: mpsc::UnboundedSender<Inbound>,
+    outcomes: Arc<Outcomes>,
+}
+
+impl<'g, L: Iterator<Item = Numbered>> Feed<'g, L> {
+    fn new(
+        groups: &'g [Group],
+        letters: L,
+        sender: mpsc::UnboundedSender<Inbound>,
+        outcomes: Arc<Outcomes>,
+    ) -> Feed<'g, L> {
+        let batcher = |group: &Group| Batcher::new(&group.destination, group.limits);
+        Feed {
+            groups,
+            batchers: groups.iter().map(batcher).collect(),
+            letters: Some(letters),
+            sender,
+            outcomes,
+        }
+    }
+
+    /// Reads letters while there is room for them; whether all are read.
+    fn go_on(&mut self) -> Result<bool, FileError> {
+        while let Some(letters) = &mut self.letters {
+            if self.outcomes.in_flight_bytes() >= IN_FLIGHT_BYTES_MAX {
+                // What waits in open batches would wait for ever.
+                self.flush();
+                return Ok(false);
+            }
+            let Some(letter) = letters.next() else {
+                self.letters = None;
+                self.flush();
+                for place in 0..self.groups.len() {
+                    self.hand_on(Inbound::Finished(FlowIndex(place)));
+                }
+                break;
+            };
+            let (number, letter) = letter?;
+            self.add(number, &letter);
+        }
+        Ok(true)
+    }
+
+    fn add(&mut self, number: usize, letter: &Letter) {
+        let mut groups = self.groups.iter();
+        let Some(place) = groups.position(|group| group.flow == letter.flow) else {
+            return;
+        };
+        self.outcomes.sends(number, letter.data.len());
+        let random_key = || (fastrand::f64() * 1_000_000.0).to_string();
+        let full = self.batchers[place].add(number, letter, random_key);
+        full.into_iter()
+            .for_each(|batch| self.hand_on(Inbound::Batch(FlowIndex(place), batch)));
+    }
+
+    fn flush(&mut self) {
+        for place in 0..self.batchers.len() {
+            if let Some(batch) = self.batchers[place].close() {
+                self.hand_on(Inbound::Batch(FlowIndex(place), batch));
+            }
+        }
+    }
+
+    fn hand_on(&self, inbound: Inbound) {
+        // A publisher that is gone has told what became of the others.
+        let _ = self.sender.send(inbound);
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -14,10 +15,12 @@ use tokio::sync::mpsc;
 
 use crate::local::faults::Faults;
 use crate::local::limits::SHARDS_MAX;
-use crate::local::{Endpoint, Keep, Keys, Options, Received, Record};
+use crate::local::{Endpoint, Keep, Keys, Options, Received, Record, Tls};
 
 /// Calls whose records wait for the file; then answers are delayed.
 const CALLS_WAITING_MAX: usize = 16;
+/// One wait for records; then it waits again.
+const WAIT: Duration = Duration::from_secs(3600);
 
 /// Play Kinesis, Firehose and CloudWatch on this machine, with faults if wanted.
 #[derive(Debug, Clone, Args)]
@@ -25,6 +28,12 @@ pub struct EndpointArgs {
     /// Where to listen; port 0 takes any free one. Other machines can't reach it.
     #[arg(long, value_name = "127.0.0.1:PORT", default_value = "127.0.0.1:4567", value_parser = parse_listen)]
     pub listen: u16,
+    /// Speak TLS with the certificate in this PEM file.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The private key that goes with it, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
     /// What goes wrong on purpose, e.g. "fail-record every=10; status=503 calls=3..7; delay=200ms p=0.1".
     #[arg(long, value_name = "SCRIPT")]
     pub faults: Option<Faults>,
@@ -34,6 +43,9 @@ pub struct EndpointArgs {
     /// Only count records, at the least cost; for benchmarks.
     #[arg(long)]
     pub sink: bool,
+    /// End once so many records were accepted.
+    #[arg(long, value_name = "N")]
+    pub until_records: Option<u64>,
     /// Shards of every Kinesis stream.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(SHARDS_MAX)))]
     pub shards: u32,
@@ -49,6 +61,25 @@ pub struct EndpointArgs {
     /// The secret that goes with it.
     #[arg(long, value_name = "SECRET", requires = "access_key_id")]
     pub secret_access_key: Option<String>,
+}
+
+/// The certificate to show, if there is to be one.
+fn tls(args: &EndpointArgs) -> anyhow::Result<Option<Tls>> {
+    let Some((certificate, key)) = args.tls_certificate.as_ref().zip(args.tls_key.as_ref()) else {
+        return Ok(None);
+    };
+    let read = |path: &PathBuf| {
+        std::fs::read(path).with_context(|| format!("can't read {}", path.display()))
+    };
+    Tls::from_pem(&read(certificate)?, &read(key)?)
+        .map(Some)
+        .with_context(|| {
+            format!(
+                "can't serve {} with {}",
+                certificate.display(),
+                key.display()
+            )
+        })
 }
 
 /// Serves until SIGINT or SIGTERM, then says on standard error what each stream accepted.
@@ -68,6 +99,7 @@ pub fn run(args: EndpointArgs) -> anyhow::Result<ExitCode> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             () = session.writer_ended() => {}
+            () = session.accepted(args.until_records) => {}
         }
         eprint!("{}", session.finish().await?);
         Ok(ExitCode::SUCCESS)
@@ -100,6 +132,7 @@ impl Session {
         let mut greeting = String::new();
         let options = Options {
             port: args.listen,
+            tls: tls(args)?,
             credentials: vec![keys],
             check_signatures: !args.no_signatures,
             shards: args.shards,
@@ -146,11 +179,21 @@ impl Session {
         }
     }
 
+    /// Returns once so many records were accepted.
+    async fn accepted(&self, n_records: Option<u64>) {
+        let Some(n_records) = n_records else {
+            return std::future::pending().await;
+        };
+        let received = self.endpoint.received();
+        while received.wait_for(n_records, WAIT).await.is_err() {}
+    }
+
     /// Stops and gives the summary, once everything accepted is written.
     async fn finish(self) -> anyhow::Result<String> {
         let received = self.endpoint.received().clone();
+        let body_bytes = self.endpoint.body_bytes();
         self.endpoint.stop().await;
-        let summary = summary(&received);
+        let summary = summary(&received, body_bytes);
         // The last sender is in there.
         drop(received);
         let writer = self.writer;
@@ -205,7 +248,7 @@ fn write(mut receiver: mpsc::Receiver<Vec<Record>>, out: Option<Out>) -> anyhow:
     write_all().with_context(|| format!("can't write records to {}", path.display()))
 }
 
-fn summary(received: &Received) -> String {
+fn summary(received: &Received, body_bytes: u64) -> String {
     let counts = received.counts();
     if counts.is_empty() {
         return "nothing was accepted\n".into();
@@ -216,7 +259,8 @@ fn summary(received: &Received) -> String {
             counts.n_calls, counts.n_records, counts.data_bytes, counts.n_refused,
         )
     });
-    lines.collect()
+    let total = format!("all calls: body_bytes={body_bytes}\n");
+    lines.chain(std::iter::once(total)).collect()
 }
 
 #[cfg(test)]
@@ -239,13 +283,17 @@ mod tests {
             .map_err(|error| error.to_string())
     }
 
-    /// One unsigned PutRecords call; gives the answer's first line.
-    async fn put(endpoint: &Endpoint, records: &[&str]) -> String {
+    fn body_of(records: &[&str]) -> String {
         let entries: Vec<_> = records
             .iter()
             .map(|data| serde_json::json!({ "Data": data, "PartitionKey": "k" }))
             .collect();
-        let body = serde_json::json!({ "StreamName": "orders", "Records": entries }).to_string();
+        serde_json::json!({ "StreamName": "orders", "Records": entries }).to_string()
+    }
+
+    /// One unsigned PutRecords call; gives the answer's first line.
+    async fn put(endpoint: &Endpoint, records: &[&str]) -> String {
+        let body = body_of(records);
         let request = format!(
             "POST / HTTP/1.1\r\nhost: h\r\nconnection: close\r\nx-amz-target: Kinesis_20131202.PutRecords\r\n\
              content-type: application/x-amz-json-1.1\r\ncontent-length: {}\r\n\r\n{body}",
@@ -304,7 +352,10 @@ mod tests {
         let summary = session.finish().await.unwrap();
         assert_eq!(
             summary,
-            "kinesis orders: calls=1 records=2 bytes=4 refused=1\n"
+            format!(
+                "kinesis orders: calls=1 records=2 bytes=4 refused=1\nall calls: body_bytes={}\n",
+                body_of(&["b25l", "/w==", "dHdv"]).len()
+            )
         );
         assert_eq!(
             std::fs::read_to_string(path).unwrap(),
@@ -318,9 +369,11 @@ mod tests {
         let args = parse(&["--listen", "127.0.0.1:0", "--no-signatures", "--sink"]).unwrap();
         let session = Session::start(&args).await.unwrap();
         put(&session.endpoint, &["b25l"]).await;
-        assert_eq!(
-            session.finish().await.unwrap(),
-            "kinesis orders: calls=1 records=1 bytes=3 refused=0\n"
+        session.accepted(Some(1)).await;
+        let summary = session.finish().await.unwrap();
+        assert!(
+            summary.starts_with("kinesis orders: calls=1 records=1 bytes=3 refused=0\n"),
+            "{summary}"
         );
     }
 

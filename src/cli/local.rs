@@ -28,7 +28,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Some(file) if file != Path::new("-") => Destination::File(file.clone()),
         _ => Destination::Terminal,
     };
-    start_log(&loaded.config.log, destination)?;
+    let troubles = start_log(&loaded.config.log, destination)?;
     tell_configuration(&args.configuration, &loaded);
     runtime()?.block_on(async {
         let mut signals = Signals::watch()?;
@@ -43,7 +43,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         point_to(&mut loaded.config, &endpoint, args.as_configured);
         let json = args.json;
         let mut printer = tokio::task::spawn_blocking(move || print(records, json));
-        let agent = Agent::start(loaded.config, Memory::None).await?;
+        let agent = Agent::start(loaded.config, Memory::None, troubles).await?;
         let ended = tokio::select! {
             () = signals.first() => None,
             ended = &mut printer => Some(ended),

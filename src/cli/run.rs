@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
@@ -19,6 +19,7 @@ use crate::service::secrets;
 use crate::service::supervisor::Supervisor;
 use crate::service::user::{User, is_root};
 use crate::telemetry::log::{self, Destination, LogOptions};
+use crate::telemetry::troubles::AgentTroubles;
 use crate::telemetry::{events, progress};
 
 /// Between two words to the service manager on how it goes.
@@ -122,7 +123,7 @@ fn run_as_is(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     let supervisor = Supervisor::of_process().context("NOTIFY_SOCKET is no socket's address")?;
-    start_log(
+    let troubles = start_log(
         &loaded.config.log,
         log_destination(args, &loaded.config.log),
     )?;
@@ -130,7 +131,7 @@ fn run_as_is(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let shutdown_timeout = loaded.config.shutdown_timeout;
     runtime()?.block_on(async {
         let mut signals = Signals::watch()?.with_reload()?;
-        let mut agent = match Agent::start(loaded.config, Memory::Kept).await {
+        let mut agent = match Agent::start(loaded.config, Memory::Kept, troubles).await {
             Ok(agent) => agent,
             Err(error) => {
                 events::not_started(&error);
@@ -186,7 +187,7 @@ async fn attend(
             },
             () = agent.sending_died() => return ExitCode::from(exit::DEFECT),
             // Whatever the services do: an outage of theirs must not restart a fleet.
-            _ = signs.tick() => if agent.counters().n_standing_still() == 0 {
+            _ = signs.tick() => if agent.counters().standing_still(Instant::now()).is_none() {
                 supervisor.alive();
             },
             _ = words.tick() => supervisor.status(&agent.in_one_line()),
@@ -260,8 +261,8 @@ fn log_destination(args: &RunArgs, config: &config::Log) -> Destination {
     }
 }
 
-/// Opens the log there, in the form that the configuration asks for.
-pub fn start_log(config: &config::Log, destination: Destination) -> anyhow::Result<()> {
+/// Opens the log there, in the form that the configuration asks for. What is wrong with it stands in what is returned.
+pub fn start_log(config: &config::Log, destination: Destination) -> anyhow::Result<AgentTroubles> {
     let mut options = LogOptions {
         destination,
         ..LogOptions::default()
@@ -277,7 +278,9 @@ pub fn start_log(config: &config::Log, destination: Destination) -> anyhow::Resu
         .map(|n| n as usize)
         .or(options.archive.files_max);
     let environment_level = std::env::var(log::LEVEL_VARIABLE).ok();
-    log::install(options, environment_level.as_deref()).context("starting the log")
+    let troubles = options.troubles.clone();
+    log::install(options, environment_level.as_deref()).context("starting the log")?;
+    Ok(troubles)
 }
 
 fn level(level: LogLevel) -> Level {

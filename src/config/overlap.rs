@@ -311,7 +311,11 @@ mod tests {
                 parts.next().is_some_and(|name| !name.contains("**"))
                     && parts.all(|part| part == "**" || !part.contains("**"))
             };
-            prop_assume!(is_ours(&one) && is_ours(&other));
+            // Of what has too many alternatives nothing is said.
+            let is_said = |pattern: &str| is_ours(pattern) && alternatives(pattern).is_some();
+            if !(is_said(&one) && is_said(&other)) {
+                return Ok(());
+            }
             let [first, second] = [&one, &other].map(|pattern| pattern::compile(pattern).expect("a glob").compile_matcher());
             let common = short_paths().into_iter().find(|path| first.is_match(path) && second.is_match(path));
             if let Some(path) = common {

@@ -5,7 +5,9 @@
 //! returns, and an end without a newline, left by a crash in the middle of one, is cut off by the next.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{
+    self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _,
+};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -91,11 +93,11 @@ impl DeadLetterFile {
         self.lock(Wait::No)?.append(letters)
     }
 
-    /// Every letter; none where there is no file.
-    pub fn read(&self) -> Result<Vec<Letter>, FileError> {
+    /// Every letter, one after the other; none where there is no file.
+    pub fn letters(&self) -> Result<Letters<'_>, FileError> {
         match File::open(&self.path) {
-            Ok(file) => self.letters_of(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Ok(file) => Ok(self.letters_of(Some(file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(self.letters_of(None)),
             Err(error) => Err(self.io("read")(error)),
         }
     }
@@ -134,27 +136,13 @@ impl DeadLetterFile {
         }
     }
 
-    fn letters_of(&self, file: File) -> Result<Vec<Letter>, FileError> {
-        let mut letters = Vec::new();
-        let mut reader = BufReader::new(file);
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            let n = reader
-                .read_until(b'\n', &mut line)
-                .map_err(self.io("read"))?;
-            // An end without a newline was never told to be kept.
-            if n == 0 || line.last() != Some(&b'\n') {
-                break;
-            }
-            let letter = Letter::from_line(&line).map_err(|source| FileError::NoLetter {
-                path: self.path.clone(),
-                line: number,
-                source,
-            })?;
-            letters.push(letter);
+    fn letters_of(&self, file: Option<File>) -> Letters<'_> {
+        Letters {
+            place: self,
+            reader: file.map(BufReader::new),
+            line: Vec::new(),
+            number: 0,
         }
-        Ok(letters)
     }
 
     fn io(&self, doing: &'static str) -> impl FnOnce(io::Error) -> FileError {
@@ -167,14 +155,62 @@ impl DeadLetterFile {
     }
 }
 
-impl Locked<'_> {
-    /// Every letter.
-    pub fn read(&mut self) -> Result<Vec<Letter>, FileError> {
+/// The letters of a file, one after the other; the file may be larger than the memory.
+#[derive(Debug)]
+pub struct Letters<'f> {
+    place: &'f DeadLetterFile,
+    /// `None` once there is nothing more.
+    reader: Option<BufReader<File>>,
+    line: Vec<u8>,
+    /// Of the last line, from 1.
+    number: usize,
+}
+
+impl Letters<'_> {
+    /// The next line, with its number and its newline.
+    fn next_line(&mut self) -> Result<Option<(usize, &[u8])>, FileError> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
+        self.line.clear();
+        let read = reader.read_until(b'\n', &mut self.line);
+        // An end without a newline was never told to be kept.
+        if !matches!(read, Ok(n) if n > 0) || self.line.last() != Some(&b'\n') {
+            self.reader = None;
+            return read.map(|_| None).map_err(self.place.io("read"));
+        }
+        self.number += 1;
+        Ok(Some((self.number, &self.line)))
+    }
+}
+
+impl Iterator for Letters<'_> {
+    type Item = Result<Letter, FileError>;
+
+    fn next(&mut self) -> Option<Result<Letter, FileError>> {
+        let place = self.place;
+        let (number, line) = match self.next_line() {
+            Ok(line) => line?,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(
+            Letter::from_line(line).map_err(|source| FileError::NoLetter {
+                path: place.path.clone(),
+                line: number,
+                source,
+            }),
+        )
+    }
+}
+
+impl<'f> Locked<'f> {
+    /// Every letter, one after the other, from the first.
+    pub fn letters(&mut self) -> Result<Letters<'f>, FileError> {
         self.file
             .seek(SeekFrom::Start(0))
             .and_then(|_| self.file.try_clone())
             .map_err(self.place.io("read"))
-            .and_then(|file| self.place.letters_of(file))
+            .map(|file| self.place.letters_of(Some(file)))
     }
 
     fn append(mut self, letters: &[Letter]) -> Result<(), FileError> {
@@ -206,12 +242,18 @@ impl Locked<'_> {
         written.map_err(self.place.io("keep"))
     }
 
-    /// Puts these letters in the place of all, or removes the file where there are none.
+    /// Leaves the letters of these numbers, which count from 1, and takes out all others; removes the file where none is
+    /// left.
     ///
     /// A crash leaves either the old ones or the new ones.
-    pub fn replace(self, letters: &[Letter]) -> Result<(), FileError> {
+    pub fn retain(mut self, is_left: impl Fn(usize) -> bool) -> Result<(), FileError> {
         let path = &self.place.path;
-        if letters.is_empty() {
+        let mut lines = self.letters()?;
+        let mut are_any_left = false;
+        while !are_any_left && let Some((number, _)) = lines.next_line()? {
+            are_any_left = is_left(number);
+        }
+        if !are_any_left {
             return std::fs::remove_file(path)
                 .and_then(|()| sync_folder(path))
                 .map_err(self.place.io("remove"));
@@ -219,17 +261,35 @@ impl Locked<'_> {
         let mut name = path.as_os_str().to_owned();
         name.push(".new");
         let new = PathBuf::from(name);
-        let owner = self.file.metadata().map_err(self.place.io("read"))?;
-        let written = OpenOptions::new()
+        let written = self.write_left(&new, is_left);
+        if written.is_err() {
+            // Half a file helps nobody; the old one is still in its place.
+            let _ = std::fs::remove_file(&new);
+        }
+        written
+    }
+
+    /// Puts a new file with the letters of these numbers in the place of the old one.
+    fn write_left(&mut self, new: &Path, is_left: impl Fn(usize) -> bool) -> Result<(), FileError> {
+        let place = self.place;
+        let owner = self.file.metadata().map_err(place.io("read"))?;
+        let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(FILE_MODE)
-            .open(&new)
-            .and_then(|mut file| {
-                for letter in letters {
-                    file.write_all(&letter.to_line())?;
-                }
+            .open(new)
+            .map_err(place.io("keep"))?;
+        let mut file = BufWriter::new(file);
+        let mut lines = self.letters()?;
+        while let Some((number, line)) = lines.next_line()? {
+            if is_left(number) {
+                file.write_all(line).map_err(place.io("keep"))?;
+            }
+        }
+        file.into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .and_then(|file| {
                 // Whoever replays may be another user than the agent, which has to be able to go on.
                 let now = file.metadata()?;
                 if (now.uid(), now.gid()) != (owner.uid(), owner.gid()) {
@@ -237,13 +297,9 @@ impl Locked<'_> {
                 }
                 file.sync_all()
             })
-            .and_then(|()| std::fs::rename(&new, path))
-            .and_then(|()| sync_folder(path));
-        if written.is_err() {
-            // Half a file helps nobody; the old one is still in its place.
-            let _ = std::fs::remove_file(&new);
-        }
-        written.map_err(self.place.io("keep"))
+            .and_then(|()| std::fs::rename(new, &place.path))
+            .and_then(|()| sync_folder(&place.path))
+            .map_err(place.io("keep"))
     }
 
     /// Where the last whole line ends.
@@ -283,15 +339,19 @@ mod tests {
         DeadLetterFile::new(folder.path().join("dead-letters"), bytes_max)
     }
 
+    fn all(file: &DeadLetterFile) -> Vec<Letter> {
+        file.letters().unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
     #[test]
     fn what_is_added_is_there_in_order_and_for_the_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let file = place(&folder, 10_000);
-        assert_eq!(file.read().unwrap(), []);
+        assert_eq!(all(&file), []);
         let letters = [letter("a", b"1"), letter("b", b"\xff\n"), letter("a", b"")];
         file.append(&letters[..2]).unwrap();
         file.append(&letters[2..]).unwrap();
-        assert_eq!(file.read().unwrap(), letters);
+        assert_eq!(all(&file), letters);
         let mode = std::fs::metadata(file.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -305,9 +365,9 @@ mod tests {
         let mut text = std::fs::read(file.path()).unwrap();
         text.extend_from_slice(&long.to_line()[..150_000]);
         std::fs::write(file.path(), &text).unwrap();
-        assert_eq!(file.read().unwrap(), std::slice::from_ref(&long));
+        assert_eq!(all(&file), std::slice::from_ref(&long));
         file.append(&[letter("b", b"2")]).unwrap();
-        assert_eq!(file.read().unwrap(), [long, letter("b", b"2")]);
+        assert_eq!(all(&file), [long, letter("b", b"2")]);
     }
 
     #[test]
@@ -320,7 +380,7 @@ mod tests {
             file.append(std::slice::from_ref(&one)),
             Err(FileError::Full { .. })
         ));
-        assert_eq!(file.read().unwrap(), [one.clone(), one]);
+        assert_eq!(all(&file), [one.clone(), one]);
     }
 
     #[test]
@@ -330,17 +390,24 @@ mod tests {
         let letters = [letter("a", b"1"), letter("b", b"2"), letter("c", b"3")];
         file.append(&letters).unwrap();
         let mut locked = file.lock(Wait::No).unwrap();
-        assert_eq!(locked.read().unwrap(), letters);
+        assert_eq!(
+            locked
+                .letters()
+                .unwrap()
+                .collect::<Result<Vec<_>, _>>()
+                .unwrap(),
+            letters
+        );
         assert!(matches!(
             file.append(&letters),
             Err(FileError::InUse { .. })
         ));
-        locked.replace(&letters[1..2]).unwrap();
-        assert_eq!(file.read().unwrap(), letters[1..2]);
-        file.lock(Wait::No).unwrap().replace(&[]).unwrap();
+        locked.retain(|number| number == 2).unwrap();
+        assert_eq!(all(&file), letters[1..2]);
+        file.lock(Wait::No).unwrap().retain(|_| false).unwrap();
         assert!(!file.path().exists());
         file.append(&letters[..1]).unwrap();
-        assert_eq!(file.read().unwrap(), letters[..1]);
+        assert_eq!(all(&file), letters[..1]);
     }
 
     #[test]
@@ -351,7 +418,8 @@ mod tests {
         let mut text = std::fs::read(file.path()).unwrap();
         text.extend_from_slice(b"oops\n");
         std::fs::write(file.path(), &text).unwrap();
-        let error = file.read().unwrap_err().to_string();
+        let error = file.letters().unwrap().nth(1).unwrap().unwrap_err();
+        let error = error.to_string();
         assert!(error.starts_with("line 2 of "), "{error}");
     }
 }

@@ -3,10 +3,11 @@
 //! Each letter is a file of one byte to the publisher: its cursor is its number. So what is told of a cursor is told of a
 //! letter, whatever became of the others in its call.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::letter::Letter;
@@ -16,35 +17,48 @@ use crate::publish::run::{Inbound, Listener};
 use crate::publish::wire::{self, Layout};
 use crate::record::{Batch, CursorId, FlowIndex, Origin, RecordRef, Span};
 
-/// Batches of these letters, each with its number, in their order; `random_key` gives one for a letter that has none
-/// where the destination wants one.
-pub fn batches<'l>(
-    letters: impl IntoIterator<Item = (usize, &'l Letter)>,
-    destination: &Destination,
+/// Makes batches of the letters that go to one destination, in their order.
+pub struct Batcher {
+    layout: Layout,
     limits: BatchLimits,
-    mut random_key: impl FnMut() -> String,
-) -> Vec<Batch> {
-    let layout = Layout::new(destination);
-    let mut batches = Vec::new();
-    let mut open = Open::default();
-    for (number, letter) in letters {
-        let key = match (&letter.partition_key, layout.is_keyed()) {
+    open: Open,
+}
+
+impl Batcher {
+    pub fn new(destination: &Destination, limits: BatchLimits) -> Batcher {
+        Batcher {
+            layout: Layout::new(destination),
+            limits,
+            open: Open::default(),
+        }
+    }
+
+    /// Adds a letter, which has this number; the batch that was full without it. `random_key` gives a key for a letter
+    /// that has none where the destination wants one.
+    pub fn add(
+        &mut self,
+        number: usize,
+        letter: &Letter,
+        random_key: impl FnOnce() -> String,
+    ) -> Option<Batch> {
+        let key = match (&letter.partition_key, self.layout.is_keyed()) {
             (_, false) => String::new(),
             (Some(key), true) => key.clone(),
             (None, true) => random_key(),
         };
         let counted_bytes = letter.data.len() + key.len();
-        let is_full = open.records.len() >= limits.records_max
-            || open.counted_bytes + counted_bytes > limits.bytes_max;
-        if is_full && !open.records.is_empty() {
-            batches.push(std::mem::take(&mut open).close(&layout));
-        }
-        open.add(&layout, number, letter, &key);
+        let is_full = self.open.records.len() >= self.limits.records_max
+            || self.open.counted_bytes + counted_bytes > self.limits.bytes_max;
+        let full = if is_full { self.close() } else { None };
+        self.open.add(&self.layout, number, letter, &key);
+        full
     }
-    if !open.records.is_empty() {
-        batches.push(open.close(&layout));
+
+    /// The open batch; `None` if it is empty.
+    pub fn close(&mut self) -> Option<Batch> {
+        let open = std::mem::take(&mut self.open);
+        (!open.records.is_empty()).then(|| open.close(&self.layout))
     }
-    batches
 }
 
 #[derive(Default)]
@@ -97,6 +111,8 @@ impl Open {
 pub struct Outcomes {
     inbound: UnboundedSender<Inbound>,
     told: Mutex<Told>,
+    /// Letters were told of.
+    change: Notify,
 }
 
 /// Letters by their numbers.
@@ -108,9 +124,17 @@ pub struct Told {
     pub refused: HashSet<u64>,
     /// The last failure of a call.
     pub last_failure: Option<String>,
+    /// The bytes of letters whose calls aren't over.
+    in_flight: HashMap<u64, usize>,
+    in_flight_bytes: usize,
 }
 
 impl Told {
+    /// How many letters arrived.
+    pub fn n_accepted(&self) -> usize {
+        self.done.difference(&self.refused).count()
+    }
+
     /// Whether a letter arrived.
     pub fn is_accepted(&self, number: usize) -> bool {
         let number = number as u64;
@@ -124,12 +148,35 @@ impl Outcomes {
         Outcomes {
             inbound,
             told: Mutex::default(),
+            change: Notify::new(),
         }
     }
 
     /// What is known now.
     pub fn told(&self) -> Told {
         self.lock().clone()
+    }
+
+    /// The last failure of a call.
+    pub fn last_failure(&self) -> Option<String> {
+        self.lock().last_failure.clone()
+    }
+
+    /// A letter of so many bytes is on its way.
+    pub fn sends(&self, number: usize, n_bytes: usize) {
+        let mut told = self.lock();
+        told.in_flight.insert(number as u64, n_bytes);
+        told.in_flight_bytes += n_bytes;
+    }
+
+    /// Bytes of letters on their way.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.lock().in_flight_bytes
+    }
+
+    /// Waits until there may be less on its way than there was.
+    pub async fn changed(&self) {
+        self.change.notified().await;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Told> {
@@ -139,7 +186,13 @@ impl Outcomes {
 
 impl Listener for Outcomes {
     fn advanced(&self, _flow: FlowIndex, cursor: CursorId, _offset: u64) {
-        self.lock().done.insert(cursor.0);
+        let mut told = self.lock();
+        told.done.insert(cursor.0);
+        if let Some(n_bytes) = told.in_flight.remove(&cursor.0) {
+            told.in_flight_bytes -= n_bytes;
+        }
+        drop(told);
+        self.change.notify_one();
     }
 
     fn queued(&self, _flow: FlowIndex, _n_batches: usize, _n_arrived: usize) {}
@@ -187,12 +240,13 @@ mod tests {
             (Destination::Kinesis("s".into()), vec![1; 5]),
             (Destination::Firehose("d".into()), vec![2, 2, 1]),
         ] {
-            let batches = batches(
-                letters.iter().enumerate(),
-                &destination,
-                limits,
-                String::new,
-            );
+            let mut batcher = Batcher::new(&destination, limits);
+            let mut batches = Vec::new();
+            for (number, letter) in letters.iter().enumerate() {
+                batches.extend(batcher.add(number, letter, String::new));
+            }
+            batches.extend(batcher.close());
+            assert!(batcher.close().is_none());
             let sizes: Vec<usize> = batches.iter().map(|batch| batch.records.len()).collect();
             assert_eq!(sizes, expected);
             let mut number = 0;
@@ -216,7 +270,9 @@ mod tests {
             bytes_max: 1_000,
         };
         let destination = Destination::Kinesis("s".into());
-        let batches = batches([(0, &letter)], &destination, limits, || "made".to_owned());
-        assert_eq!(key_of(&batches[0], &batches[0].records[0]), b"made");
+        let mut batcher = Batcher::new(&destination, limits);
+        assert!(batcher.add(0, &letter, || "made".to_owned()).is_none());
+        let batch = batcher.close().unwrap();
+        assert_eq!(key_of(&batch, &batch.records[0]), b"made");
     }
 }

@@ -14,6 +14,7 @@ use crate::publish::publisher::{Refused, RefusedId};
 use crate::publish::wire::key_of;
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::events;
+use crate::telemetry::troubles::AgentTroubles;
 
 /// The wait after a first failure to write; it doubles up to the longest.
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(250);
@@ -35,19 +36,20 @@ pub struct DeadLetterWriter {
 }
 
 impl DeadLetterWriter {
-    /// Starts the thread, which calls `kept` with each record that is safe.
+    /// Starts the thread, which calls `kept` with each record that is safe. While it can't write, `troubles` has it.
     ///
     /// # Errors
     ///
     /// The system has no thread left.
     pub fn start(
         file: DeadLetterFile,
+        troubles: AgentTroubles,
         kept: impl Fn(RefusedId) + Send + 'static,
     ) -> std::io::Result<DeadLetterWriter> {
         let (orders, inbox) = mpsc::channel();
         thread::Builder::new()
             .name("dead letters".to_owned())
-            .spawn(move || run(&file, &inbox, &kept))?;
+            .spawn(move || run(&file, &inbox, &troubles, &kept))?;
         Ok(DeadLetterWriter { orders })
     }
 
@@ -89,11 +91,16 @@ pub fn letter_of(refused: &Refused, flow: &FlowId, now: Timestamp) -> Letter {
     }
 }
 
-fn run(file: &DeadLetterFile, inbox: &Receiver<Order>, kept: &dyn Fn(RefusedId)) {
+fn run(
+    file: &DeadLetterFile,
+    inbox: &Receiver<Order>,
+    troubles: &AgentTroubles,
+    kept: &dyn Fn(RefusedId),
+) {
     while let Ok(first) = inbox.recv() {
         let mut orders = vec![first];
         orders.extend(inbox.try_iter().take(LETTERS_AT_ONCE_MAX - 1));
-        if !keep_all(file, inbox, &mut orders, kept) {
+        if !keep_all(file, inbox, &mut orders, troubles, kept) {
             return;
         }
     }
@@ -104,6 +111,7 @@ fn keep_all(
     file: &DeadLetterFile,
     inbox: &Receiver<Order>,
     orders: &mut Vec<Order>,
+    troubles: &AgentTroubles,
     kept: &dyn Fn(RefusedId),
 ) -> bool {
     let mut wait = RETRY_WAIT_MIN;
@@ -118,7 +126,7 @@ fn keep_all(
         match file.append(&letters) {
             Ok(()) => {
                 if std::mem::take(&mut is_said) {
-                    events::dead_letters_writable_again(file.path());
+                    events::dead_letters_writable_again(troubles, file.path());
                 }
                 for order in orders.drain(..n) {
                     tell(file, &order);
@@ -127,7 +135,7 @@ fn keep_all(
             }
             Err(_) if n > 1 => has_failed = true,
             Err(error) => {
-                events::dead_letters_unwritable(&error);
+                events::dead_letters_unwritable(troubles, &error);
                 (has_failed, is_said) = (true, true);
                 match inbox.recv_timeout(wait) {
                     Ok(order) => orders.push(order),

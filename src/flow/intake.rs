@@ -1,10 +1,13 @@
 //! Records of one turn on their way into batches: mended, processed, added, counted.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::time::Instant;
 
+use super::culprits::{Culprit, Culprits};
 use super::inbox::Inbox;
 use super::machine::Around;
+use super::planted;
 use crate::config::Flow;
 use crate::process::{self, Chain, Context, Verdict};
 use crate::publish::batch::{self, OpenBatch};
@@ -35,6 +38,9 @@ pub(super) struct FlowIntake<'a, A> {
     /// Records that gave no partition key.
     pub keyless: Vec<Tally<()>>,
     pub is_short_of_bytes: bool,
+    pub culprits: &'a Culprits,
+    /// The record in the work on which a defect showed.
+    pub struck: &'a mut Option<Culprit>,
 }
 
 impl<A: Around> Intake for FlowIntake<'_, A> {
@@ -47,25 +53,15 @@ impl<A: Around> Intake for FlowIntake<'_, A> {
     }
 
     fn record(&mut self, span: Span, data: &[u8], kind: RecordKind, path: &Path) {
-        self.done.records_parsed += 1;
-        self.done.bytes_parsed += data.len() as u64;
-        let mut mended = std::mem::take(self.scratch);
-        if mend(self.flow, data, kind, &mut mended) {
-            if kind == RecordKind::TooLong {
-                events::record_truncated(
-                    self.counters,
-                    path,
-                    span.start,
-                    span.end - span.start,
-                    mended.len() as u64,
-                    &beginning(data),
-                );
-            }
-            self.add(span, &mended, path);
-        } else {
-            self.add(span, data, path);
+        if self.culprits.are_over(span, data) {
+            self.leave_out(span, data, path);
+            return;
         }
-        *self.scratch = mended;
+        let take = AssertUnwindSafe(|| self.take(span, data, kind, path));
+        if let Err(defect) = panic::catch_unwind(take) {
+            *self.struck = Some(Culprit::of(span, data));
+            panic::resume_unwind(defect);
+        }
     }
 
     fn nothing(&mut self, span: Span) {
@@ -110,6 +106,40 @@ pub fn mend(flow: &Flow, data: &[u8], kind: RecordKind, mended: &mut Vec<u8>) ->
 }
 
 impl<A: Around> FlowIntake<'_, A> {
+    fn take(&mut self, span: Span, data: &[u8], kind: RecordKind, path: &Path) {
+        planted::defect_in(data);
+        self.done.records_parsed += 1;
+        self.done.bytes_parsed += data.len() as u64;
+        let mut mended = std::mem::take(self.scratch);
+        if mend(self.flow, data, kind, &mut mended) {
+            if kind == RecordKind::TooLong {
+                events::record_truncated(
+                    self.counters,
+                    path,
+                    span.start,
+                    span.end - span.start,
+                    mended.len() as u64,
+                    &beginning(data),
+                );
+            }
+            self.add(span, &mended, path);
+        } else {
+            self.add(span, data, path);
+        }
+        *self.scratch = mended;
+    }
+
+    /// It is neither tried again nor sent.
+    fn leave_out(&mut self, span: Span, data: &[u8], path: &Path) {
+        self.done.records_parsed += 1;
+        self.done.bytes_parsed += data.len() as u64;
+        self.done.records_skipped += 1;
+        tally(&mut self.skipped, SkipReason::Defect, || {
+            shown(path, span.start, data)
+        });
+        self.nothing(span);
+    }
+
     fn add(&mut self, span: Span, data: &[u8], path: &Path) {
         let (chain, context) = (&mut *self.chain, &self.context);
         self.open.note_file(span.cursor, path);
@@ -162,6 +192,7 @@ impl<A: Around> FlowIntake<'_, A> {
                     }
                     process::RawReason::CsvNotOneRecord => RawReason::NotConvertible,
                     process::RawReason::Ec2NotAnObject => RawReason::NotAnObject,
+                    process::RawReason::Defect => RawReason::Defect,
                 };
                 tally(&mut self.raw, reason, || format!("{why}; {}", shown()));
             }

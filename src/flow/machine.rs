@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::culprits::{Culprit, Culprits};
 use super::inbox::{Inbox, Inward};
 use super::intake::FlowIntake;
 use super::tell::tell;
-use crate::checkpoint::{Change, FileIdentity, FlowPlaces, HandBack};
+use crate::checkpoint::{Change, FileIdentity, FlowPlaces, HandBack, Place};
 use crate::config::{Flow, FlowId};
 use crate::process::{Chain, Context, Ec2Metadata};
 use crate::publish::batch::OpenBatch;
@@ -76,6 +77,8 @@ pub struct Parts {
     pub seed: u64,
     /// Which start of the flow in this run it is, from 0.
     pub life: u32,
+    /// Records that ended lives before.
+    pub culprits: Culprits,
 }
 
 /// So many files may be followed in one life of a flow; their numbers never mix with those of another life.
@@ -115,6 +118,8 @@ pub struct Machine<D: Disk> {
     kept_by: HashMap<FileIdentity, FlowId>,
     /// The database knows that the flow was followed.
     is_remembered: bool,
+    culprits: Culprits,
+    struck: Option<Culprit>,
 }
 
 impl<D: Disk> Machine<D> {
@@ -142,6 +147,8 @@ impl<D: Disk> Machine<D> {
             is_blocked: false,
             has_told_first_look: false,
             is_remembered: false,
+            culprits: parts.culprits,
+            struck: None,
             flow,
         }
     }
@@ -192,6 +199,16 @@ impl<D: Disk> Machine<D> {
         self.is_stopped
     }
 
+    /// Where its files stand.
+    pub fn places(&self) -> Vec<Place> {
+        self.tailer.places()
+    }
+
+    /// The record that it was at when a defect ended it, if it was at one.
+    pub fn struck(&self) -> Option<Culprit> {
+        self.struck
+    }
+
     /// The followed files.
     pub fn cursors(&self) -> impl Iterator<Item = &Cursor<Body<D::File>>> {
         self.tailer.cursors()
@@ -221,7 +238,7 @@ impl<D: Disk> Machine<D> {
             chain: &mut self.chain,
             context: Context {
                 now: timestamp,
-                ec2: ec2.as_deref(),
+                ec2: ec2.as_ref(),
             },
             inbox: &self.inbox,
             around,
@@ -233,6 +250,8 @@ impl<D: Disk> Machine<D> {
             skipped: Vec::new(),
             keyless: Vec::new(),
             is_short_of_bytes: false,
+            culprits: &self.culprits,
+            struck: &mut self.struck,
         };
         let turn = self.tailer.turn(now, &mut self.disk, &mut intake);
         let (is_short_of_bytes, has_read) = (
@@ -301,7 +320,7 @@ impl<D: Disk> Machine<D> {
     }
 
     fn keep_checkpoints(&mut self, now: Instant, around: &mut impl Around) {
-        self.counters.turns(now);
+        self.counters.turning.turns(now);
         if self.checkpoint_at.is_some_and(|at| at <= now) {
             self.save_places(around);
             self.standing_at = now + self.unhurried(STANDING_INTERVAL);

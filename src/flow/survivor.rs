@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use crate::checkpoint::{Change, FileIdentity, FlowPlaces, Place};
-use crate::tail::cursor::Cursor;
 
 /// The places of a flow's files: as they were at the start, then as they were saved, then as the machine had them last.
 #[derive(Debug)]
@@ -47,11 +46,11 @@ impl Survivor {
         }
     }
 
-    /// A machine has ended with these files. What was read of them counts only as far as it is acknowledged.
-    pub fn learn<'c, F: 'c>(&mut self, cursors: impl Iterator<Item = &'c Cursor<F>>) {
-        for cursor in cursors {
+    /// A machine has ended with these places. What was read of files counts only as far as it is acknowledged.
+    pub fn learn(&mut self, places: Vec<Place>) {
+        for place in places {
             self.has_looked = true;
-            self.places.insert(cursor.identity, cursor.place());
+            self.places.insert(place.identity, place);
         }
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::culprits::Culprits;
 use super::inbox::{Inbox, Inward};
 use super::machine::{Around, Machine, Next, Parts};
 use super::survivor::Survivor;
@@ -137,7 +138,8 @@ fn follow(
     };
     let handles = surroundings.handles;
     let (index, flow, budget) = (surroundings.index, surroundings.flow, surroundings.budget);
-    let parts = |life, places| Parts {
+    let mut culprits = Culprits::default();
+    let parts = |life, places, culprits| Parts {
         index,
         flow: Arc::clone(&flow),
         rules: rules.clone(),
@@ -147,6 +149,7 @@ fn follow(
         counters: Arc::clone(&counters),
         seed: fastrand::u64(..),
         life,
+        culprits,
     };
     let mut failures = Failures::default();
     for life in 0.. {
@@ -154,7 +157,7 @@ fn follow(
         let places = around.survivor.places();
         let to_self = Arc::clone(&inbox);
         let disk = handles.share(move || to_self.wake());
-        let mut machine = Machine::new(parts(life, places), disk, started_at);
+        let mut machine = Machine::new(parts(life, places, culprits.clone()), disk, started_at);
         let Err(defect) = drive(&mut machine, receiver, &pulse, &mut around) else {
             return machine.hand_back();
         };
@@ -162,11 +165,14 @@ fn follow(
             failures = Failures::default();
         }
         failures.failed();
+        if let Some(culprit) = machine.struck() {
+            culprits.blame(culprit);
+        }
         let wait = failures.delay(RESTART_WAITS, fastrand::f64());
         events::flow_died(&counters, &defect, wait);
         // What was read of the files and not acknowledged is read again; if even asking is a defect, what was saved is.
         let survivor = &mut around.survivor;
-        let _ = panic::catch_unwind(AssertUnwindSafe(|| survivor.learn(machine.cursors())));
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| survivor.learn(machine.places())));
         let is_stopped = machine.is_stopped();
         drop(machine);
         if is_stopped || !rest(receiver, &pulse, wait) {

@@ -35,10 +35,12 @@ mod shards;
 mod sigv4;
 mod state;
 mod sts;
+mod tls;
 
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -54,6 +56,7 @@ pub use options::{Clock, Instance, Options, Role, Roles, Streams};
 pub use put::{sequence_number, shard_id};
 pub use received::{Call, CallOutcome, Counts, Keep, Received, Record, Signer, TooFew, Wire};
 pub use service::Service;
+pub use tls::{Tls, TlsError};
 
 #[cfg(test)]
 mod tests;
@@ -66,19 +69,23 @@ pub const ACCOUNT_ID: &str = "000000000000";
 pub struct Endpoint {
     state: Arc<State>,
     address: SocketAddr,
+    has_tls: bool,
     acceptor: JoinHandle<()>,
 }
 
 impl Endpoint {
     /// Listens on 127.0.0.1 and serves. Must be called within a tokio runtime with I/O and time.
-    pub async fn start(options: Options) -> io::Result<Self> {
+    pub async fn start(mut options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
         let address = listener.local_addr()?;
+        let tls = options.tls.take();
+        let has_tls = tls.is_some();
         let state = Arc::new(State::new(options));
-        let acceptor = tokio::spawn(accept(listener, Arc::clone(&state)));
+        let acceptor = tokio::spawn(accept(listener, tls, Arc::clone(&state)));
         Ok(Self {
             state,
             address,
+            has_tls,
             acceptor,
         })
     }
@@ -88,14 +95,20 @@ impl Endpoint {
         self.address
     }
 
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, or with `https`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.has_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// What it accepted.
     pub fn received(&self) -> &Received {
         &self.state.received
+    }
+
+    /// Bytes of the bodies of all calls so far.
+    pub fn body_bytes(&self) -> u64 {
+        self.state.body_bytes.load(Ordering::Relaxed)
     }
 
     /// Replaces the fault script; its counters begin anew.
@@ -144,7 +157,7 @@ impl Drop for Endpoint {
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>) {
+async fn accept(listener: TcpListener, tls: Option<Tls>, state: Arc<State>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -152,7 +165,16 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
                 Ok((stream, _)) => {
                     // Without it an answer may wait for the acknowledgement of the one before; failing it is harmless.
                     let _ = stream.set_nodelay(true);
-                    connections.spawn(server::serve(Arc::clone(&state), stream));
+                    let state = Arc::clone(&state);
+                    match tls.clone() {
+                        None => connections.spawn(server::serve(state, stream)),
+                        Some(tls) => connections.spawn(async move {
+                            // Who doesn't agree on TLS closes the connection.
+                            if let Ok(stream) = tls.accept(stream).await {
+                                server::serve(state, stream).await;
+                            }
+                        }),
+                    };
                 }
                 // No descriptors left, most likely: some time must pass until others give theirs back.
                 Err(_) => tokio::time::sleep(limits::ACCEPT_PAUSE).await,

@@ -10,12 +10,15 @@ use super::faults::Faults;
 use super::keys::Keys;
 use super::limits::KINESIS_RECORD_BYTES_MAX;
 use super::received::Keep;
+use super::tls::Tls;
 
 /// How an endpoint behaves; the default accepts any stream from those who sign with [`Keys::test`].
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The port on 127.0.0.1; 0: any free one.
     pub port: u16,
+    /// Speak TLS with this certificate; `None`: plain HTTP.
+    pub tls: Option<Tls>,
     /// Whose signatures are accepted.
     pub credentials: Vec<Keys>,
     /// False: calls are neither authenticated nor hashed.
@@ -43,6 +46,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             port: 0,
+            tls: None,
             credentials: vec![Keys::test()],
             check_signatures: true,
             streams: Streams::Any,

@@ -47,7 +47,11 @@ async fn respond(
 ) -> Result<Response<AnswerBody>, HungUp> {
     let (parts, body) = request.into_parts();
     let (answer, is_last) = match read_body(&parts, body).await? {
-        Some(body) => (calls::answer(&state, &parts, &body).await?, false),
+        Some(body) => {
+            let n_bytes = body.len() as u64;
+            state.body_bytes.fetch_add(n_bytes, Ordering::Relaxed);
+            (calls::answer(&state, &parts, &body).await?, false)
+        }
         None => {
             let message = format!("the body is longer than {BODY_BYTES_MAX} bytes");
             let error = ServiceError {

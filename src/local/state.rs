@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) next_call: AtomicU64,
     pub(super) next_sequence: AtomicU64,
     pub(super) next_request: AtomicU64,
+    /// Bytes of the bodies of all calls.
+    pub(super) body_bytes: AtomicU64,
     /// Becomes true once, when the endpoint stops.
     pub(super) stop: watch::Sender<bool>,
 }
@@ -58,6 +60,7 @@ impl State {
             next_call: AtomicU64::new(0),
             next_sequence: AtomicU64::new(0),
             next_request: AtomicU64::new(0),
+            body_bytes: AtomicU64::new(0),
             stop: watch::Sender::new(false),
         }
     }

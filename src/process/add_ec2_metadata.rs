@@ -1,9 +1,11 @@
 //! `ADDEC2METADATA`: what the instance knows about itself, appended to a record that is a JSON object.
 
+use std::sync::Arc;
+
 use crate::config::{self, JsonFormat};
 
 use super::chain::{RawReason, Verdict};
-use super::json::Rewriter;
+use super::json::{PrintedMembers, Rewriter};
 use super::text;
 
 /// What the instance metadata service and DescribeTags said, and when. Asking them is not done here.
@@ -32,9 +34,9 @@ pub struct AddEc2Metadata {
     /// The record's text where its bytes are no UTF-8.
     text: String,
     /// The metadata that `members` was made from.
-    seen: Option<Ec2Metadata>,
-    /// The metadata as a JSON object.
-    members: String,
+    seen: Option<Arc<Ec2Metadata>>,
+    /// The metadata, laid out once.
+    members: PrintedMembers,
 }
 
 impl AddEc2Metadata {
@@ -44,7 +46,7 @@ impl AddEc2Metadata {
             rewriter: Rewriter::default(),
             text: String::new(),
             seen: None,
-            members: String::new(),
+            members: PrintedMembers::default(),
         }
     }
 
@@ -53,16 +55,18 @@ impl AddEc2Metadata {
     pub fn convert(
         &mut self,
         record: &[u8],
-        metadata: Option<&Ec2Metadata>,
+        metadata: Option<&Arc<Ec2Metadata>>,
         out: &mut Vec<u8>,
     ) -> Verdict {
         let Some(metadata) = metadata else {
             out.extend_from_slice(record);
             return Verdict::WithoutEc2Metadata;
         };
-        if self.seen.as_ref() != Some(metadata) {
-            self.members = members(metadata);
-            self.seen = Some(metadata.clone());
+        let is_seen = |seen: &Arc<Ec2Metadata>| Arc::ptr_eq(seen, metadata);
+        if !self.seen.as_ref().is_some_and(is_seen) {
+            // what serde_json writes is an object
+            self.members = PrintedMembers::new(&members(metadata), self.format).unwrap_or_default();
+            self.seen = Some(Arc::clone(metadata));
         }
         let text = text::decode(record, &mut self.text);
         if self
@@ -110,8 +114,8 @@ fn members(metadata: &Ec2Metadata) -> String {
 mod tests {
     use super::*;
 
-    fn metadata() -> Ec2Metadata {
-        Ec2Metadata {
+    fn metadata() -> Arc<Ec2Metadata> {
+        Arc::new(Ec2Metadata {
             private_ip: Some("10.0.0.1".to_owned()),
             availability_zone: Some("eu-west-1a".to_owned()),
             instance_id: Some("i-1".to_owned()),
@@ -124,7 +128,7 @@ mod tests {
                 ("Name".to_owned(), "a \"b\"".to_owned()),
                 ("NAME".to_owned(), "c".to_owned()),
             ],
-        }
+        })
     }
 
     const ADDED: &str = concat!(
@@ -179,10 +183,10 @@ mod tests {
     #[test]
     fn members_are_laid_out_prettily() {
         let mut out = Vec::new();
-        let metadata = Ec2Metadata {
+        let metadata = Arc::new(Ec2Metadata {
             tags: Vec::new(),
-            ..metadata()
-        };
+            ..Ec2Metadata::clone(&metadata())
+        });
         step(JsonFormat::PrettyPrint).convert(b"{\"x\":1}", Some(&metadata), &mut out);
         assert!(
             out.starts_with(b"{\n  \"x\" : 1,\n  \"privateIp\" : \"10.0.0.1\",\n"),
@@ -195,10 +199,10 @@ mod tests {
     fn new_metadata_takes_the_place_of_the_old() {
         let mut step = step(JsonFormat::Compact);
         for instance_id in ["i-1", "i-2"] {
-            let metadata = Ec2Metadata {
+            let metadata = Arc::new(Ec2Metadata {
                 instance_id: Some(instance_id.to_owned()),
-                ..metadata()
-            };
+                ..Ec2Metadata::clone(&metadata())
+            });
             let mut out = Vec::new();
             step.convert(b"{}", Some(&metadata), &mut out);
             let object: serde_json::Value = serde_json::from_slice(&out).unwrap();

@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::mem;
+use std::sync::Arc;
 
 use crate::config::{self, ProcessingOption};
+use crate::contained::contained;
 
 use super::add_brackets;
 use super::add_ec2_metadata::{AddEc2Metadata, Ec2Metadata};
 use super::add_metadata::AddMetadata;
 use super::csv_to_json::CsvToJson;
 use super::log_to_json::LogToJson;
+use super::planted;
 use super::single_line;
 
 /// A record longer than this, read or half converted, leaves no scratch space behind: it is rare, and what it needed
@@ -19,6 +22,7 @@ const SCRATCH_BYTES_KEPT_MAX: usize = 256 << 10;
 /// One flow's options ready to run, with their scratch buffers.
 #[derive(Debug)]
 pub struct Chain {
+    options: Vec<ProcessingOption>,
     steps: Vec<Step>,
     /// What the last option reads and what it is made from, in turns.
     between: [Vec<u8>; 2],
@@ -30,7 +34,7 @@ pub struct Context<'a> {
     /// The time that `ADDMETADATA` writes as `ts`.
     pub now: jiff::Timestamp,
     /// What `ADDEC2METADATA` adds; `None` where it could not be had.
-    pub ec2: Option<&'a Ec2Metadata>,
+    pub ec2: Option<&'a Arc<Ec2Metadata>>,
 }
 
 /// What became of a record.
@@ -68,6 +72,8 @@ pub enum RawReason {
     LogStepLimit,
     /// `ADDEC2METADATA`: the record is no JSON object.
     Ec2NotAnObject,
+    /// A defect of the agent showed.
+    Defect,
 }
 
 impl fmt::Display for SkipReason {
@@ -89,6 +95,7 @@ impl fmt::Display for RawReason {
             RawReason::CsvNotOneRecord => "CSVTOJSON: a double quote is not closed",
             RawReason::LogStepLimit => "LOGTOJSON: matchPattern took too many steps",
             RawReason::Ec2NotAnObject => "ADDEC2METADATA: the record is no JSON object",
+            RawReason::Defect => "a defect of the agent",
         })
     }
 }
@@ -96,6 +103,7 @@ impl fmt::Display for RawReason {
 impl Chain {
     pub fn new(options: &[ProcessingOption]) -> Chain {
         Chain {
+            options: options.to_vec(),
             steps: options.iter().map(Step::new).collect(),
             between: [Vec::new(), Vec::new()],
         }
@@ -108,8 +116,11 @@ impl Chain {
 
     /// The records that follow are of a file with this header line.
     pub fn set_header(&mut self, line: &[u8]) {
-        if let Some(Step::CsvToJson(step)) = self.steps.first_mut() {
-            step.set_header(line);
+        let Some(Step::CsvToJson(step)) = self.steps.first_mut() else {
+            return;
+        };
+        if contained(|| step.set_header(line)).is_none() {
+            *self = Chain::new(&mem::take(&mut self.options));
         }
     }
 
@@ -117,7 +128,14 @@ impl Chain {
     /// sent raw, `out` is left as it was.
     pub fn run(&mut self, record: &[u8], context: &Context, out: &mut Vec<u8>) -> Verdict {
         let start = out.len();
-        let verdict = self.run_steps(record, context, out);
+        let verdict = contained(|| {
+            planted::defect_in(record);
+            self.run_steps(record, context, out)
+        });
+        let verdict = verdict.unwrap_or_else(|| {
+            self.renew();
+            Verdict::Raw(RawReason::Defect)
+        });
         if matches!(verdict, Verdict::Skipped(_) | Verdict::Raw(_)) {
             out.truncate(start);
         }
@@ -131,6 +149,16 @@ impl Chain {
             self.steps.iter_mut().for_each(Step::free_scratch);
         }
         verdict
+    }
+
+    /// Makes the steps anew: what a defect left in them may be half made.
+    fn renew(&mut self) {
+        let header = match self.steps.first() {
+            Some(Step::CsvToJson(step)) => step.header().to_vec(),
+            _ => Vec::new(),
+        };
+        *self = Chain::new(&mem::take(&mut self.options));
+        self.set_header(&header);
     }
 
     fn run_steps(&mut self, record: &[u8], context: &Context, out: &mut Vec<u8>) -> Verdict {
@@ -264,7 +292,7 @@ mod tests {
     fn run(
         options: &[ProcessingOption],
         record: &[u8],
-        ec2: Option<&Ec2Metadata>,
+        ec2: Option<&Arc<Ec2Metadata>>,
     ) -> (Verdict, Vec<u8>) {
         let mut out = b"before".to_vec();
         let context = Context {
@@ -274,6 +302,36 @@ mod tests {
         let verdict = Chain::new(options).run(record, &context, &mut out);
         assert!(out.starts_with(b"before"));
         (verdict, out.split_off(b"before".len()))
+    }
+
+    /// P-DEFECT: A record in the work on which a defect of the agent shows is sent as it is, and costs no other record
+    /// anything.
+    #[test]
+    fn a_record_over_which_a_defect_shows_is_raw_and_the_next_is_converted() {
+        let options = [
+            ProcessingOption::CsvToJson(CsvToJson {
+                delimiter: CsvDelimiter::Pattern(JavaRegex::new(",").unwrap()),
+                ..CsvToJson::default()
+            }),
+            metadata(),
+        ];
+        let mut chain = Chain::new(&options);
+        chain.set_header(b"a,b\n");
+        let context = Context {
+            now: jiff::Timestamp::UNIX_EPOCH,
+            ec2: None,
+        };
+        let mut out = b"before".to_vec();
+        let bad = [planted::DEFECT, b",2\n"].concat();
+        for _ in 0..2 {
+            let verdict = chain.run(&bad, &context, &mut out);
+            assert_eq!(verdict, Verdict::Raw(RawReason::Defect));
+            assert_eq!(out, b"before", "nothing of it is left");
+        }
+        assert_eq!(chain.run(b"1,2\n", &context, &mut out), Verdict::Converted);
+        let text = String::from_utf8(out).unwrap();
+        let end = r#""data":"{\"a\":\"1\",\"b\":\"2\"}"}"#;
+        assert!(text.trim_end().ends_with(end), "{text}");
     }
 
     #[test]
@@ -313,7 +371,7 @@ mod tests {
         let skipped = Verdict::Skipped(SkipReason::LogNoMatch);
         let raw = Verdict::Raw(RawReason::CsvDelimiter);
         let not_an_object = Verdict::Raw(RawReason::Ec2NotAnObject);
-        let known = Ec2Metadata::default();
+        let known = Arc::new(Ec2Metadata::default());
         let rows: [(&[ProcessingOption], Verdict); 6] = [
             (&[log("x")], skipped),
             (&[single_line(), log("x"), metadata()], skipped),
@@ -400,7 +458,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_record_breaks_a_chain(options in prop::collection::vec(any_option(), 1..4), record in any_record()) {
-            let known = Ec2Metadata::default();
+            let known = Arc::new(Ec2Metadata::default());
             let (verdict, out) = run(&options, &record, Some(&known));
             let gives_json = !matches!(
                 options.last(),

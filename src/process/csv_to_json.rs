@@ -104,6 +104,11 @@ impl CsvToJson {
         self.name_columns(&texts);
     }
 
+    /// The header line that was set last; empty if there was none.
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
     /// The texts of a line's columns.
     fn cut(&mut self, line: &[u8]) -> Result<Vec<String>, RawReason> {
         let cut = cut(&mut self.delimiter, line, &mut self.text, &mut self.columns)?;

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::config::PartitionKey;
 use crate::config::limits::PARTITION_KEY_CHARS_MAX;
+use crate::contained::contained;
 use crate::process::java_regex::GroupFinder;
 
 /// Makes the keys of one flow's records.
@@ -51,8 +52,14 @@ impl KeyMaker {
                 return Key::AsConfigured;
             }
             PartitionKey::Deterministic => append_md5(data, &mut self.key),
-            PartitionKey::Field(pointer) => append_field(pointer.tokens(), data, &mut self.key),
-            PartitionKey::Pattern(pattern) => append_group(pattern, raw, &mut self.key),
+            PartitionKey::Field(pointer) => {
+                found_in(&mut self.key, |key| {
+                    append_field(pointer.tokens(), data, key)
+                });
+            }
+            PartitionKey::Pattern(pattern) => {
+                found_in(&mut self.key, |key| append_group(pattern, raw, key));
+            }
             PartitionKey::Constant(constant) => self.key.extend_from_slice(constant.as_bytes()),
         }
         if self.key.is_empty() {
@@ -68,6 +75,13 @@ impl KeyMaker {
             self.key.clear();
             append_md5(data, &mut self.key);
         }
+    }
+}
+
+/// Appends what `search` finds in a record; nothing where a defect shows.
+fn found_in(key: &mut Vec<u8>, search: impl FnOnce(&mut Vec<u8>)) {
+    if contained(|| search(key)).is_none() {
+        key.clear();
     }
 }
 
@@ -275,6 +289,18 @@ mod tests {
 
     fn field(pointer: &str) -> PartitionKey {
         PartitionKey::Field(JsonPointer::from_text(pointer).unwrap())
+    }
+
+    #[test]
+    fn a_search_in_which_a_defect_shows_finds_no_key() {
+        let mut key = Vec::new();
+        found_in(&mut key, |key| {
+            key.extend_from_slice(b"half");
+            std::panic::resume_unwind(Box::new("planted"));
+        });
+        assert_eq!(key, b"");
+        found_in(&mut key, |key| key.push(b'k'));
+        assert_eq!(key, b"k");
     }
 
     #[test]

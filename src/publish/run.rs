@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -46,6 +46,9 @@ impl fmt::Debug for Joining {
     }
 }
 
+/// The task turns at least so often, so that it can be seen that it does.
+pub const PAUSE_MAX: Duration = Duration::from_secs(10);
+
 /// Where the task's news go. Called from the task: must not block.
 pub trait Listener: Send + Sync + 'static {
     /// Everything of the file below `offset` is acknowledged.
@@ -57,6 +60,8 @@ pub trait Listener: Send + Sync + 'static {
     fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused);
     /// What became of a call.
     fn reported(&self, flow: FlowIndex, event: &Reported);
+    /// The task turns: said each time round, and at least each [`PAUSE_MAX`].
+    fn turns(&self, _now: Instant) {}
 }
 
 /// Runs until every flow has finished and everything they sent is acknowledged; dropping the future gives up what is
@@ -77,13 +82,12 @@ pub async fn run(
     let mut touched = Vec::new();
     let mut is_closed = false;
     while n_running > 0 || !publisher.is_idle() {
-        let wake_at = publisher.next_wake().map(tokio::time::Instant::from_std);
-        let timer = async {
-            match wake_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        listener.turns(Instant::now());
+        let look_again = tokio::time::Instant::now() + PAUSE_MAX;
+        let wake_at = publisher
+            .next_wake()
+            .map_or(look_again, |at| look_again.min(at.into()));
+        let timer = tokio::time::sleep_until(wake_at);
         tokio::select! {
             inbound = inbox.recv(), if !is_closed && (n_running > 0 || publisher.is_keeping()) => match inbound {
                 Some(Inbound::Batch(flow, batch)) => {
@@ -234,6 +238,37 @@ mod tests {
         let budget = Budget::new(1 << 20, 1);
         run(publisher, sinks, inbox, budget, heard.clone()).await;
         assert_eq!(heard.1.lock().unwrap().last(), Some(&0));
+    }
+
+    /// Counts how often the task turned.
+    #[derive(Default)]
+    struct Turns(AtomicUsize);
+
+    impl Listener for Turns {
+        fn advanced(&self, _flow: FlowIndex, _cursor: CursorId, _offset: u64) {}
+        fn queued(&self, _flow: FlowIndex, _n_batches: usize, _n_arrived: usize) {}
+        fn refused(&self, _id: RefusedId, _flow: FlowIndex, _refused: Refused) {}
+        fn reported(&self, _flow: FlowIndex, _event: &Reported) {}
+        fn turns(&self, _now: Instant) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_turns_though_there_is_nothing_to_do() {
+        let backoff = Backoff {
+            initial: Duration::from_millis(1),
+            max: Duration::from_millis(1),
+        };
+        let (_sender, inbox) = mpsc::unbounded_channel();
+        let turns = Arc::new(Turns::default());
+        let publisher = Publisher::new([backoff], 4, 1);
+        let budget = Budget::new(1 << 20, 1);
+        let running = run(publisher, vec![accepting()], inbox, budget, turns.clone());
+        // The clock moves on as soon as everybody waits.
+        let ended = tokio::time::timeout(PAUSE_MAX * 5 / 2, running).await;
+        assert!(ended.is_err(), "a flow is still there");
+        assert_eq!(turns.0.load(Ordering::Relaxed), 3);
     }
 
     #[tokio::test]

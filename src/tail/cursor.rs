@@ -319,7 +319,8 @@ impl<F> Cursor<F> {
         let Some(file) = &self.file else {
             return Ok(true);
         };
-        let mut buffer = vec![0; HASHED_BYTES];
+        let n_bytes = self.read.saturating_sub(running.end);
+        let mut buffer = vec![0; n_bytes.min(HASHED_BYTES as u64) as usize];
         while running.end < self.read {
             let n = (self.read - running.end).min(HASHED_BYTES as u64) as usize;
             if !fill(disk, file, running.end, &mut buffer[..n])? {

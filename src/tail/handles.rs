@@ -6,7 +6,8 @@
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -15,12 +16,18 @@ use super::disk::{Disk, FileStat, Name, OsDisk};
 /// Handles that the rest of the agent needs beside its calls: log, checkpoints and their journal, change events, the
 /// runtime's own, a folder being listed by each of a few flows.
 const RESERVE: usize = 40;
+/// How long the system's refusal counts before one more eighth of the handles is tried: others may have closed theirs.
+const REFUSAL_TIME: Duration = Duration::from_secs(60);
 /// The fewest handles that make sense: one file is read while another is looked into.
 const HANDLES_MIN: usize = 4;
 
 /// The bound, shared by all flows.
 pub struct Handles {
     limit: AtomicUsize,
+    /// What it was before the system refused any.
+    limit_max: usize,
+    /// When the system refused one last, or when the bound was raised since.
+    refused_at: Mutex<Option<Instant>>,
     n_open: AtomicUsize,
     shares: Mutex<Vec<Arc<Share>>>,
     /// A flow with less than its share found none left.
@@ -60,6 +67,8 @@ impl Handles {
     pub fn new(limit: usize) -> Arc<Handles> {
         Arc::new(Handles {
             limit: AtomicUsize::new(limit.max(HANDLES_MIN)),
+            limit_max: limit.max(HANDLES_MIN),
+            refused_at: Mutex::new(None),
             n_open: AtomicUsize::new(0),
             shares: Mutex::default(),
             is_wanted: AtomicBool::new(false),
@@ -87,10 +96,31 @@ impl Handles {
     }
 
     /// The system has none left, although we thought so: what is open now is all there is, and a little less.
-    fn shrink(&self) {
+    fn shrink(&self, now: Instant) {
         let n_open = self.n_open.load(Ordering::Relaxed);
         let less = (n_open - n_open / 8).max(HANDLES_MIN);
         self.limit.fetch_min(less, Ordering::Relaxed);
+        *self.lock_refused_at() = Some(now);
+    }
+
+    /// Raises the bound that the system's refusal lowered, once that is long ago; whether it did.
+    fn grow(&self, now: Instant) -> bool {
+        let mut refused_at = self.lock_refused_at();
+        let is_due = refused_at.is_some_and(|at| now.saturating_duration_since(at) >= REFUSAL_TIME);
+        if !is_due {
+            return false;
+        }
+        let limit = self.limit.load(Ordering::Relaxed);
+        let more = (limit + (limit / 8).max(1)).min(self.limit_max);
+        self.limit.store(more, Ordering::Relaxed);
+        *refused_at = (more < self.limit_max).then_some(now);
+        more > limit
+    }
+
+    fn lock_refused_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.refused_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the flows that have more than their share.
@@ -144,8 +174,8 @@ impl Drop for Permit {
 }
 
 impl BoundedDisk {
-    /// A permit, or the error that the system would give. A flow without any open file always gets one.
-    fn permit(&self) -> io::Result<Permit> {
+    /// Counts one more open file, if it may be opened.
+    fn take(&self) -> bool {
         let limit = self.all.limit.load(Ordering::Relaxed);
         let is_first = self.share.n_open.load(Ordering::Relaxed) == 0;
         let take = |n_open| (is_first || n_open < limit).then_some(n_open + 1);
@@ -153,7 +183,13 @@ impl BoundedDisk {
             .all
             .n_open
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, take);
-        if taken.is_err() {
+        taken.is_ok()
+    }
+
+    /// A permit, or the error that the system would give. A flow without any open file always gets one.
+    fn permit(&self) -> io::Result<Permit> {
+        let is_taken = self.take() || (self.all.grow(Instant::now()) && self.take());
+        if !is_taken {
             if self.share.n_open.load(Ordering::Relaxed) < self.all.even_share() {
                 self.all.want();
             }
@@ -228,7 +264,7 @@ impl Disk for BoundedDisk {
 impl BoundedDisk {
     fn learn_from(&self, error: &io::Error) {
         if is_out_of_handles(error) {
-            self.all.shrink();
+            self.all.shrink(Instant::now());
         }
     }
 }
@@ -299,10 +335,36 @@ mod tests {
     fn what_the_system_refuses_lowers_the_bound() {
         let handles = Handles::new(100);
         handles.n_open.store(40, Ordering::Relaxed);
-        handles.shrink();
+        let now = Instant::now();
+        handles.shrink(now);
         assert_eq!(handles.limit.load(Ordering::Relaxed), 35);
         handles.n_open.store(0, Ordering::Relaxed);
-        handles.shrink();
+        handles.shrink(now);
         assert_eq!(handles.limit.load(Ordering::Relaxed), HANDLES_MIN);
+    }
+
+    #[test]
+    fn what_the_system_refused_long_ago_is_tried_again() {
+        let handles = Handles::new(100);
+        let start = Instant::now();
+        assert!(!handles.grow(start + REFUSAL_TIME), "it was never lowered");
+        handles.n_open.store(40, Ordering::Relaxed);
+        handles.shrink(start);
+        let limit = || handles.limit.load(Ordering::Relaxed);
+        assert!(!handles.grow(start + REFUSAL_TIME / 2));
+        assert_eq!(limit(), 35);
+        let mut now = start;
+        for expected in [39, 43, 48, 54] {
+            now += REFUSAL_TIME;
+            assert!(handles.grow(now));
+            assert!(!handles.grow(now), "once for a while");
+            assert_eq!(limit(), expected);
+        }
+        for _ in 0..20 {
+            now += REFUSAL_TIME;
+            handles.grow(now);
+        }
+        assert_eq!(limit(), 100);
+        assert!(!handles.grow(now + REFUSAL_TIME), "there is no more");
     }
 }

@@ -11,6 +11,7 @@ pub mod hash;
 pub mod mark;
 #[cfg(test)]
 mod model;
+pub mod owed;
 mod place;
 mod planted;
 pub mod rotation;

@@ -10,6 +10,7 @@ use super::discover::{Found, Patterns};
 use super::disk::Disk;
 use super::gzip::is_gzip;
 use super::mark::{Extra, Mark};
+use super::owed::{Owed, without_owed};
 use super::split::SplitState;
 use super::tailer::is_other_device;
 use crate::checkpoint::{FileIdentity, Fingerprint, FlowPlaces, Place, PlaceState, ReferenceRow};
@@ -23,6 +24,8 @@ const BACKWARDS_BYTES: u64 = 64 * 1024;
 pub struct Memory {
     places: HashMap<FileIdentity, Place>,
     beginning: Beginning,
+    /// Contents that were looked for when the run before ended, though their files had others already.
+    owed: Vec<Owed>,
     /// What was followed while the patterns were others; `None`: they are as they were.
     former: Option<Patterns>,
 }
@@ -59,7 +62,14 @@ pub struct Placed {
 }
 
 impl Memory {
-    pub fn new(places: FlowPlaces) -> Memory {
+    pub fn new(mut places: FlowPlaces) -> Memory {
+        let mut owed = Vec::new();
+        let own = places.ours.into_iter().map(|place| {
+            let (place, of_before) = without_owed(place);
+            owed.extend(of_before);
+            place
+        });
+        places.ours = own.collect();
         let newest = places.reference.into_iter().next();
         let former = places.former_patterns;
         let (ours, beginning) = match newest {
@@ -67,6 +77,7 @@ impl Memory {
                 if places.reference_is_newer
                     || (places.ours.is_empty() && !places.saved_before) =>
             {
+                owed.clear();
                 (Vec::new(), Beginning::Reference(row))
             }
             _ if places.saved_before || !places.ours.is_empty() => {
@@ -80,6 +91,7 @@ impl Memory {
                 .map(|place| (place.identity, place))
                 .collect(),
             beginning,
+            owed,
             former: (!former.is_empty())
                 .then(|| Patterns::new(former.iter().map(String::as_str)).ok())
                 .flatten(),
@@ -282,6 +294,19 @@ impl Memory {
         place.is_some_and(|place| holds(disk, path, place).unwrap_or(true))
     }
 
+    /// What was looked for when the run before ended, once.
+    pub fn take_owed(&mut self) -> Vec<Owed> {
+        std::mem::take(&mut self.owed)
+    }
+
+    /// Nothing is to be remembered of a file, if what is remembered begins so.
+    pub fn forget_content(&mut self, identity: FileIdentity, fingerprint: Fingerprint) {
+        let remembered = self.places.get(&identity);
+        if remembered.is_some_and(|place| place.fingerprint == fingerprint) {
+            self.places.remove(&identity);
+        }
+    }
+
     /// Nothing is to be remembered of a file.
     pub fn forget(&mut self, identity: FileIdentity) {
         self.places.remove(&identity);
@@ -322,7 +347,7 @@ fn is_shorter(found: &Found, offset: u64) -> bool {
 }
 
 /// Whether more may be to be had of a file, and it can be told from others.
-fn is_findable(place: &Place) -> bool {
+pub fn is_findable(place: &Place) -> bool {
     place.state == PlaceState::Live && place.offset > 0 && place.fingerprint.len > 0
 }
 

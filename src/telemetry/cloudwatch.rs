@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at}
 use crate::config::CloudWatch;
 use crate::telemetry::events;
 use crate::telemetry::metrics::{Datum, Metrics, Outbox, Unit};
+use crate::telemetry::troubles::AgentTroubles;
 
 /// Longest wait for one call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -57,9 +58,10 @@ pub async fn run(
     client: Client,
     metrics: Arc<Metrics>,
     settings: Settings,
+    troubles: AgentTroubles,
     shutdown: impl Future<Output = ()>,
 ) {
-    let mut publisher = Publisher::new(client, settings);
+    let mut publisher = Publisher::new(client, settings, troubles);
     // A period of nothing would be a timer that never sleeps.
     let period = publisher.settings.period.max(Duration::from_millis(1));
     let mut ticks = interval_at(Instant::now() + period, period);
@@ -93,10 +95,12 @@ struct Publisher {
     client: Client,
     settings: Settings,
     outbox: Outbox,
+    /// Where it is told that nothing can be published.
+    troubles: AgentTroubles,
 }
 
 impl Publisher {
-    fn new(client: Client, mut settings: Settings) -> Publisher {
+    fn new(client: Client, mut settings: Settings, troubles: AgentTroubles) -> Publisher {
         if let Some(instance) = &mut settings.instance {
             truncate_chars(instance, DIMENSION_CHARS_MAX);
         }
@@ -106,6 +110,7 @@ impl Publisher {
             client,
             settings,
             outbox,
+            troubles,
         }
     }
 
@@ -123,24 +128,27 @@ impl Publisher {
     /// Publishes what waits, until all is published or a call fails.
     async fn flush(&mut self) {
         let mut n_published = 0;
-        loop {
+        let failed = loop {
             let call = self.outbox.next_call();
             if call.is_empty() {
-                break;
+                break None;
             }
             if let Err(error) = self.publish(&call).await {
-                events::metrics_not_published(&self.settings.namespace, call.len(), &error);
-                let n_given_up = self.outbox.failed(call.len());
-                if n_given_up > 0 {
-                    events::metrics_dropped(&self.settings.namespace, n_given_up, &error);
-                }
-                break;
+                break Some((call.len(), error));
             }
             self.outbox.accepted(call.len());
             n_published += call.len();
-        }
+        };
         if n_published > 0 {
-            events::metrics_published(n_published);
+            events::metrics_published(&self.troubles, n_published);
+        }
+        if let Some((n_data, error)) = failed {
+            let namespace = &self.settings.namespace;
+            events::metrics_not_published(&self.troubles, namespace, n_data, &error);
+            let n_given_up = self.outbox.failed(n_data);
+            if n_given_up > 0 {
+                events::metrics_dropped(namespace, n_given_up, &error);
+            }
         }
     }
 
@@ -313,6 +321,7 @@ mod tests {
             client(service.address),
             metrics,
             settings("NamespaceEnd", HOUR),
+            AgentTroubles::default(),
             std::future::ready(()),
         )
         .await;
@@ -340,10 +349,12 @@ mod tests {
     async fn a_call_that_failed_is_made_again_with_the_next_period() {
         let service = Service::failing(2).await;
         let (stop, stopped) = oneshot::channel::<()>();
+        let troubles = AgentTroubles::default();
         let publishing = tokio::spawn(run(
             client(service.address),
             metrics_of_one_call(),
             settings("NamespaceAgain", Duration::from_millis(1)),
+            troubles.clone(),
             async move {
                 let _ = stopped.await;
             },
@@ -351,6 +362,7 @@ mod tests {
         let bodies = service.calls(3).await;
         stop.send(()).expect("the task waits for it");
         publishing.await.expect("no panic");
+        assert_eq!(troubles.now(), []);
         assert_eq!(bodies[0], bodies[2]);
         assert_eq!(
             service.calls(3).await.len(),
@@ -367,6 +379,7 @@ mod tests {
             client(address),
             metrics_of_one_call(),
             settings("NamespaceSilent", HOUR),
+            AgentTroubles::default(),
             std::future::ready(()),
         )
         .await;

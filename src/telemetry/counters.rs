@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Destination, Flow, FlowId};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::status::{self, Followed};
-use crate::telemetry::troubles::Troubles;
+use crate::telemetry::status::Followed;
+use crate::telemetry::troubles::{AgentTroubles, Troubles};
+use crate::telemetry::turning::Turning;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -60,15 +61,18 @@ pub enum RawReason {
     BadOption,
     /// A pattern gave up at its step limit.
     PatternTooCostly,
+    /// A defect of the agent showed.
+    Defect,
 }
 
 impl RawReason {
-    pub const ALL: [RawReason; 5] = [
+    pub const ALL: [RawReason; 6] = [
         RawReason::NotConvertible,
         RawReason::NotAnObject,
         RawReason::NoInstanceMetadata,
         RawReason::BadOption,
         RawReason::PatternTooCostly,
+        RawReason::Defect,
     ];
 
     /// A word for names of metrics.
@@ -79,6 +83,7 @@ impl RawReason {
             RawReason::NoInstanceMetadata => "no_instance_metadata",
             RawReason::BadOption => "bad_option",
             RawReason::PatternTooCostly => "pattern_too_costly",
+            RawReason::Defect => "defect",
         }
     }
 
@@ -96,13 +101,16 @@ pub enum SkipReason {
     NoMatch,
     /// `LOGTOJSON`: the pattern has another number of groups than there are names.
     GroupCount,
+    /// It ended the flow by a defect of the agent, each time.
+    Defect,
 }
 
 impl SkipReason {
-    pub const ALL: [SkipReason; 3] = [
+    pub const ALL: [SkipReason; 4] = [
         SkipReason::Line,
         SkipReason::NoMatch,
         SkipReason::GroupCount,
+        SkipReason::Defect,
     ];
 
     /// A word for names of metrics.
@@ -111,6 +119,7 @@ impl SkipReason {
             SkipReason::Line => "line",
             SkipReason::NoMatch => "no_match",
             SkipReason::GroupCount => "group_count",
+            SkipReason::Defect => "defect",
         }
     }
 
@@ -118,6 +127,9 @@ impl SkipReason {
         self as usize
     }
 }
+
+/// The trouble of a flow in which bytes wait and nothing moves.
+pub const IS_STUCK: &str = "flow_is_stuck";
 
 /// What one flow has done.
 #[derive(Debug)]
@@ -179,11 +191,8 @@ pub struct FlowCounters {
     last_error: Mutex<Option<Arc<str>>>,
     troubles: Mutex<Troubles>,
     followed: Mutex<Followed>,
-    made_at: Instant,
-    /// When the flow's thread last turned, in ms since `made_at`.
-    turned_at_ms: Gauge,
-    /// How long the thread may pause while nothing happens.
-    longest_pause: Duration,
+    /// The flow's thread.
+    pub turning: Turning,
 }
 
 impl FlowCounters {
@@ -226,9 +235,7 @@ impl FlowCounters {
             last_error: Mutex::new(None),
             troubles: Mutex::default(),
             followed: Mutex::default(),
-            made_at: Instant::now(),
-            turned_at_ms: Gauge::default(),
-            longest_pause: Duration::ZERO,
+            turning: Turning::new(Duration::ZERO),
         }
     }
 
@@ -241,7 +248,7 @@ impl FlowCounters {
 
     /// The flow's thread may pause for so long while nothing happens.
     pub fn with_longest_pause(mut self, longest_pause: Duration) -> FlowCounters {
-        self.longest_pause = longest_pause;
+        self.turning = Turning::new(longest_pause);
         self
     }
 
@@ -267,19 +274,6 @@ impl FlowCounters {
         self.records_skipped_by[reason.index()].add(n_records);
     }
 
-    /// The flow's thread turns.
-    pub fn turns(&self, now: Instant) {
-        let ms = now.saturating_duration_since(self.made_at).as_millis();
-        self.turned_at_ms.set(u64::try_from(ms).unwrap_or(u64::MAX));
-    }
-
-    /// Whether the flow's thread has turned lately.
-    pub fn is_turning(&self) -> bool {
-        let turned_at = Duration::from_millis(self.turned_at_ms.get());
-        let silent_for = self.made_at.elapsed().saturating_sub(turned_at);
-        status::is_turning(silent_for, self.longest_pause)
-    }
-
     /// Latencies are recorded there from now on, if they are recorded nowhere yet: there is one agent in a process, and one
     /// listener.
     pub fn record_latency_in(&self, histogram: impl FnOnce() -> metrics::Histogram) {
@@ -298,6 +292,32 @@ impl FlowCounters {
     /// What is wrong now.
     pub fn troubles(&self) -> MutexGuard<'_, Troubles> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that wait to be read or accepted while nothing is known to be wrong that would explain it: neither with
+    /// their file nor with the flow.
+    pub fn unexplained_bytes(&self) -> u64 {
+        if self.troubles().has_other_error(IS_STUCK) {
+            return 0;
+        }
+        let followed = self.followed();
+        let readable = followed.files().iter();
+        let readable = readable.filter(|file| file.look.problem.is_none());
+        readable.map(|file| file.behind_bytes).sum()
+    }
+
+    /// All that moved so far: what was read, tried and told. The number says nothing but that it grew.
+    pub fn n_moved(&self) -> u64 {
+        let counters = [
+            &self.bytes_parsed,
+            &self.calls,
+            &self.send_attempts,
+            &self.service_errors,
+            &self.records_sent,
+            &self.records_refused,
+            &self.records_dead_lettered,
+        ];
+        counters.into_iter().map(Counter::get).sum()
     }
 
     /// The followed files.
@@ -445,7 +465,7 @@ impl FlowSnapshot {
 /// A flow's id and its counters.
 pub type NamedCounters = (FlowId, Arc<FlowCounters>);
 
-/// What all flows have done.
+/// What all flows have done, and how the rest of the agent is.
 #[derive(Debug)]
 pub struct AgentCounters {
     /// In the order of the configuration; another list after it was read anew.
@@ -453,6 +473,10 @@ pub struct AgentCounters {
     /// What flows had done that aren't there any more, or were started anew by another configuration.
     retired: Mutex<FlowSnapshot>,
     reload: Mutex<Option<Reload>>,
+    /// The task that sends for all of them.
+    pub sending: Turning,
+    /// What is wrong with none of them in particular.
+    pub troubles: AgentTroubles,
 }
 
 /// What came of the last request to read the configuration anew.
@@ -467,9 +491,16 @@ pub struct Reload {
 
 impl AgentCounters {
     /// Counters at zero for every flow of a configuration.
-    pub fn new(config: &Config, metrics: Option<&Arc<Metrics>>) -> AgentCounters {
+    pub fn new(
+        config: &Config,
+        metrics: Option<&Arc<Metrics>>,
+        troubles: AgentTroubles,
+    ) -> AgentCounters {
         let of = |flow: &Arc<Flow>| (flow.id.clone(), FlowCounters::of(flow, metrics));
-        AgentCounters::of(config.flows.iter().map(of).collect())
+        AgentCounters {
+            troubles,
+            ..AgentCounters::of(config.flows.iter().map(of).collect())
+        }
     }
 
     /// These counters.
@@ -478,6 +509,8 @@ impl AgentCounters {
             flows: RwLock::new(flows.into()),
             retired: Mutex::default(),
             reload: Mutex::default(),
+            sending: Turning::default(),
+            troubles: AgentTroubles::default(),
         }
     }
 
@@ -514,10 +547,17 @@ impl AgentCounters {
         *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
     }
 
-    /// Flows whose threads haven't turned lately.
-    pub fn n_standing_still(&self) -> usize {
+    /// What hasn't turned lately; `None`: all of it does, whatever the services do.
+    pub fn standing_still(&self, now: Instant) -> Option<String> {
+        if !self.sending.is_turning(now) {
+            return Some("sending stands still".to_owned());
+        }
         let flows = self.flows();
-        flows.iter().filter(|(_, flow)| !flow.is_turning()).count()
+        let stands = |(_, flow): &&NamedCounters| !flow.turning.is_turning(now);
+        match flows.iter().filter(stands).count() {
+            0 => None,
+            n => Some(format!("{n} of {} flows stand still", flows.len())),
+        }
     }
 
     /// The numbers as they are now.
@@ -611,8 +651,8 @@ mod tests {
                 records_transformed: 33,
                 records_skipped: 44,
                 records_truncated: 55,
-                records_raw: [220, 231, 242, 253, 264],
-                records_skipped_by: [330, 341, 352],
+                records_raw: [220, 231, 242, 253, 264, 275],
+                records_skipped_by: [330, 341, 352, 363],
                 records_keyless: 440,
                 bytes_lost: 66,
                 records_sent: 77,
@@ -632,7 +672,7 @@ mod tests {
                 last_error: Some("why".into()),
             }
         );
-        assert_eq!(snapshot.total().records_raw_total(), 1210);
+        assert_eq!(snapshot.total().records_raw_total(), 1485);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! - [`repeats`]: a condition that repeats is said once and then counted
 //! - [`troubles`]: what is wrong now, and what to do about it
 //! - [`status`]: how the agent is doing at one moment, as one value
+//! - [`turning`]: whether a loop still turns
 //! - [`web`]: the same over HTTP: the status page, JSON, Prometheus, health
 //! - [`names`]: threads and loggers, each spelled once
 
@@ -24,4 +25,5 @@ pub mod progress;
 pub mod repeats;
 pub mod status;
 pub mod troubles;
+pub mod turning;
 pub mod web;

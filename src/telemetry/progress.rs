@@ -488,8 +488,8 @@ mod tests {
             records_dead_lettered: 22,
             restarts: 23,
             records_truncated: 4,
-            records_raw: [5, 6, 7, 8, 9],
-            records_skipped_by: [18, 19, 20],
+            records_raw: [5, 6, 7, 8, 9, 24],
+            records_skipped_by: [18, 19, 20, 25],
             records_keyless: 21,
             bytes_lost: 10,
             calls: 11,
@@ -518,8 +518,8 @@ mod tests {
                         calls=11 throttled_records=15 records_refused=3 records_dead_lettered=22 records_truncated=4 \
                         bytes_lost=10 restarts=23 records_raw_not_convertible=5 records_raw_not_an_object=6 \
                         records_raw_no_instance_metadata=7 records_raw_bad_option=8 records_raw_pattern_too_costly=9 \
-                        records_skipped_line=18 records_skipped_no_match=19 records_skipped_group_count=20 \
-                        records_keyless=21";
+                        records_raw_defect=24 records_skipped_line=18 records_skipped_no_match=19 \
+                        records_skipped_group_count=20 records_skipped_defect=25 records_keyless=21";
         assert_eq!(said(false, false), Vec::<String>::new());
         assert_eq!(said(true, false), [metrics]);
         assert_eq!(said(false, true), [internal]);

@@ -1,14 +1,15 @@
-//! What is wrong with a flow now, and what to do about it.
+//! What is wrong now with a flow, or with the agent as a whole, and what to do about it.
 //!
 //! The log says that something happened; this is what still holds. An event begins a trouble or renews it, another one
 //! ends it. What can't be mended any more (lost bytes, refused records) stays until the agent ends.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Troubles of one flow that are kept; further ones aren't, until one of these ends.
+/// Troubles of one flow, or of the agent as a whole, that are kept; further ones aren't, until one of these ends.
 pub const TROUBLES_MAX: usize = 50;
 
 /// What a trouble keeps from working.
@@ -25,12 +26,16 @@ pub enum Concern {
     Oddity,
     /// Data is gone, and stays so.
     Loss,
+    /// What the agent keeps beside the data can't be written: checkpoints, dead letters, its log.
+    Keeping,
+    /// Somebody who watches the agent isn't told: metrics, the status page.
+    Telling,
 }
 
 impl Concern {
     /// Whether somebody must act, or data waits or is lost.
     pub fn is_error(self) -> bool {
-        !matches!(self, Concern::Oddity | Concern::Slowness)
+        !matches!(self, Concern::Oddity | Concern::Slowness | Concern::Telling)
     }
 }
 
@@ -50,10 +55,10 @@ pub struct Trouble {
     pub times: u64,
 }
 
-/// What distinguishes troubles of one flow: a word, and the path it is about, if it is about one.
+/// What distinguishes troubles: a word, and the path it is about, if it is about one.
 type Key = (&'static str, String);
 
-/// All that is wrong with one flow.
+/// All that is wrong with one flow, or with the agent as a whole.
 #[derive(Debug, Default)]
 pub struct Troubles(BTreeMap<Key, Trouble>);
 
@@ -108,9 +113,43 @@ impl Troubles {
         troubles
     }
 
+    /// Whether anything but this is wrong that somebody must act on, or that keeps data waiting.
+    pub fn has_other_error(&self, kind: &'static str) -> bool {
+        let others = self.0.iter().filter(|((other, _), _)| *other != kind);
+        let concerns = others.map(|(_, trouble)| trouble.concern);
+        concerns
+            .filter(|concern| *concern != Concern::Loss)
+            .any(Concern::is_error)
+    }
+
     /// Whether anything of this concern is wrong.
     pub fn has(&self, concern: Concern) -> bool {
         self.0.values().any(|trouble| trouble.concern == concern)
+    }
+}
+
+/// What is wrong with the agent as a whole. A handle: its clones show the same.
+#[derive(Debug, Clone, Default)]
+pub struct AgentTroubles(Arc<Mutex<Troubles>>);
+
+impl AgentTroubles {
+    /// It holds from now on.
+    pub fn begin(&self, kind: &'static str, concern: Concern, told: (&str, &str)) {
+        self.lock().note(kind, "", concern, told, Timestamp::now());
+    }
+
+    /// It is over.
+    pub fn end(&self, kind: &'static str) {
+        self.lock().end(kind, "");
+    }
+
+    /// What is wrong now, the worst first.
+    pub fn now(&self) -> Vec<Trouble> {
+        self.lock().now()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Troubles> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

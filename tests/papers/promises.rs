@@ -390,6 +390,23 @@ fn a_copy_is_read_on_where_its_source_was_left() {
     }
 }
 
+/// An agent that stood still, as with its host, for longer than a copy waits for its source to be cut off.
+#[test]
+fn a_copy_whose_source_was_cut_off_while_nobody_looked_is_not_sent_again() {
+    let lines: String = (0..200).map(|n| format!("line {n:06}\n")).collect();
+    for copy in ["app.log.1", "app.log.old"] {
+        let mut following = Following::start(FROM_START, &[("app.log", &lines)]);
+        assert_eq!(following.after(A_LOOK).concat(), lines);
+        following.copy("app.log", copy);
+        assert_eq!(following.after(Duration::from_millis(100)).concat(), "");
+        following.overwrite("app.log", "");
+        following.append("app.log", "new\n");
+        let mut records = following.after(Duration::from_secs(60));
+        records.extend(following.after(A_WHILE));
+        assert_eq!(records.concat(), "new\n", "{copy}");
+    }
+}
+
 /// P-ALIKE: Files that begin alike, or are equal, are each sent.
 #[test]
 fn files_that_begin_alike_are_each_sent() {
@@ -411,7 +428,7 @@ fn files_that_begin_alike_are_each_sent() {
         following.restart();
         records = following.after(A_LOOK);
         records.extend(following.after(A_WHILE));
-        assert_eq!(records.concat(), first);
+        assert_eq!(records.concat(), first, "{:?}", following.events());
     }
 }
 
@@ -452,7 +469,8 @@ fn what_is_lost_is_reported() {
         start: 4,
         end: Some(13),
     };
-    assert!(following.events().contains(&lost));
+    let events = following.events();
+    assert!(events.contains(&lost), "{events:?}");
 }
 
 /// P-REUSE: A new file under an old inode number isn't taken for the old file.

@@ -1,6 +1,6 @@
 //! What was written, and what became of each line.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use kinesis_agent::checkpoint::{FileIdentity, Fingerprint, Place};
 use kinesis_agent::record::FlowIndex;
@@ -44,8 +44,6 @@ pub struct Ledger {
     contents: BTreeMap<ContentId, Content>,
     /// Which content a checkpoint is about: a file's number may be another's before the checkpoint is.
     known: HashMap<(FlowIndex, FileIdentity, Fingerprint), ContentId>,
-    /// Files of which no checkpoint speaks, since one speaks of what had their number.
-    unplaced: HashSet<ContentId>,
     n_accepted: usize,
     pub n_repeated: u64,
 }
@@ -166,7 +164,7 @@ impl Ledger {
     pub fn first_unsettled(&self, files: &[ContentId]) -> Option<&Line> {
         let unsettled = |content: &ContentId| {
             let of = self.contents.get(content);
-            let content = of.filter(|_| !self.unplaced.contains(content))?;
+            let content = of?;
             content.lines.get(content.n_settled)
         };
         files
@@ -201,13 +199,6 @@ impl Ledger {
     pub fn begins_at(&mut self, flow: FlowIndex, place: &Place, now: Option<ContentId>) {
         let key = (flow, place.identity, place.fingerprint);
         let content = self.known.get(&key).copied();
-        if let (Some(former), Some(now)) = (content, now)
-            && former != now
-        {
-            // The file has the number of one whose rest is still looked for, and the place speaks of that one: this
-            // one is read from its beginning, rather twice than never.
-            self.unplaced.insert(now);
-        }
         let Some(content) = content.filter(|content| Some(*content) == now) else {
             return;
         };

@@ -12,6 +12,7 @@ use kinesis_agent::checkpoint::pending::Pending;
 use kinesis_agent::checkpoint::{Change, FileIdentity, FlowPlaces, Place};
 use kinesis_agent::config::Flow;
 use kinesis_agent::flow::Inbox;
+use kinesis_agent::flow::culprits::Culprits;
 use kinesis_agent::flow::inbox::Inward;
 use kinesis_agent::flow::machine::{Around, Machine, Parts};
 use kinesis_agent::process::Ec2Metadata;
@@ -131,6 +132,7 @@ impl Process {
                 )),
                 seed,
                 life: 0,
+                culprits: Culprits::default(),
             };
             FlowSide {
                 machine: Machine::new(parts, Rc::clone(disk), now),

@@ -49,6 +49,8 @@ pub struct ClosedPort(TcpSocket);
 impl ClosedPort {
     pub fn new() -> ClosedPort {
         let socket = TcpSocket::new_v4().expect("the system has sockets");
+        // So that an endpoint may have it while it is still ours.
+        socket.set_reuseaddr(true).expect("the system has sockets");
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         socket.bind(any).expect("loopback has free ports");
         ClosedPort(socket)
@@ -62,7 +64,6 @@ impl ClosedPort {
     /// An endpoint starts to listen there.
     pub async fn open(self, options: Options) -> Endpoint {
         let port = self.number();
-        drop(self);
         start(Options { port, ..options }).await
     }
 }

@@ -20,9 +20,13 @@ pub const A_LOOK: Duration = Duration::from_secs(15);
 /// Long enough that a file without news counts as quiet.
 pub const A_WHILE: Duration = Duration::from_secs(61);
 
+/// The folder of the files.
+const LOGS: &str = "logs";
+
 /// A tailer of `app.log*` in its folder.
 pub struct Following {
-    folder: tempfile::TempDir,
+    /// With a folder in it for the files: copies are also looked for beside that one, where other tests are not to be.
+    home: tempfile::TempDir,
     keys: String,
     tailer: Tailer<OsDisk>,
     now: Instant,
@@ -55,14 +59,16 @@ impl Records {
 impl Following {
     /// A flow with these further keys, and a folder with these files. Nothing is read yet.
     pub fn start(keys: &str, files: &[(&str, &str)]) -> Following {
-        let folder = tempfile::tempdir().expect("a folder for the test");
+        let home = tempfile::tempdir().expect("a folder for the test");
+        let folder = home.path().join(LOGS);
+        fs::create_dir(&folder).expect("the folder is new");
         for (name, text) in files {
-            fs::write(folder.path().join(name), text).expect("the folder is ours");
+            fs::write(folder.join(name), text).expect("the folder is ours");
         }
         let now = Instant::now();
-        let tailer = Tailer::new(rules(folder.path(), keys), FlowPlaces::default(), now);
+        let tailer = Tailer::new(rules(&folder, keys), FlowPlaces::default(), now);
         Following {
-            folder,
+            home,
             keys: keys.to_owned(),
             tailer,
             now,
@@ -118,12 +124,16 @@ impl Following {
             saved_before: true,
             ..FlowPlaces::default()
         };
-        self.tailer = Tailer::new(rules(self.folder.path(), &self.keys), places, self.now);
+        self.tailer = Tailer::new(
+            rules(&self.home.path().join(LOGS), &self.keys),
+            places,
+            self.now,
+        );
     }
 
     /// A file of the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.home.path().join(LOGS).join(name)
     }
 
     /// Writes at the end of a file, which is made if it isn't there.
@@ -142,9 +152,14 @@ impl Following {
         fs::write(self.path(name), text).expect("the folder is ours");
     }
 
+    /// Copies a file.
+    pub fn copy(&self, from: &str, to: &str) {
+        fs::copy(self.path(from), self.path(to)).expect("the folder is ours");
+    }
+
     /// Copies a file, then cuts it off, as `copytruncate` does.
     pub fn copy_and_cut_off(&self, from: &str, to: &str) {
-        fs::copy(self.path(from), self.path(to)).expect("the folder is ours");
+        self.copy(from, to);
         self.overwrite(from, "");
     }
 

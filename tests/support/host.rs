@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -11,11 +12,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::memory::own_kib_peak;
+use super::users;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Long enough for anything to happen on a busy machine, so that a defect fails a test instead of hanging it.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks at something that nobody tells of.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -88,9 +90,20 @@ impl Host {
         self.environment.remove(&OsString::from(name));
     }
 
-    /// Runs the agent as this user; the folder becomes that user's.
-    pub fn run_as(&mut self, user: u32) {
-        self.user = Some(user);
+    /// Runs the agent as a user whom files' modes bind. Where the tests run as root that is another one, and the folder
+    /// becomes that user's. `false`: that user can't come here, so that there is nothing to be tested.
+    #[must_use]
+    pub fn run_unprivileged(&mut self) -> bool {
+        if users::is_root() {
+            self.user = Some(users::NOBODY);
+            give_to(self.folder.path(), users::NOBODY);
+        }
+        self.user.is_none()
+            || self
+                .folder
+                .path()
+                .parent()
+                .is_some_and(users::may_all_enter)
     }
 
     /// Runs the agent with so many open files at most.
@@ -154,13 +167,20 @@ impl Host {
         fs::set_permissions(self.path("agent.json"), fs::Permissions::from_mode(0o600))
             .expect("it was just written");
         let log = self.path("agent.log");
-        let program = env!("CARGO_BIN_EXE_kinesis-agent");
+        let built = Path::new(env!("CARGO_BIN_EXE_kinesis-agent"));
+        let opened = self
+            .user
+            .map(|_| fs::File::open(built).expect("the program was built"));
+        // Another user may not come where it was built: what is open can be started all the same.
+        let program = opened.as_ref().map_or(built.to_owned(), |file| {
+            format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+        });
         let mut command = match self.open_files_max {
-            None => Command::new(program),
+            None => Command::new(&program),
             Some(n_files) => {
                 let mut shell = Command::new("/bin/sh");
                 let limited = format!("ulimit -n {n_files} && exec \"$0\" \"$@\"");
-                shell.arg("-c").arg(limited).arg(program);
+                shell.arg("-c").arg(limited).arg(&program);
                 shell
             }
         };
@@ -191,7 +211,7 @@ impl Host {
 }
 
 fn give_to(path: &Path, user: u32) {
-    std::os::unix::fs::lchown(path, Some(user), Some(user)).expect("the tests run as root");
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).expect("root may give files away");
     if path.is_dir() && !path.is_symlink() {
         for entry in fs::read_dir(path).expect("a folder of the test's own") {
             give_to(&entry.expect("it can be listed").path(), user);

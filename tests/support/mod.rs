@@ -13,4 +13,5 @@ pub mod memory;
 pub mod project;
 pub mod scene;
 pub mod sources;
+pub mod users;
 pub mod wait;

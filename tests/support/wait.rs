@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long anything may take. Long enough for a machine that is busy with other things; only a failure waits so long.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(300);
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 

@@ -39,6 +39,7 @@ use crate::agent::{Agent, Memory};
 use crate::local::faults::{CallFacts, Effects, Faults};
 use crate::local::{Endpoint, Keep, Keys, Options, Record, Service, Streams};
 use crate::telemetry::notices::Notices;
+use crate::telemetry::troubles::AgentTroubles;
 
 /// The most lines of a demo: about 800 MB of files.
 const LINES_MAX: u64 = 10_000_000;
@@ -177,7 +178,12 @@ impl<'a> Demo<'a> {
             n_renames: n_renames(args.lines, span),
         })
         .context("can't create the file to follow")?;
-        let agent = Agent::start(configuration.load()?, Memory::Kept).await?;
+        let agent = Agent::start(
+            configuration.load()?,
+            Memory::Kept,
+            AgentTroubles::default(),
+        )
+        .await?;
         let writer = Writer::start(pen).context("can't start the thread that writes")?;
         let mut demo = Demo {
             args,

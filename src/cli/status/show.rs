@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::telemetry::counters::Reload;
 use crate::telemetry::status::{Behind, FileStatus, FlowState, FlowStatus, Status};
+use crate::telemetry::troubles::Trouble;
 
 /// Characters of a file's bar.
 const BAR_CHARS: u64 = 20;
@@ -42,6 +43,10 @@ fn write_all(status: &Status, out: &mut String) -> std::fmt::Result {
     if let Some(reload) = &status.reload {
         write_reload(reload, out)?;
     }
+    if !status.troubles.is_empty() {
+        writeln!(out)?;
+    }
+    write_troubles(&status.troubles, out)?;
     status
         .flows
         .iter()
@@ -88,15 +93,7 @@ fn write_flow(flow: &FlowStatus, out: &mut String) -> std::fmt::Result {
         flow.records.skipped,
         behind(&flow.behind)
     )?;
-    for trouble in &flow.troubles {
-        let word = if trouble.concern.is_error() {
-            "error"
-        } else {
-            "warning"
-        };
-        writeln!(out, "  {word}: {}", plain(&trouble.problem))?;
-        writeln!(out, "         {}", plain(&trouble.remedy))?;
-    }
+    write_troubles(&flow.troubles, out)?;
     for file in flow.files.iter().take(FILES_SHOWN_MAX) {
         write_file(file, out)?;
     }
@@ -105,6 +102,19 @@ fn write_flow(flow: &FlowStatus, out: &mut String) -> std::fmt::Result {
         0 => Ok(()),
         n => writeln!(out, "  and {n} more files"),
     }
+}
+
+fn write_troubles(troubles: &[Trouble], out: &mut String) -> std::fmt::Result {
+    for trouble in troubles {
+        let word = if trouble.concern.is_error() {
+            "error"
+        } else {
+            "warning"
+        };
+        writeln!(out, "  {word}: {}", plain(&trouble.problem))?;
+        writeln!(out, "         {}", plain(&trouble.remedy))?;
+    }
+    Ok(())
 }
 
 fn write_file(file: &FileStatus, out: &mut String) -> std::fmt::Result {

@@ -4,6 +4,8 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::time::Instant;
 
+use anyhow::Context as _;
+
 use crate::config::{Flow, PartitionKey};
 use crate::flow::mend;
 use crate::process::{Chain, Context, RawReason, SkipReason, Verdict};
@@ -129,7 +131,7 @@ impl<'f> Sample<'f> {
             buffer.resize(buffer.len().max(filled + READ_BYTES), 0);
             let n = match input.read(&mut buffer[filled..]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read?,
+                read => read.context("can't read the sample")?,
             };
             if let Some(bytes) = &mut beginning {
                 bytes.extend_from_slice(&buffer[filled..filled + n]);

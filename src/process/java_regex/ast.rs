@@ -157,13 +157,26 @@ impl Node {
     }
 
     /// Whether Java's own way of going back shows in what its groups hold: groups that were repeated without taking
-    /// anything, and groups in a repetition that has one way to match.
+    /// anything, groups in a repetition that has one way to match, and repeated groups within a repetition, which may
+    /// hold what they took when it began.
     pub(super) fn has_odd_groups(&self) -> bool {
         let is_capture = |node: &Node| matches!(node, Node::Capture(..));
+        let is_set_late = |node: &Node| match node {
+            Node::Repeat { node, times, greed } => {
+                is_capture(node)
+                    && node.has_one_way()
+                    && *greed == Greed::Greedy
+                    && times.max != Some(times.min)
+            }
+            _ => false,
+        };
         self.contains(&|node| {
-            let Node::Repeat { node, .. } = node else {
+            let Node::Repeat { node, times, .. } = node else {
                 return false;
             };
+            if times.max != Some(1) && node.contains(&is_set_late) {
+                return true;
+            }
             let inside = match &**node {
                 Node::Capture(_, inside) => inside,
                 other => other,

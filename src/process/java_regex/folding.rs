@@ -88,13 +88,19 @@ fn cases() -> &'static [Case] {
     })
 }
 
-/// The simple upper case: where the full one has several characters, the character itself.
+/// The simple upper case: where the full one has several characters, the character itself, unless it is a vowel with an
+/// iota below it, which has one for the beginning of titles.
 fn upper(c: char) -> char {
     let mut full = c.to_uppercase();
-    match (full.next(), full.next()) {
-        (Some(one), None) => one,
-        _ => c,
+    if let (Some(one), None) = (full.next(), full.next()) {
+        return one;
     }
+    let distance = match c {
+        '\u{1F80}'..='\u{1F87}' | '\u{1F90}'..='\u{1F97}' | '\u{1FA0}'..='\u{1FA7}' => 8,
+        'ᾳ' | 'ῃ' | 'ῳ' => 9,
+        _ => 0,
+    };
+    char::from_u32(u32::from(c) + distance).unwrap_or(c)
 }
 
 /// The simple lower case. `İ` is the one character whose full lower case is longer.

@@ -172,7 +172,7 @@ fn known_differences_from_java_are_these() {
     // Java cuts the surrogate pair in two, which no UTF-8 text can hold.
     assert_eq!(split("", "😀a"), ["😀", "a"]);
     assert_eq!(split("x*", "😀a"), ["😀", "a"]);
-    // Java takes 'ß' alone for a letter without cases.
+    // Java takes 'ß' alone for a letter without cases, but not with letters beside it.
     assert!(matches("(?iu)ß", "ẞ").is_some());
     // Java forgets the left side of && when a lone & follows a class on the right: it takes 'c' too.
     assert!(matches("[abc&&[a]&b]", "c").is_none());
@@ -420,6 +420,13 @@ fn groups_hold_what_java_leaves_in_them() {
         (r"(?:(\w))*\w", "ab", vec![Some("b")]),
         // A group that is gone through several times holds the first time's value if it took more than it had to.
         (r"(?:(\w){0,2},?)*", "ab,c", vec![Some("b")]),
+        (r"(?:([ab])+c)*", "abcbac", vec![Some("b")]),
+        (r"(?:([ab]){1,2}c){2}", "abcac", vec![Some("b")]),
+        (r"(?:([ab]d)+c)*", "adbdcbdadc", vec![Some("bd")]),
+        // Not so if it is repeated in so many turns always, or reluctantly, or is within a group.
+        (r"(?:([ab]){2}c)*", "abcbac", vec![Some("a")]),
+        (r"(?:([ab])+?c)*", "abcbac", vec![Some("a")]),
+        (r"(?:([ab]+)c)*", "abcbac", vec![Some("ba")]),
         // A reference to the group that it stands in is to the turn before.
         (r"(a|b\1)+", "aba", vec![Some("ba")]),
     ] {

@@ -14,4 +14,4 @@ mod rewrite;
 
 pub use escape::{append_bytes, append_escaped, append_string, is_plain_but_for};
 pub use layout::Layout;
-pub use rewrite::Rewriter;
+pub use rewrite::{PrintedMembers, Rewriter};

@@ -12,12 +12,33 @@ pub fn append(number: &str, out: &mut Vec<u8>) {
         .bytes()
         .any(|byte| matches!(byte, b'.' | b'e' | b'E'))
     {
-        append_double(number.parse().unwrap_or(f64::NAN), out);
+        match as_written(number) {
+            Some(text) => out.extend_from_slice(text.as_bytes()),
+            None => append_double(number.parse().unwrap_or(f64::NAN), out),
+        }
     } else if number == "-0" {
         out.push(b'0');
     } else {
         out.extend_from_slice(number.as_bytes());
     }
+}
+
+/// Digits that a double always keeps.
+const DIGITS_KEPT: usize = 15;
+
+/// Nearly all numbers with a point are printed as they are written, but for zeros at the end: those without an exponent,
+/// of so few digits that no shorter number is the same double, and from 10⁻¹ up to 10⁷, where Java needs no exponent.
+fn as_written(number: &str) -> Option<&str> {
+    let (whole, fraction) = number.split_once('.')?;
+    let n_whole = whole.strip_prefix('-').unwrap_or(whole).len();
+    let is_plain = fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let is_small = whole.ends_with('0') && n_whole == 1 && fraction.starts_with('0');
+    if !is_plain || is_small || n_whole > 7 || n_whole + fraction.len() > DIGITS_KEPT {
+        return None;
+    }
+    let n_zeros = fraction.len() - fraction.trim_end_matches('0').len();
+    // One digit stays behind the point.
+    Some(&number[..number.len() - n_zeros.min(fraction.len() - 1)])
 }
 
 /// `Double.toString`: plain from 10⁻³ up to 10⁷, else with an exponent, and always with a digit after the point. What
@@ -151,6 +172,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_printed_as_written_is_what_the_double_is_printed_as(
+            number in "-?(0|[1-9][0-9]{0,8})\\.[0-9]{1,12}0{0,3}",
+        ) {
+            if let Some(text) = as_written(&number) {
+                let mut out = Vec::new();
+                append_double(number.parse().unwrap(), &mut out);
+                prop_assert_eq!(str::from_utf8(&out), Ok(text), "{}", number);
+            }
+        }
+
         #[test]
         fn a_double_reads_back_as_itself(value in proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL) {
             let mut out = Vec::new();

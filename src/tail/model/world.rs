@@ -13,6 +13,7 @@ use crate::config::{DeletedFiles, InitialPosition, Split};
 use crate::process::java_regex::JavaRegex;
 use crate::record::{CursorId, Span};
 use crate::tail::discover::Patterns;
+use crate::tail::owed::without_owed;
 use crate::tail::split::{RecordKind, Splitter};
 use crate::tail::tailer::ROTATED_GRACE;
 use crate::tail::testing::{ContentId, Node, Refusals};
@@ -77,6 +78,8 @@ pub struct World<S: Stage> {
     /// What was compressed, by the gzip's path.
     packed: HashMap<PathBuf, ContentId>,
     saved: HashMap<FileIdentity, (Place, Option<ContentId>)>,
+    /// What is saved of contents that a file held before.
+    owed: HashMap<FileIdentity, Vec<(Place, Option<ContentId>)>>,
     saved_before: bool,
     had_refusals: bool,
     /// What the tailer says is printed.
@@ -165,6 +168,7 @@ impl<S: Stage> World<S> {
             cut_off: Vec::new(),
             packed: HashMap::new(),
             saved: HashMap::new(),
+            owed: HashMap::new(),
             saved_before: false,
             had_refusals: false,
             is_told: false,
@@ -405,7 +409,9 @@ impl<S: Stage> World<S> {
     }
 
     fn is_saved(&self, identity: FileIdentity, content: ContentId) -> bool {
-        self.saved.get(&identity).is_some_and(|(place, saved)| {
+        let owed = self.owed.get(&identity).into_iter().flatten();
+        let mut saved = self.saved.get(&identity).into_iter().chain(owed);
+        saved.any(|(place, saved)| {
             *saved == Some(content) && place.offset > 0 && place.state == PlaceState::Live
         })
     }
@@ -724,6 +730,7 @@ impl<S: Stage> World<S> {
         let (places, removed) = self.tailer.take_changes();
         for identity in removed {
             self.saved.remove(&identity);
+            self.owed.remove(&identity);
         }
         for mut place in places {
             let read = reading.get(&(place.identity, place.fingerprint)).copied();
@@ -736,6 +743,7 @@ impl<S: Stage> World<S> {
                 place.fingerprint = Default::default();
                 place.extra = None;
             }
+            self.note_owed(&place);
             let before = self.saved.get(&place.identity);
             let before = before.filter(|(before, _)| before.fingerprint == place.fingerprint);
             let packed = self.packed.get(&place.path).copied();
@@ -759,6 +767,28 @@ impl<S: Stage> World<S> {
         }
         self.saved_before = true;
         Ok(())
+    }
+
+    /// The contents that are owed beside a place are known from their own.
+    fn note_owed(&mut self, place: &Place) {
+        let (_, owed) = without_owed(place.clone());
+        let before = self.owed.remove(&place.identity).unwrap_or_default();
+        let known: Vec<_> = before
+            .into_iter()
+            .chain(self.saved.get(&place.identity).cloned())
+            .collect();
+        let content_of = |place: &Place| {
+            let begins_so = |(known, _): &&(Place, _)| known.fingerprint == place.fingerprint;
+            known
+                .iter()
+                .find(begins_so)
+                .and_then(|(_, content)| *content)
+        };
+        let owed = owed.into_iter().map(|owed| {
+            let content = content_of(&owed.place);
+            (owed.place, content)
+        });
+        self.owed.insert(place.identity, owed.collect());
     }
 
     fn start_again(&mut self) {

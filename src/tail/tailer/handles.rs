@@ -646,17 +646,20 @@ mod tests {
             (r#", "deletedFiles.maxAge": "20s""#, 2),
             (r#", "deletedFiles.maxAge": "10s""#, 3),
         ] {
-            let folder = tempfile::tempdir().unwrap();
+            // Copies are looked for beside a folder too: there, no test is to be.
+            let home = tempfile::tempdir().unwrap();
+            let folder = home.path().join("logs");
+            std::fs::create_dir(&folder).unwrap();
             let names = ["a.log", "b.log", "c.log"];
             for name in names {
-                std::fs::write(folder.path().join(name), "0123456\n8\n").unwrap();
+                std::fs::write(folder.join(name), "0123456\n8\n").unwrap();
             }
-            let pattern = format!("{}/*.log", folder.path().display());
+            let pattern = format!("{}/*.log", folder.display());
             let mut scene = Scene::new(OsDisk, 100, &pattern, keys);
             scene.read.has_room = false;
             scene.after(0);
             for name in names {
-                std::fs::remove_file(folder.path().join(name)).unwrap();
+                std::fs::remove_file(folder.join(name)).unwrap();
                 scene.after(29);
             }
             scene.after(13);

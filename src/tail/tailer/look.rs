@@ -329,7 +329,7 @@ impl<D: Disk> Tailer<D> {
             return;
         };
         match is_deleted {
-            true => self.removed.push(cursor.identity),
+            true => self.remove_place(cursor.identity),
             false => self.memory.remember(cursor.place()),
         }
     }

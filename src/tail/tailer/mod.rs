@@ -6,7 +6,8 @@
 //!
 //! Here is the turn itself and what the tailer's owner asks of it; its jobs are [`walk`] (which files there are),
 //! [`look`] (when each is looked at, and what that tells), [`search`] (where a content went that lost its file),
-//! [`newcomer`] (whether a new file is a copy of another) and [`read`] (bytes to the intake). [`handles`] is about files
+//! [`newcomer`] (whether a new file is a copy of another), [`read`] (bytes to the intake) and [`places`] (what is remembered of it
+//! all). [`handles`] is about files
 //! that aren't open meanwhile, and about those that are deleted; [`older`] about those that are left alone, [`devices`]
 //! about those whose device has another number than it had.
 
@@ -15,11 +16,12 @@ mod handles;
 mod look;
 pub mod newcomer;
 mod older;
+mod places;
 mod read;
 mod search;
 mod walk;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -64,8 +66,8 @@ pub struct Tailer<D: Disk> {
     queue: VecDeque<CursorId>,
     /// Contents that lost their file.
     searches: Vec<Search<Body<D::File>>>,
-    /// Places of files that were looked for in vain, until they are asked for.
-    given_up: Vec<Place>,
+    /// Places of files that aren't followed and changed all the same, until they are asked for.
+    unfollowed: Vec<Place>,
     next_id: u64,
     n_turns: u64,
     walk_at: Instant,
@@ -99,7 +101,7 @@ impl<D: Disk> Tailer<D> {
             polls: BTreeSet::new(),
             queue: VecDeque::new(),
             searches: Vec::new(),
-            given_up: Vec::new(),
+            unfollowed: Vec::new(),
             next_id: 0,
             n_turns: 0,
             listed_folders: Vec::new(),
@@ -228,38 +230,6 @@ impl<D: Disk> Tailer<D> {
     /// What happened since this was last asked.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
-    }
-
-    /// The places that changed since this was last asked, and the files of which nothing is to be remembered.
-    ///
-    /// While a file's old content is looked for, its place speaks of that.
-    pub fn take_changes(&mut self) -> (Vec<Place>, Vec<FileIdentity>) {
-        let mut places = std::mem::take(&mut self.given_up);
-        let mut held = HashSet::new();
-        for search in &mut self.searches {
-            if search.holds_place() && held.insert(search.cursor.identity) {
-                let is_dirty = std::mem::take(&mut search.cursor.is_dirty);
-                places.extend(is_dirty.then(|| search.cursor.place()));
-            }
-        }
-        let free = |cursor: &&mut Cursor<Body<D::File>>| !held.contains(&cursor.identity);
-        let changed = |cursor: &mut Cursor<Body<D::File>>| {
-            std::mem::take(&mut cursor.is_dirty).then(|| cursor.place())
-        };
-        places.extend(self.cursors.values_mut().filter(free).filter_map(changed));
-        (places, std::mem::take(&mut self.removed))
-    }
-
-    /// Whether [`Tailer::take_changes`] has anything to tell.
-    pub fn has_changes(&self) -> bool {
-        let sought = self.searches.iter().map(|search| &search.cursor);
-        !self.removed.is_empty()
-            || !self.given_up.is_empty()
-            || self
-                .cursors
-                .values()
-                .chain(sought)
-                .any(|cursor| cursor.is_dirty)
     }
 
     /// The followed files.

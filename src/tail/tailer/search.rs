@@ -2,7 +2,7 @@
 //!
 //! A file that is cut off, overwritten, or gone leaves a [`Search`] behind. Its candidates are listed once, since a copy
 //! is there before its source is cut off, and probed one after the other, a bounded number of bytes a turn. Until the
-//! search is over the checkpoint goes on saying where the old content stood.
+//! search is over the checkpoint says beside the new content where the old one stood ([`super::places`]).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::Tailer;
 use super::look::is_cut_off;
-use crate::checkpoint::FileIdentity;
+use crate::checkpoint::{FileIdentity, Fingerprint};
 use crate::record::CursorId;
 use crate::tail::Event;
 use crate::tail::cursor::{Cursor, HASHED_BYTES, Start, fingerprint_of};
@@ -96,11 +96,6 @@ impl<F> Search<F> {
         }
     }
 
-    /// Whether the place of the file that the content was in speaks of it: that file has another content now.
-    pub(super) fn holds_place(&self) -> bool {
-        self.loss == Loss::CutOff
-    }
-
     fn remnant(&self) -> Remnant {
         let cursor = &self.cursor;
         Remnant {
@@ -152,7 +147,9 @@ impl<D: Disk> Tailer<D> {
             n_probes: PROBES_PER_TURN,
         };
         let mut listings = HashMap::new();
-        for mut search in std::mem::take(&mut self.searches) {
+        for _ in 0..self.searches.len() {
+            // The others are there to be asked for meanwhile, in their order.
+            let mut search = self.searches.remove(0);
             if now < search.try_at {
                 self.searches.push(search);
                 continue;
@@ -360,7 +357,7 @@ impl<D: Disk> Tailer<D> {
         let old = search.cursor;
         self.memory.forget(stat.identity);
         if old.identity != stat.identity {
-            self.free_place(old.identity);
+            self.free_place(old.identity, old.fingerprint);
         }
         let (from, old_size) = (Arc::clone(&old.path), old.size.max(old.read));
         let is_whole = body.is_gzip() || stat.size >= old.read;
@@ -444,14 +441,11 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    /// The place of the file that the content was in speaks of its new content from now on, or goes.
-    fn free_place(&mut self, source: FileIdentity) {
-        self.memory.forget(source);
-        let new = self.by_identity.get(&source).copied();
-        match new.and_then(|id| self.cursors.get_mut(&id)) {
-            Some(new) => new.is_dirty = true,
-            None => self.removed.push(source),
-        }
+    /// Whether the number of a file is another's by now.
+    fn is_anothers(&self, identity: FileIdentity, fingerprint: Fingerprint) -> bool {
+        let remembered = self.memory.place_of(identity);
+        self.by_identity.contains_key(&identity)
+            || remembered.is_some_and(|place| place.fingerprint != fingerprint)
     }
 
     /// It isn't to be found: what wasn't read of it is lost, as far as that is known.
@@ -476,11 +470,14 @@ impl<D: Disk> Tailer<D> {
             });
         }
         match search.loss {
-            Loss::CutOff => self.free_place(cursor.identity),
+            Loss::CutOff => self.free_place(cursor.identity, cursor.fingerprint),
+            Loss::Gone if self.is_anothers(cursor.identity, cursor.fingerprint) => {
+                self.free_place(cursor.identity, cursor.fingerprint);
+            }
             // Should it come back, it goes on where it was; it isn't looked for again.
             Loss::Gone => {
                 let place = self.memory.give_up(cursor.place());
-                self.given_up.push(place);
+                self.unfollowed.push(place);
             }
         }
     }

@@ -67,6 +67,9 @@ impl<D: Disk> Tailer<D> {
             self.follow(found, placed, now, disk);
         }
         self.listed_folders.clone_from(&listing.folders);
+        for owed in self.memory.take_owed() {
+            self.seek_place(&owed.place, owed.loss, now);
+        }
         self.follow_strays(now, disk);
         self.tell_files(
             listing.files.len(),

@@ -13,6 +13,12 @@ use crate::telemetry::log::Entry;
 use crate::telemetry::metrics::Metric;
 use crate::telemetry::names;
 use crate::telemetry::progress::{self, MetricLines};
+use crate::telemetry::troubles::{AgentTroubles, Concern};
+
+/// Conditions of the agent as a whole that begin and end.
+const CHECKPOINTS: &str = "checkpoints_unwritable";
+const METRICS: &str = "metrics_not_published";
+const SENDING: &str = "sending_stands_still";
 
 /// Says the status of all flows and of the agent, and what repeated meanwhile; called each status period and at the end.
 pub fn status(counters: &AgentCounters, uptime: Duration, lines: MetricLines) {
@@ -43,6 +49,16 @@ pub fn stopped_with_unsent(n_records: u64, waited: Duration) {
     Entry::new(Level::WARN, names::THREAD_STOPPING, names::AGENT, message).emit();
 }
 
+/// A defect showed in the work on one record and is kept to it. WARN: the record goes on as it can, and so does its flow.
+pub fn defect_contained(what: &str) {
+    let message = format!(
+        "Agent: a defect of the agent showed in one record: {what}; nothing is lost, the record is treated as one that \
+         doesn't match; please report it"
+    );
+    let entry = Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message);
+    say_once_a_minute("", "defect_contained", entry);
+}
+
 /// The sending side ended by a defect. ERROR: nothing is sent any more, so the agent stops for whoever supervises it.
 pub fn sending_died(what: &str) {
     let message = format!(
@@ -50,6 +66,26 @@ pub fn sending_died(what: &str) {
          again; nothing is lost; please report it"
     );
     Entry::new(Level::ERROR, names::THREAD_STOPPING, names::AGENT, message).emit();
+}
+
+/// The sending side has done nothing for so long, not even nothing. ERROR: nothing is sent.
+pub fn sending_stands_still(troubles: &AgentTroubles, since: Duration) {
+    let problem = format!(
+        "sending stands still for {} s: nothing is sent",
+        since.as_secs()
+    );
+    let remedy = "see whether the host is out of processor time or memory; else restart the agent, and please report it";
+    troubles.begin(SENDING, Concern::Sending, (&problem, remedy));
+    let message = format!("Agent: {problem}; {remedy}");
+    let entry = Entry::new(Level::ERROR, names::THREAD_MAIN, names::AGENT, message);
+    say_once_a_minute("", SENDING, entry);
+}
+
+/// The sending side goes on after it stood still. INFO.
+pub fn sending_goes_on(troubles: &AgentTroubles) {
+    troubles.end(SENDING);
+    let message = "Agent: sending goes on after it stood still";
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::AGENT, message).emit();
 }
 
 /// The region comes from a variable that the reference doesn't read. WARN: it would not start there.
@@ -71,22 +107,24 @@ pub fn region_differs(service: &str, region: &str, host_region: &str) {
 }
 
 /// Checkpoints can't be written. ERROR: a restart would send again what was sent since.
-pub fn checkpoints_unwritable(error: &dyn std::fmt::Display) {
-    let message = format!(
-        "{error}; let the agent's user write there, or make room; records go on being sent, and are sent again if the \
-         agent restarts before this is mended"
-    );
+pub fn checkpoints_unwritable(troubles: &AgentTroubles, error: &dyn std::fmt::Display) {
+    let problem = error.to_string();
+    let remedy = "let the agent's user write there, or make room; records go on being sent, and are sent again if the \
+                  agent restarts before this is mended";
+    troubles.begin(CHECKPOINTS, Concern::Keeping, (&problem, remedy));
+    let message = format!("{problem}; {remedy}");
     let entry = Entry::new(
         Level::ERROR,
         names::THREAD_MAIN,
         names::CHECKPOINTS,
         message,
     );
-    say_once_a_minute(&error.to_string(), "checkpoints_unwritable", entry);
+    say_once_a_minute(&problem, CHECKPOINTS, entry);
 }
 
 /// Checkpoints can be written again. INFO.
-pub fn checkpoints_writable_again(path: &Path) {
+pub fn checkpoints_writable_again(troubles: &AgentTroubles, path: &Path) {
+    troubles.end(CHECKPOINTS);
     let message = format!("the checkpoints {} are written again", path.display());
     Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
 }
@@ -112,7 +150,8 @@ pub fn checkpoints_renamed(from: &FlowId, to: &FlowId, n_places: usize) {
 }
 
 /// Metrics arrived in CloudWatch. INFO, in the reference's words.
-pub fn metrics_published(n_data: usize) {
+pub fn metrics_published(troubles: &AgentTroubles, n_data: usize) {
+    troubles.end(METRICS);
     let message = format!("Successfully published {n_data} datums.");
     Entry::new(
         Level::INFO,
@@ -124,19 +163,27 @@ pub fn metrics_published(n_data: usize) {
 }
 
 /// A call to CloudWatch failed. WARN: records go on being sent.
-pub fn metrics_not_published(namespace: &str, n_data: usize, error: &str) {
-    let message = format!(
-        "could not publish {} to CloudWatch namespace {namespace}: {error}; records are not affected; allow cloudwatch:PutMetricData, check \
-         cloudwatch.endpoint, or set cloudwatch.emitMetrics to false",
+pub fn metrics_not_published(
+    troubles: &AgentTroubles,
+    namespace: &str,
+    n_data: usize,
+    error: &str,
+) {
+    let problem = format!(
+        "could not publish {} to CloudWatch namespace {namespace}: {error}",
         counted(n_data as u64, "datum")
     );
+    let remedy = "records are not affected; allow cloudwatch:PutMetricData, check cloudwatch.endpoint, or set \
+                  cloudwatch.emitMetrics to false";
+    troubles.begin(METRICS, Concern::Telling, (&problem, remedy));
+    let message = format!("{problem}; {remedy}");
     let entry = Entry::new(
         Level::WARN,
         names::THREAD_METRICS_PUBLISHER,
         names::METRICS_PUBLISHER,
         message,
     );
-    say_once_a_minute(namespace, "metrics_not_published", entry);
+    say_once_a_minute(namespace, METRICS, entry);
 }
 
 /// Metrics were given up. WARN: records are not affected.
@@ -181,11 +228,11 @@ pub fn checkpoints_rebuilt(path: &Path, aside: &Path) {
 }
 
 /// The system tells nothing of changes. WARN: files are found and read by polling alone.
-pub fn no_change_events(error: &dyn std::fmt::Display) {
-    let message = format!(
-        "no change events from the system ({error}); files are looked at every second instead; raise \
-         fs.inotify.max_user_instances to be told at once"
-    );
+pub fn no_change_events(troubles: &AgentTroubles, error: &dyn std::fmt::Display) {
+    let problem = format!("no change events from the system ({error})");
+    let remedy = "files are looked at every second instead; raise fs.inotify.max_user_instances to be told at once";
+    troubles.begin("no_change_events", Concern::Oddity, (&problem, remedy));
+    let message = format!("{problem}; {remedy}");
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
 }
 
@@ -268,21 +315,27 @@ pub fn listening(address: SocketAddr) {
 }
 
 /// They can't be. ERROR: nobody sees the agent; records are not affected.
-pub fn not_listening(address: SocketAddr, error: &dyn std::fmt::Display) {
-    let message = format!(
-        "can't listen on {address}: {error}; there are no metrics for Prometheus and no status page; records are not \
-         affected; write another address as metrics.prometheus.listen, or end what has this one, and start the agent again"
+pub fn not_listening(troubles: &AgentTroubles, address: SocketAddr, error: &dyn std::fmt::Display) {
+    let problem = format!(
+        "can't listen on {address}: {error}; there are no metrics for Prometheus and no status page"
     );
+    let remedy = "records are not affected; write another address as metrics.prometheus.listen, or end what has this \
+                  one, and start the agent again";
+    troubles.begin("not_listening", Concern::Telling, (&problem, remedy));
+    let message = format!("{problem}; {remedy}");
     Entry::new(Level::ERROR, names::THREAD_MAIN, names::AGENT, message).emit();
 }
 
 /// `kinesis-agent status` will have nobody to ask. WARN.
-pub fn no_status_socket(path: &Path, error: &dyn std::fmt::Display) {
-    let message = format!(
-        "can't listen on {}: {error}; kinesis-agent status has nobody to ask; let the agent's user write there, or write \
-         another path, of less than 100 characters, as status.socket",
+pub fn no_status_socket(troubles: &AgentTroubles, path: &Path, error: &dyn std::fmt::Display) {
+    let problem = format!(
+        "can't listen on {}: {error}; kinesis-agent status has nobody to ask",
         path.display()
     );
+    let remedy = "let the agent's user write there, or write another path, of less than 100 characters, as \
+                  status.socket";
+    troubles.begin("no_status_socket", Concern::Telling, (&problem, remedy));
+    let message = format!("{problem}; {remedy}");
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
 }
 

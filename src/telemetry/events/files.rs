@@ -284,7 +284,7 @@ pub fn bytes_lost(flow: &FlowCounters, path: &Path, start: u64, end: Option<u64>
                 counted(end.saturating_sub(start), "byte")
             )
         }
-        None => format!("an unknown number of bytes after offset {start}"),
+        None => format!("an unknown number of bytes, maybe none, after offset {start}"),
     };
     let problem = format!(
         "{range} of {} are lost: they were overwritten or cut off before they could be read",

@@ -6,9 +6,11 @@
 //! sent as they are.
 
 mod agent;
+mod causes;
 mod files;
 mod instance;
 mod publish;
+mod refused;
 mod tail;
 
 use std::sync::{Mutex, PoisonError};
@@ -18,9 +20,11 @@ use jiff::Timestamp;
 use tracing::Level;
 
 pub use self::agent::*;
+pub use self::causes::*;
 pub use self::files::*;
 pub use self::instance::*;
 pub use self::publish::*;
+pub use self::refused::*;
 pub use self::tail::*;
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::log::Entry;

@@ -1,20 +1,16 @@
-//! Events of the sending side.
+//! Events of calls.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tracing::Level;
 
-use super::{
-    counted, publisher_says, say_once_a_minute, say_records_once_a_minute, trouble_begins,
-};
-use crate::config::Destination;
-use crate::publish::failure::{CallFailure, FailureKind};
+use super::{counted, publisher_says, say_once_a_minute, trouble_begins};
 use crate::telemetry::counters::FlowCounters;
-use crate::telemetry::log::Entry;
 use crate::telemetry::metrics::Call;
-use crate::telemetry::names;
 use crate::telemetry::troubles::Concern;
+
+/// Calls fail for no cause that is known better.
+pub(super) const BATCH_FAILED: &str = "batch_failed";
 
 /// A call that the service answered, whatever it said of each record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -170,77 +166,12 @@ pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
     flow.set_last_error(&text);
     let problem = format!("a call to {} failed: {}", flow.destination(), failed.error);
     let remedy = "it is made again until it succeeds; nothing is lost; if it stays so look at the service's health";
-    trouble_begins(
-        flow,
-        "batch_failed",
-        "",
-        Concern::Sending,
-        (&problem, remedy),
-    );
+    trouble_begins(flow, BATCH_FAILED, "", Concern::Sending, (&problem, remedy));
     say_once_a_minute(
         &flow.flow().0,
-        "batch_failed",
+        BATCH_FAILED,
         publisher_says(flow, Level::WARN, &text),
     );
-}
-
-/// A call failed as a whole: counted, and said in the words of its cause.
-pub fn call_failed(
-    flow: &FlowCounters,
-    n_records: u64,
-    failure: &CallFailure,
-    endpoint: &str,
-    latency: Duration,
-    next_try_in: Duration,
-) {
-    let text = failure.to_string();
-    let is_own_cause = !matches!(
-        failure.kind,
-        FailureKind::Throttled
-            | FailureKind::Service
-            | FailureKind::Unanswered
-            | FailureKind::Content
-    );
-    let failed = BatchFailed {
-        records: n_records,
-        latency,
-        error: &text,
-        throttled: failure.kind == FailureKind::Throttled,
-        next_try_in,
-        may_repeat: failure.may_be_accepted(),
-        has_known_cause: is_own_cause,
-    };
-    batch_failed(flow, &failed);
-    match failure.kind {
-        FailureKind::DestinationMissing => destination_missing(flow, endpoint, &text),
-        FailureKind::Access if is_about_keys(&failure.code) => credentials_refused(flow, &text),
-        FailureKind::Access => access_denied(flow, &text),
-        FailureKind::NoCredentials => no_credentials(flow, &failure.message),
-        FailureKind::NoRegion => region_missing(flow, &failure.message),
-        FailureKind::Connection if text.contains("certificate") => {
-            certificate_refused(flow, endpoint, &text)
-        }
-        FailureKind::Connection => connection_refused(flow, endpoint, &text),
-        FailureKind::Throttled
-        | FailureKind::Service
-        | FailureKind::Unanswered
-        | FailureKind::Content => {}
-    }
-}
-
-/// Whether an error code blames the keys or their signature rather than what they may do.
-fn is_about_keys(code: &str) -> bool {
-    const PARTS: [&str; 8] = [
-        "Unrecognized",
-        "Signature",
-        "Token",
-        "ClientId",
-        "AccessKeyId",
-        "Expired",
-        "Skewed",
-        "AuthFailure",
-    ];
-    PARTS.iter().any(|part| code.contains(part))
 }
 
 /// Calls get through again. INFO, once a minute: of a service that fails now and then nobody wants a line a call.
@@ -256,162 +187,6 @@ pub fn recovered(flow: &FlowCounters, n_failures: u32) {
         &flow.flow().0,
         "recovered",
         publisher_says(flow, Level::INFO, &text),
-    );
-}
-
-/// No region is found for the flow's service. ERROR: somebody must act; records wait.
-pub fn region_missing(flow: &FlowCounters, error: &str) {
-    let remedy = "set kinesis.region or kinesis.endpoint in agent.json, or AWS_REGION for the service; records wait";
-    must_act(flow, "region_missing", error, remedy);
-}
-
-/// Records that the service will never take were given up. ERROR: this is lost data.
-pub fn records_refused(flow: &FlowCounters, n_records: u64, error: &str) {
-    flow.records_refused.add(n_records);
-    let text = format!(
-        "{} refused {} for good: {error}; dropped",
-        flow.destination(),
-        counted(n_records, "record")
-    );
-    flow.set_last_error(&text);
-    let remedy =
-        "see what the service says of them, and correct the flow's conversion or the stream";
-    trouble_begins(flow, "records_refused", "", Concern::Loss, (&text, remedy));
-    say_once_a_minute(
-        &flow.flow().0,
-        "records_refused",
-        publisher_says(flow, Level::ERROR, &text),
-    );
-}
-
-/// A record that the service will never take is kept as a dead letter. ERROR: it doesn't arrive unless somebody acts.
-///
-/// `file` and `offset` say where the record begins, as far as that is known.
-pub fn record_dead_lettered(
-    flow: &FlowCounters,
-    file: Option<&Path>,
-    offset: u64,
-    error: &dyn std::fmt::Display,
-    dead_letters: &Path,
-) {
-    flow.records_dead_lettered.add(1);
-    let place = match file {
-        Some(file) => format!("at offset {offset} of {}", file.display()),
-        None => "of an unknown file".to_owned(),
-    };
-    let problem = format!(
-        "{} refused the record {place} for good: {error}",
-        flow.destination()
-    );
-    let remedy = format!(
-        "it is kept in {}, and the others go on; see kinesis-agent dead-letters",
-        dead_letters.display()
-    );
-    let text = format!("{problem}; {remedy}");
-    flow.set_last_error(&text);
-    trouble_begins(
-        flow,
-        "dead_lettered",
-        "",
-        Concern::Loss,
-        (&problem, &remedy),
-    );
-    say_records_once_a_minute(
-        &flow.flow().0,
-        "dead_lettered",
-        publisher_says(flow, Level::ERROR, &text),
-        1,
-    );
-}
-
-/// Refused records can't be kept. ERROR: somebody must act; they wait, and with them the checkpoints of their files.
-pub fn dead_letters_unwritable(error: &dyn std::fmt::Display) {
-    let message = format!(
-        "{error}; refused records wait until they can be kept, and so do the checkpoints of their files"
-    );
-    let entry = Entry::new(Level::ERROR, names::THREAD_MAIN, names::PUBLISHER, message);
-    say_once_a_minute(&error.to_string(), "dead_letters_unwritable", entry);
-}
-
-/// Refused records can be kept again. INFO.
-pub fn dead_letters_writable_again(dead_letters: &Path) {
-    let message = format!(
-        "refused records are kept in {} again",
-        dead_letters.display()
-    );
-    Entry::new(Level::INFO, names::THREAD_MAIN, names::PUBLISHER, message).emit();
-}
-
-/// The stream doesn't exist. ERROR: somebody must act; records wait.
-pub fn destination_missing(flow: &FlowCounters, endpoint: &str, error: &str) {
-    let problem = format!(
-        "{} does not exist at {endpoint} for this account ({error})",
-        flow.destination()
-    );
-    let remedy =
-        "create it, or correct its name, its region or the account; records wait until it is there";
-    must_act(flow, "destination_missing", &problem, remedy);
-}
-
-/// The credentials are good and not enough. ERROR: somebody must act; records wait.
-pub fn access_denied(flow: &FlowCounters, error: &str) {
-    let action = match flow.destination() {
-        Destination::Kinesis(_) => "kinesis:PutRecords",
-        Destination::Firehose(_) => "firehose:PutRecordBatch",
-    };
-    let problem = format!("no permission to send to {}: {error}", flow.destination());
-    let remedy = format!("allow {action} on it for the agent's role or user; records wait");
-    must_act(flow, "access_denied", &problem, &remedy);
-}
-
-/// No credentials can be had. ERROR: somebody must act; records wait.
-///
-/// `error` says what to do too: it depends on where they were looked for.
-pub fn no_credentials(flow: &FlowCounters, error: &str) {
-    let (error, remedy) = match error.rsplit_once("; ") {
-        Some((error, remedy)) => (error, format!("{remedy}; records wait")),
-        None => (error, "records wait".to_owned()),
-    };
-    let problem = format!(
-        "no AWS credentials to send to {} with: {error}",
-        flow.destination()
-    );
-    must_act(flow, "no_credentials", &problem, &remedy);
-}
-
-/// The service doesn't know the credentials or their signature. ERROR: somebody must act; records wait.
-pub fn credentials_refused(flow: &FlowCounters, error: &str) {
-    let problem = format!("the credentials are refused: {error}");
-    let remedy = "renew them, and check that the host's clock is right and that they belong to the region's partition; \
-                  records wait";
-    must_act(flow, "credentials_refused", &problem, remedy);
-}
-
-/// Nothing answers at the endpoint. ERROR: somebody must act if it stays so; records wait.
-pub fn connection_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
-    let problem = format!("can't connect to {endpoint}: {error}");
-    let remedy = "check the endpoint, the host's name service, routes, security groups and proxy; records wait";
-    must_act(flow, "connection_refused", &problem, remedy);
-}
-
-/// A certificate isn't trusted. ERROR: somebody must act; records wait.
-pub fn certificate_refused(flow: &FlowCounters, endpoint: &str, error: &str) {
-    let problem = format!("the certificate of {endpoint} is not trusted: {error}");
-    let remedy = "add its authority to the host's certificates or name its file in AWS_CA_BUNDLE, or correct the \
-                  endpoint; records wait";
-    must_act(flow, "certificate_refused", &problem, remedy);
-}
-
-fn must_act(flow: &FlowCounters, kind: &'static str, problem: &str, remedy: &str) {
-    let text = format!("{problem}; {remedy}");
-    flow.set_last_error(&text);
-    // A call has one cause: what kept an earlier one from succeeding may be over.
-    flow.troubles().end_others(Concern::Sending, kind);
-    trouble_begins(flow, kind, "", Concern::Sending, (problem, remedy));
-    say_once_a_minute(
-        &flow.flow().0,
-        kind,
-        publisher_says(flow, Level::ERROR, &text),
     );
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::Level;
 
 use super::{counted, say_once_a_minute, say_records_once_a_minute, tailer_says, trouble_begins};
-use crate::telemetry::counters::{FlowCounters, RawReason, SkipReason};
+use crate::telemetry::counters::{FlowCounters, IS_STUCK, RawReason, SkipReason};
 use crate::telemetry::status::{FileLook, Followed};
 use crate::telemetry::troubles::Concern;
 
@@ -140,6 +140,33 @@ pub fn flow_goes_on(flow: &FlowCounters, stood_still: Duration) {
     tailer_says(flow, Level::INFO, &text).emit();
 }
 
+/// Bytes of the flow wait, and neither a read nor a call has moved anything for too long, for no reason that is known.
+/// ERROR: nothing of them arrives.
+pub fn flow_is_stuck(flow: &FlowCounters, waiting_bytes: u64, since: Duration) {
+    let problem = format!(
+        "{} wait to be sent and nothing of the flow has moved for {} s, though nothing is known to be wrong",
+        counted(waiting_bytes, "byte"),
+        since.as_secs()
+    );
+    let remedy = "restart the agent, which goes on where it was acknowledged, and please report it with what `status` says";
+    let text = format!("{problem}; {remedy}");
+    flow.set_last_error(&text);
+    trouble_begins(flow, IS_STUCK, "", Concern::Reading, (&problem, remedy));
+    say_once_a_minute(
+        &flow.flow().0,
+        IS_STUCK,
+        tailer_says(flow, Level::ERROR, &text),
+    );
+}
+
+/// The flow moves again, or has nothing left to move. INFO.
+pub fn flow_moves_on(flow: &FlowCounters, stood_still: Duration) {
+    flow.clear_last_error();
+    flow.troubles().end(IS_STUCK, "");
+    let text = format!("gets on after {} s without a move", stood_still.as_secs());
+    tailer_says(flow, Level::INFO, &text).emit();
+}
+
 /// Records were left out, for a reason of their own each. INFO: users filter with it. `first` shows the first of them.
 pub fn records_skipped(flow: &FlowCounters, reason: SkipReason, n_records: u64, first: &str) {
     flow.add_skipped(reason, n_records);
@@ -159,12 +186,22 @@ pub fn records_skipped(flow: &FlowCounters, reason: SkipReason, n_records: u64, 
             "dataProcessingOptions: matchPattern of LOGTOJSON has another number of groups than customFieldNames has names",
             "write as many names as there are groups",
         ),
+        SkipReason::Defect => (
+            "skipped_defect",
+            "a defect of the agent, which ended the flow each time",
+            "please report it, with such a record",
+        ),
     };
     let text = format!(
         "{} left out by {why}; {first}; {remedy}",
         counted(n_records, "record")
     );
-    let entry = tailer_says(flow, Level::INFO, &text);
+    // Those alone were to be sent.
+    let level = match reason {
+        SkipReason::Defect => Level::ERROR,
+        _ => Level::INFO,
+    };
+    let entry = tailer_says(flow, level, &text);
     say_records_once_a_minute(&flow.flow().0, kind, entry, n_records);
 }
 
@@ -236,6 +273,11 @@ pub fn records_raw(flow: &FlowCounters, reason: RawReason, n_records: u64, detai
             "raw_pattern_too_costly",
             "a pattern gave up at its step limit",
             "write it without nested repetitions",
+        ),
+        RawReason::Defect => (
+            "raw_defect",
+            "a defect of the agent showed",
+            "please report it, with such a record",
         ),
     };
     let text = format!(

@@ -13,6 +13,7 @@ use crate::config::{Destination, FlowId};
 use crate::telemetry::counters::{AgentCounters, FlowSnapshot, RawReason, SkipReason};
 use crate::telemetry::metrics::{Metric, Metrics};
 use crate::telemetry::progress::MetricLines;
+use crate::telemetry::troubles::AgentTroubles;
 
 /// A layer that keeps `(THREAD) [LEVEL] MESSAGE` of every event.
 #[derive(Clone, Default)]
@@ -447,70 +448,84 @@ fn permissions_are_those_of_the_destination() {
 
 #[test]
 fn events_of_the_agent_say_what_where_why_and_what_to_do() {
-    type Act = fn();
-    let table: [(Act, &str); 14] = [
+    let none = AgentTroubles::default();
+    let table: [(&dyn Fn(), &str); 16] = [
         (
-            || wire_is_json(&"HTTP 400: no"),
+            &|| wire_is_json(&"HTTP 400: no"),
             "(main) [INFO] the Kinesis endpoint takes no CBOR (HTTP 400: no): bodies are sent as JSON from now on",
         ),
         (
-            || stopped_with_unsent(1, Duration::from_secs(10)),
+            &|| stopped_with_unsent(1, Duration::from_secs(10)),
             "(Agent STOPPING) [WARN] Agent: 1 record still unsent after 10000 ms (shutdownTimeoutMillis); the \
              checkpoints say so, they are sent after the next start",
         ),
         (
-            || sending_died("task 7 panicked"),
+            &|| sending_died("task 7 panicked"),
             "(Agent STOPPING) [ERROR] Agent: sending ended by a defect of the agent: task 7 panicked; the agent stops \
              with exit code 70, so that it is started again; nothing is lost; please report it",
         ),
         (
-            || dead_letters_unwritable(&"cannot write /v/dead-letters: no space left on device"),
+            &|| sending_stands_still(&none, Duration::from_secs(75)),
+            "(main) [ERROR] Agent: sending stands still for 75 s: nothing is sent; see whether the host is out of \
+             processor time or memory; else restart the agent, and please report it",
+        ),
+        (
+            &|| sending_goes_on(&none),
+            "(main) [INFO] Agent: sending goes on after it stood still",
+        ),
+        (
+            &|| {
+                dead_letters_unwritable(
+                    &none,
+                    &"cannot write /v/dead-letters: no space left on device",
+                )
+            },
             "(main) [ERROR] cannot write /v/dead-letters: no space left on device; refused records wait until they can \
              be kept, and so do the checkpoints of their files",
         ),
         (
-            || dead_letters_writable_again(Path::new("/v/dead-letters")),
+            &|| dead_letters_writable_again(&none, Path::new("/v/dead-letters")),
             "(main) [INFO] refused records are kept in /v/dead-letters again",
         ),
         (
-            || region_from_default_variable("eu-west-1"),
+            &|| region_from_default_variable("eu-west-1"),
             "(main) [WARN] the region eu-west-1 is that of AWS_DEFAULT_REGION, which is asked last of all; set \
              AWS_REGION or kinesis.region",
         ),
         (
-            || region_differs("Firehose", "us-east-1", "eu-west-1"),
+            &|| region_differs("Firehose", "us-east-1", "eu-west-1"),
             "(main) [WARN] Firehose is called in us-east-1, as no endpoint is set, while this host is in eu-west-1; \
              set firehose.region to say which is meant",
         ),
         (
-            || checkpoints_unwritable(&"cannot save checkpoints in /c: disk full"),
+            &|| checkpoints_unwritable(&none, &"cannot save checkpoints in /c: disk full"),
             "(main) [ERROR] cannot save checkpoints in /c: disk full; let the agent's user write there, or make \
              room; records go on being sent, and are sent again if the agent restarts before this is mended",
         ),
         (
-            || checkpoints_writable_again(Path::new("/c")),
+            &|| checkpoints_writable_again(&none, Path::new("/c")),
             "(main) [INFO] the checkpoints /c are written again",
         ),
         (
-            || checkpoints_taken_over(Path::new("/old"), Path::new("/new"), 2),
+            &|| checkpoints_taken_over(Path::new("/old"), Path::new("/new"), 2),
             "(main) [INFO] took over 2 checkpoints from /old into /new",
         ),
         (
-            || metrics_published(13),
+            &|| metrics_published(&none, 13),
             "(cw-metrics-publisher) [INFO] Successfully published 13 datums.",
         ),
         (
-            || metrics_not_published("Namespace1", 1, "AccessDenied"),
+            &|| metrics_not_published(&none, "Namespace1", 1, "AccessDenied"),
             "(cw-metrics-publisher) [WARN] could not publish 1 datum to CloudWatch namespace Namespace1: AccessDenied; records are not \
              affected; allow cloudwatch:PutMetricData, check cloudwatch.endpoint, or set cloudwatch.emitMetrics to \
              false",
         ),
         (
-            || metrics_dropped("Namespace1", 2, "too many wait"),
+            &|| metrics_dropped("Namespace1", 2, "too many wait"),
             "(cw-metrics-publisher) [WARN] 2 datums for CloudWatch namespace Namespace1 dropped: too many wait",
         ),
         (
-            || metrics_unpublished_at_end(3),
+            &|| metrics_unpublished_at_end(3),
             "(cw-metrics-publisher) [DEBUG] 3 datums for CloudWatch not published at the end",
         ),
     ];
@@ -590,8 +605,8 @@ fn events_are_counted() {
             records_transformed: 90,
             records_skipped: 5,
             records_truncated: 1,
-            records_raw: [3, 0, 0, 0, 4],
-            records_skipped_by: [0, 5, 0],
+            records_raw: [3, 0, 0, 0, 4, 0],
+            records_skipped_by: [0, 5, 0, 0],
             records_keyless: 8,
             bytes_lost: 7,
             records_sent: 40,
@@ -663,4 +678,27 @@ fn calls_and_status_periods_reach_the_metrics() {
             (Metric::ConsecutiveProcessingErrors, "s".to_owned(), 1.0),
         ]
     );
+}
+
+#[test]
+fn a_refused_record_that_is_kept_keeps_nothing_from_being_sent() {
+    let destination = Destination::Kinesis("s".into());
+    let flow = FlowCounters::new(FlowId("kept".into()), destination, None);
+    batch_failed(
+        &flow,
+        &BatchFailed {
+            records: 1,
+            latency: Duration::ZERO,
+            error: "HTTP 400: ValidationException",
+            throttled: false,
+            next_try_in: Duration::ZERO,
+            may_repeat: false,
+            has_known_cause: false,
+        },
+    );
+    assert!(flow.troubles().has(Concern::Sending));
+    record_isolated(&flow);
+    assert!(!flow.troubles().has(Concern::Sending));
+    record_dead_lettered(&flow, None, 0, &"no", Path::new("/v/dead-letters"));
+    assert!(flow.troubles().has(Concern::Loss));
 }

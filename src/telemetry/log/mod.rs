@@ -34,6 +34,7 @@ use self::line::{Line, push_field};
 use self::output::{OnFinished, Output, Places};
 use self::unhurried::Unhurried;
 use super::names;
+use super::troubles::AgentTroubles;
 
 pub use self::archive::ArchiveLimits;
 pub use self::entry::Entry;
@@ -80,6 +81,8 @@ pub struct LogOptions {
     pub fallback: PathBuf,
     /// What tells the time of lines and of rotation.
     pub clock: Clock,
+    /// Where it is told that lines go elsewhere, or nowhere.
+    pub troubles: AgentTroubles,
 }
 
 impl Default for LogOptions {
@@ -96,6 +99,7 @@ impl Default for LogOptions {
             },
             fallback: PathBuf::from(FALLBACK),
             clock: Arc::new(Timestamp::now),
+            troubles: AgentTroubles::default(),
         }
     }
 }
@@ -213,6 +217,7 @@ impl LogLayer {
             file_bytes_max: options.file_bytes_max,
             fallback: options.fallback,
             format: options.format,
+            troubles: options.troubles,
         };
         let now = (options.clock)();
         LogLayer {

@@ -12,9 +12,14 @@ use tracing::Level;
 use super::file::{FALLBACK_BYTES_MAX, FallbackFile, LogFile, Prepared};
 use super::line::{Format, Line};
 use crate::telemetry::names;
+use crate::telemetry::troubles::{AgentTroubles, Concern};
 
 /// How long the log stays where it fell back to before its own file is tried again.
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(1);
+
+/// What may be wrong with it.
+const ELSEWHERE: &str = "log_elsewhere";
+const LINES_LOST: &str = "log_lines_lost";
 
 /// What [`Output`] tells of a file that was finished; must not block and must not log.
 pub(super) type OnFinished = Box<dyn Fn() + Send>;
@@ -27,6 +32,8 @@ pub(super) struct Places {
     pub(super) file_bytes_max: u64,
     pub(super) fallback: PathBuf,
     pub(super) format: Format,
+    /// Where it is told that lines go elsewhere, or nowhere.
+    pub(super) troubles: AgentTroubles,
 }
 
 enum Target {
@@ -93,6 +100,7 @@ impl Output {
                 return self.lose(error);
             }
             self.lost = None;
+            self.places.troubles.end(LINES_LOST);
         }
         if let Err(error) = self.put(line) {
             self.write_elsewhere(now, line, error);
@@ -145,24 +153,31 @@ impl Output {
             return;
         };
         let fallback = &self.places.fallback;
-        let (target, message) = match FallbackFile::open(fallback) {
+        let problem = format!("can't write the log {}: {error}", path.display());
+        let (target, message, now_in) = match FallbackFile::open(fallback) {
             Ok(file) => (
                 Target::Fallback(file),
                 format!(
-                    "can't write the log {}: {error}; until it can be written lines go to {}, at most {FALLBACK_BYTES_MAX} bytes",
-                    path.display(),
+                    "{problem}; until it can be written lines go to {}, at most {FALLBACK_BYTES_MAX} bytes",
                     fallback.display()
                 ),
+                fallback.display().to_string(),
             ),
             Err(fallback_error) => (
                 Target::Stderr,
                 format!(
-                    "can't write the log {}: {error}; nor {}: {fallback_error}; until the log can be written lines go to standard error",
-                    path.display(),
+                    "{problem}; nor {}: {fallback_error}; until the log can be written lines go to standard error",
                     fallback.display()
                 ),
+                "standard error".to_owned(),
             ),
         };
+        let remedy = format!(
+            "let the agent's user write there; until it can be written lines go to {now_in}"
+        );
+        self.places
+            .troubles
+            .begin(ELSEWHERE, Concern::Keeping, (&problem, &remedy));
         self.target = target;
         self.is_torn = false;
         self.retry_at = now.saturating_add(RETRY_AFTER).unwrap_or(Timestamp::MAX);
@@ -186,6 +201,7 @@ impl Output {
                 };
                 self.target = Target::File(Box::new(file));
                 self.is_torn = false;
+                self.places.troubles.end(ELSEWHERE);
                 let message =
                     format!("the log can be written again; lines before this one went to {was_in}");
                 self.put_note(now, Level::WARN, &message);
@@ -230,6 +246,11 @@ impl Output {
 
     fn lose(&mut self, cause: io::Error) {
         let n_lines = self.lost.as_ref().map_or(0, |lost| lost.n_lines) + 1;
+        let problem = format!("{n_lines} log lines are lost, they could not be written: {cause}");
+        let remedy = "make room for the log, or see that what it is written to is read";
+        self.places
+            .troubles
+            .begin(LINES_LOST, Concern::Keeping, (&problem, remedy));
         self.lost = Some(Lost { n_lines, cause });
     }
 }

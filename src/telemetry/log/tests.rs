@@ -415,13 +415,25 @@ fn a_folder_that_cannot_be_had_sends_the_log_to_the_fallback_and_back() {
         destination: Destination::File(folder.join("a.log")),
         ..bench.options()
     };
+    let troubles = options.troubles.clone();
     bench.logging(options, || {
         say("one");
         bench.set("2026-11-21T05:42:30Z");
         say("two");
+        let now = troubles.now();
+        assert_eq!(now.len(), 1);
+        let problem = format!("can't write the log {}", folder.join("a.log").display());
+        assert!(now[0].problem.starts_with(&problem), "{now:?}");
+        assert!(
+            now[0]
+                .remedy
+                .starts_with("let the agent's user write there")
+        );
+        assert!(now[0].concern.is_error());
         fs::remove_file(&folder).expect("a file");
         bench.set("2026-11-21T05:43:00Z");
         say("three");
+        assert_eq!(troubles.now(), []);
     });
     let fallback = bench.read("fallback.log");
     let first = fallback.lines().next().expect("a first line");

@@ -17,7 +17,7 @@ pub mod growth;
 pub mod rates;
 mod sampler;
 
-use std::time::Duration;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,8 +31,6 @@ use crate::telemetry::troubles::{Concern, Trouble};
 
 /// Files of a flow that are listed unless all are asked for: those that are behind or can't be read first.
 pub const FILES_SHOWN_MAX: usize = 500;
-/// A flow whose thread was silent for so long beyond its longest pause doesn't turn.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// How the agent is doing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +41,9 @@ pub struct Status {
     /// Whether what is to be sent is being accepted, in all flows.
     pub is_delivering: bool,
     pub totals: Totals,
+    /// What is wrong with the agent as a whole; the flows' own troubles are theirs.
+    #[serde(default)]
+    pub troubles: Vec<Trouble>,
     pub flows: Vec<FlowStatus>,
     /// The last minutes, oldest first.
     pub history: Vec<Moment>,
@@ -202,7 +203,7 @@ impl FlowStatus {
         flow: &FlowCounters,
         sample: &sampler::FlowSample,
         shown: FilesShown,
-        now: Timestamp,
+        (at, now): (Instant, Timestamp),
     ) -> FlowStatus {
         let counted = flow.snapshot();
         let now_ms = now.as_millisecond();
@@ -221,7 +222,7 @@ impl FlowStatus {
         let fails = troubles
             .iter()
             .any(|trouble| matches!(trouble.concern, Concern::Sending | Concern::Reading));
-        let state = match (flow.is_turning(), fails, behind_bytes) {
+        let state = match (flow.turning.is_turning(at), fails, behind_bytes) {
             (false, ..) => FlowState::Stuck,
             (true, true, _) => FlowState::Failing,
             (true, false, 0) => FlowState::CaughtUp,
@@ -335,11 +336,6 @@ impl FileStatus {
     }
 }
 
-/// Whether a thread that last turned so long ago, and may pause so long, still turns.
-pub fn is_turning(silent_for: Duration, longest_pause: Duration) -> bool {
-    silent_for <= longest_pause.saturating_add(SILENCE_MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -380,21 +376,5 @@ mod tests {
         assert_eq!(paths, ["/l/05000", "/l/00006", "/l/00013"]);
         assert_eq!(shown_files(&files, FilesShown::AtMost(0), 1000).len(), 0);
         assert_eq!(shown_files(&files, FilesShown::All, 1000).len(), 10_000);
-    }
-
-    #[test]
-    fn a_thread_turns_if_it_did_within_its_pause_and_a_minute() {
-        for (silent_s, pause_s, expected) in [
-            (0, 0, true),
-            (60, 0, true),
-            (61, 0, false),
-            (3660, 3600, true),
-            (3661, 3600, false),
-            (1_000_000, u64::MAX, true),
-        ] {
-            let silent = Duration::from_secs(silent_s);
-            let pause = Duration::from_secs(pause_s);
-            assert_eq!(is_turning(silent, pause), expected, "{silent_s} {pause_s}");
-        }
     }
 }

@@ -121,7 +121,7 @@ impl Sampler {
                     rate: known.rates.rate(),
                     caught_up_in: known.rates.caught_up_in(),
                 });
-                FlowStatus::of(flow, &sample.unwrap_or_default(), shown, now)
+                FlowStatus::of(flow, &sample.unwrap_or_default(), shown, (at, now))
             })
             .collect();
         let totals = self.totals(&samples.agent, &flows);
@@ -135,7 +135,9 @@ impl Sampler {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at: now,
             uptime_seconds: at.saturating_duration_since(self.started_at).as_secs(),
-            is_delivering: flows.iter().all(FlowStatus::is_delivering),
+            is_delivering: self.counters.sending.is_turning(at)
+                && flows.iter().all(FlowStatus::is_delivering),
+            troubles: self.counters.troubles.now(),
             totals,
             history: samples.agent.steps().map(moment).collect(),
             flows,

@@ -10,6 +10,7 @@ use super::access::Access;
 use super::page;
 use super::prometheus::{FILE_SERIES_MAX, Prometheus};
 use crate::telemetry::status::{FilesShown, FlowState, Sampler, Status};
+use crate::telemetry::troubles::Concern;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -106,7 +107,7 @@ impl Web {
                 policy: Some(page::policy()),
                 ..Answer::new(200, HTML, page::HTML)
             },
-            "/healthz" => self.health(),
+            "/healthz" => self.health(Instant::now()),
             "/readyz" => self.readiness(may_see),
             "/status" if may_see => self.status(asked.query),
             "/metrics" if may_see => self.metrics(),
@@ -147,14 +148,10 @@ impl Web {
     }
 
     /// Nothing about the services: an outage of theirs must not restart a fleet.
-    fn health(&self) -> Answer {
-        let counters = self.sampler.counters();
-        match counters.n_standing_still() {
-            0 => Answer::new(200, TEXT, "ok\n"),
-            n => {
-                let n_flows = counters.flows().len();
-                Answer::refusal(503, &format!("{n} of {n_flows} flows stand still"))
-            }
+    fn health(&self, now: Instant) -> Answer {
+        match self.sampler.counters().standing_still(now) {
+            None => Answer::new(200, TEXT, "ok\n"),
+            Some(what) => Answer::refusal(503, &what),
         }
     }
 
@@ -164,6 +161,12 @@ impl Web {
             return Answer::new(200, TEXT, "ok\n");
         }
         let mut why = String::from("not being delivered\n");
+        for trouble in &status.troubles {
+            if may_see && trouble.concern == Concern::Sending {
+                // Writing to a String can't fail.
+                let _ = writeln!(why, "{}; {}", trouble.problem, trouble.remedy);
+            }
+        }
         for flow in status
             .flows
             .iter()
@@ -174,9 +177,42 @@ impl Web {
                 (FlowState::Stuck, _) | (_, None) => "its thread stands still".to_owned(),
                 (_, Some(trouble)) => format!("{}; {}", trouble.problem, trouble.remedy),
             };
-            // Writing to a String can't fail.
             let _ = writeln!(why, "{}: {cause}", flow.flow);
         }
         Answer::new(503, TEXT, why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Destination, FlowId};
+    use crate::telemetry::counters::AgentCounters;
+    use crate::telemetry::counters::FlowCounters;
+
+    #[test]
+    fn health_asks_the_sending_side_and_every_flow() {
+        let flow = |id: &str| {
+            let id = FlowId(id.into());
+            let stream = Destination::Kinesis("s".into());
+            (id.clone(), Arc::new(FlowCounters::new(id, stream, None)))
+        };
+        let counters = Arc::new(AgentCounters::of(vec![flow("a"), flow("b")]));
+        let sampler = Arc::new(Sampler::new(Arc::clone(&counters), Instant::now(), || 0));
+        let web = Web::new(sampler, None, Access::default());
+        let later = Instant::now() + Duration::from_secs(3600);
+        let told = |at| {
+            let answer = web.health(at);
+            (answer.status, answer.body)
+        };
+        assert_eq!(told(Instant::now()), (200, "ok\n".to_owned()));
+        assert_eq!(told(later), (503, "sending stands still\n".to_owned()));
+        counters.sending.turns(later);
+        counters.flows()[0].1.turning.turns(later);
+        assert_eq!(told(later), (503, "1 of 2 flows stand still\n".to_owned()));
+        counters.flows()[1].1.turning.turns(later);
+        assert_eq!(told(later), (200, "ok\n".to_owned()));
     }
 }

@@ -24,6 +24,7 @@ impl Asked {
     /// goes on without it. Without `has_socket` there is no socket, whatever it asks for.
     pub async fn start(listening: &Listening, sampler: Sampler, has_socket: bool) -> Asked {
         let sampler = Arc::new(sampler);
+        let troubles = &sampler.counters().troubles;
         let prometheus = listening.port.map(|_| Prometheus::new(sampler.counters()));
         let token = listening.token.as_ref().map(|token| token.0.as_str());
         let access = Access::new(&listening.hosts, token);
@@ -32,7 +33,7 @@ impl Asked {
         if let Some(path) = listening.socket.as_deref().filter(|_| has_socket) {
             match Serving::on_socket(Arc::clone(&web), path) {
                 Ok(socket) => serving.push(socket),
-                Err(error) => events::no_status_socket(path, &error),
+                Err(error) => events::no_status_socket(troubles, path, &error),
             }
         }
         if let Some(port) = listening.port {
@@ -41,7 +42,7 @@ impl Asked {
                     serving.push(port);
                     events::listening(address);
                 }
-                Err(error) => events::not_listening(port, &error),
+                Err(error) => events::not_listening(troubles, port, &error),
             }
         }
         let to_sample = Arc::clone(&sampler);

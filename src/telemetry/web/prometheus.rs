@@ -61,6 +61,7 @@ const FILE_SECONDS: &str = "kinesis_agent_file_behind_seconds";
 /// Of the agent.
 const UPTIME: &str = "kinesis_agent_uptime_seconds";
 const MEMORY: &str = "kinesis_agent_memory_held_bytes";
+const OWN_ERRORS: &str = "kinesis_agent_own_errors_now";
 
 /// The metrics of one agent. Flows come and go with the configuration, so their numbers are put down anew each time; what
 /// was recorded of their latencies stays.
@@ -122,6 +123,7 @@ fn render_flows(status: &Status, counters: &AgentCounters) -> String {
     for (name, _, help) in GAUGES {
         recorder.describe_gauge(KeyName::from_const_str(name), None, told(help));
     }
+    let own_errors = status.troubles.iter().filter(|it| it.concern.is_error());
     for (name, help, value) in [
         (
             UPTIME,
@@ -132,6 +134,11 @@ fn render_flows(status: &Status, counters: &AgentCounters) -> String {
             MEMORY,
             "Bytes of the memory budget that are held.",
             status.totals.memory_held_bytes as f64,
+        ),
+        (
+            OWN_ERRORS,
+            "Things that are wrong now with the agent as a whole, such as its checkpoints, and need somebody to act.",
+            own_errors.count() as f64,
         ),
     ] {
         recorder.describe_gauge(KeyName::from_const_str(name), None, told(help));

@@ -1,0 +1,98 @@
+//! The program as a benchmark runs it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// The program, built with the benchmark.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kinesis-agent");
+const ACCESS_KEY_ID: &str = "AKIDEXAMPLE";
+const SECRET_ACCESS_KEY: &str = "secret";
+
+/// A running agent, killed at the end: what it would do when told to stop isn't measured.
+pub struct Agent(pub Child);
+
+impl Agent {
+    /// An agent with these flows, which keeps its files in `folder`.
+    pub fn start(url: &str, flows: &Value, folder: &Path) -> Agent {
+        let at = |name: &str| folder.join(name);
+        let configuration = json!({
+            "cloudwatch.emitMetrics": false,
+            "kinesis.endpoint": url,
+            "firehose.endpoint": url,
+            "awsAccessKeyId": ACCESS_KEY_ID,
+            "awsSecretAccessKey": SECRET_ACCESS_KEY,
+            "checkpointFile": at("checkpoints"),
+            "flows": flows,
+        });
+        let written = at("agent.json");
+        fs::write(&written, configuration.to_string()).expect("room for the configuration");
+        let child = Command::new(PROGRAM)
+            .arg("-c")
+            .arg(written)
+            .arg("--agent-d")
+            .arg(at("none"))
+            .arg("--log")
+            .arg(at("agent.log"))
+            .env("AWS_CA_BUNDLE", at("ca.pem"))
+            .spawn()
+            .expect("the agent starts");
+        Agent(child)
+    }
+
+    /// CPU time so far, from `/proc/PID/stat` (proc_pid_stat(5), fields 14 and 15).
+    pub fn cpu(&self) -> Duration {
+        let stat = self.proc("stat");
+        let fields: Vec<&str> = stat
+            .rsplit(") ")
+            .next()
+            .unwrap_or_default()
+            .split(' ')
+            .collect();
+        let ticks = fields[11..13]
+            .iter()
+            .filter_map(|field| field.parse::<u64>().ok());
+        // Linux reports in hundredths of a second on every platform that we build for.
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
+    /// A line of `/proc/PID/status` in MB (10⁶ bytes): `VmHWM` is the most that was ever resident, `VmRSS` what is.
+    pub fn memory_mb(&self, name: &str) -> f64 {
+        let status = self.proc("status");
+        let mut values = status
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib = values
+            .next()
+            .and_then(|text| text.trim().trim_end_matches(" kB").parse::<f64>().ok());
+        kib.unwrap_or(f64::NAN) * 1024.0 / 1e6
+    }
+
+    fn proc(&self, name: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{name}", self.0.id())).expect("the process is there")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A flow from the beginning of the files that match.
+pub fn flow_of(pattern: &Path, members: &Value) -> Value {
+    let mut flow = json!({
+        "filePattern": pattern,
+        "initialPosition": "START_OF_FILE",
+        "maxBufferAgeMillis": 1000,
+    });
+    let (Some(flow_members), Some(members)) = (flow.as_object_mut(), members.as_object()) else {
+        unreachable!("both are objects");
+    };
+    flow_members.extend(members.clone());
+    flow
+}

@@ -1,0 +1,125 @@
+//! Times and devices that aren't what one expects: each line is read once all the same.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use kinesis_agent::local::Options;
+use serde_json::json;
+
+use crate::support::aws::{received, start, texts};
+use crate::support::following::{A_LOOK, Following};
+use crate::support::host::Host;
+
+fn set_time(path: &Path, time: SystemTime) {
+    let file = File::options().append(true).open(path).unwrap();
+    file.set_modified(time).unwrap();
+}
+
+/// Clocks that were set, hosts that wrote with another clock, and archives unpacked with their times: a file's time may
+/// go back, jump ahead, or be that of all others.
+#[test]
+fn times_of_files_may_be_anything() {
+    let (day, year) = (
+        Duration::from_secs(86_400),
+        Duration::from_secs(365 * 86_400),
+    );
+    let now = SystemTime::now();
+    for times in [
+        [now; 4],
+        [now, now - day, now - 2 * day, now - year],
+        [now + year, now, SystemTime::UNIX_EPOCH, now + day],
+        [SystemTime::UNIX_EPOCH; 4],
+    ] {
+        let mut following = Following::start(
+            r#", "initialPosition": "START_OF_FILE""#,
+            &[("app.log", "1\n"), ("app.log.1", "0\n")],
+        );
+        let mut seen = Vec::new();
+        for (n, time) in times.into_iter().enumerate() {
+            for name in ["app.log", "app.log.1"] {
+                set_time(&following.path(name), time);
+            }
+            seen.extend(following.after(A_LOOK));
+            following.acknowledge_all();
+            if n == 1 {
+                following.restart();
+            }
+            following.append("app.log", &format!("a {n}\n"));
+            set_time(&following.path("app.log"), time);
+            seen.extend(following.after(A_LOOK));
+            following.acknowledge_all();
+            following.rename("app.log.1", &format!("app.log.{}", n + 2));
+            following.rename("app.log", "app.log.1");
+            following.append("app.log", &format!("b {n}\n"));
+            for name in ["app.log", "app.log.1"] {
+                set_time(&following.path(name), time);
+            }
+        }
+        seen.extend(following.after(A_LOOK));
+        seen.sort();
+        let mut expected = vec!["0\n".to_owned(), "1\n".to_owned()];
+        expected.extend((0..4).flat_map(|n| [format!("a {n}\n"), format!("b {n}\n")]));
+        expected.sort();
+        assert_eq!(seen, expected, "{times:?}");
+    }
+}
+
+/// A file that is moved to another device while nobody looks, with its time, isn't sent again; nor is one that is copied
+/// there and cut off.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_may_go_to_another_device() {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        println!("skipped: there is no second device here that anybody may write to (/dev/shm)");
+        return;
+    };
+    let endpoint = start(Options::default()).await;
+    let mut host = Host::sending_to(&endpoint.url());
+    host.write("logs/app.log", "line 1\n");
+    let device = |path: &Path| fs::metadata(path).unwrap().dev();
+    if device(&host.path("logs")) == device(other.path()) {
+        println!("skipped: /dev/shm is on the device of the test's folder");
+        return;
+    }
+    let patterns = json!([host.path("logs/*.log*"), other.path().join("*.log*")]);
+    host.add_flow("logs/*.log*", json!({ "kinesisStream": "s" }));
+    host.replace_flow(patterns, json!({ "kinesisStream": "s", "id": "app" }));
+    let agent = host.start();
+    received(&endpoint, 1).await;
+    host.append("logs/app.log", "line 2\n");
+    received(&endpoint, 2).await;
+    agent.stop().await;
+
+    let (here, there) = (host.path("logs/app.log"), other.path().join("app.log.1"));
+    // As `mv` does it across devices.
+    let time = fs::metadata(&here).unwrap().modified().unwrap();
+    fs::copy(&here, &there).unwrap();
+    set_time(&there, time);
+    fs::remove_file(&here).unwrap();
+    host.write("logs/app.log", "line 4\n");
+    let agent = host.start();
+    received(&endpoint, 3).await;
+    host.append(&there, "line 3\n");
+    received(&endpoint, 4).await;
+    host.append("logs/app.log", "line 5\n");
+    received(&endpoint, 5).await;
+    agent.stop().await;
+
+    host.append("logs/app.log", "line 6\n");
+    fs::copy(&here, other.path().join("app.log.0")).unwrap();
+    File::options()
+        .write(true)
+        .open(&here)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
+    host.append("logs/app.log", "line 7\n");
+    let agent = host.start();
+    received(&endpoint, 7).await;
+    agent.stop().await;
+    let mut seen = texts(&endpoint, "s");
+    seen.sort();
+    let expected: Vec<String> = (1..=7).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(seen, expected);
+}
