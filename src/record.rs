@@ -11,7 +11,8 @@ use bytes::Bytes;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CursorId(pub u64);
 
-/// A flow's place in [`crate::config::Config::flows`].
+/// The number of a flow, in the order in which they were started: first those of [`crate::config::Config::flows`], then those
+/// that a configuration that was read anew has beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowIndex(pub usize);
 

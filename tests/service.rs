@@ -121,6 +121,26 @@ async fn a_daemon_that_cannot_start_says_why_where_it_was_started() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_of_a_newer_program_are_left_alone_and_its_start_is_called_for() {
+    let scene = Scene::new().await;
+    scene.configure(config());
+    assert!(run(&scene, &DAEMON).status.success());
+    InBackground::of(&pid_file(&scene)).stop().await;
+    let database = rusqlite::Connection::open(scene.database()).unwrap();
+    let newer = "UPDATE KINESIS_AGENT_META SET value = 99 WHERE key = 'schema_version'";
+    assert_eq!(database.execute(newer, []).unwrap(), 1);
+    drop(database);
+    let before = fs::read(scene.database()).unwrap();
+    let refused = run(&scene, &DAEMON);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    // Not 75: to start it again and again would help nobody.
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("has schema version 99"), "{said}");
+    assert!(said.contains("start the newer program"), "{said}");
+    assert_eq!(fs::read(scene.database()).unwrap(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pid_file_that_names_a_running_agent_keeps_another_from_starting() {
     let scene = Scene::new().await;
     scene.configure(config());

@@ -134,7 +134,9 @@ impl Rig {
             }),
         };
         let flows = turns.into_iter().enumerate().map(around);
-        let flows: Vec<_> = flows.map(|flow| FlowThread::start(flow).unwrap()).collect();
+        let flows: Vec<_> = flows
+            .map(|flow| FlowThread::start(flow, |_| {}).unwrap())
+            .collect();
         let sinks: Vec<_> = (0..n_flows).map(|_| Accepting::default()).collect();
         let machine = Publisher::new(config.flows.iter().map(|flow| flow.backoff), 4, 1);
         let relay = Arc::new(Relay(flows.iter().map(FlowThread::inbox).collect()));

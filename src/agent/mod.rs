@@ -6,8 +6,10 @@
 //! ```
 
 mod addresses;
+mod flows;
 mod places;
 mod relay;
+mod reload;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +24,7 @@ use crate::checkpoint::{self, CheckpointWriter, FlowPlaces, OpenError};
 use crate::config::{Config, Destination, Flow, ProcessingOption, RefusedRecords, limits};
 use crate::contained::tell_contained;
 use crate::dead_letters::{DeadLetterFile, DeadLetterWriter};
-use crate::flow::{FlowThread, Surroundings, watchdog};
+use crate::flow::watchdog;
 use crate::process::Ec2Metadata;
 use crate::publish::budget::{BUDGET_BYTES, Budget};
 use crate::publish::firehose::FirehoseSink;
@@ -42,8 +44,10 @@ use crate::telemetry::troubles::AgentTroubles;
 use crate::telemetry::web::Asked;
 use crate::telemetry::{cloudwatch, events};
 use addresses::tell_addresses;
+use flows::{Common, Flows};
 use places::{open_checkpoints, raise_open_files_limit};
 use relay::Relay;
+pub use reload::Reloaded;
 
 /// How long the start waits for the instance metadata, where `ADDEC2METADATA` asks for it.
 const FIRST_METADATA_WAIT: Duration = Duration::from_secs(1);
@@ -62,7 +66,7 @@ pub enum Memory {
 /// An agent at work. Must be made and used within a tokio runtime.
 pub struct Agent {
     config: Arc<Config>,
-    flows: Vec<FlowThread>,
+    flows: Flows,
     /// `None`: it has ended by a defect.
     publisher: Option<JoinHandle<()>>,
     checkpoints: Option<CheckpointWriter>,
@@ -138,44 +142,38 @@ impl Agent {
             troubles.clone(),
         ));
         let budget = Budget::new(BUDGET_BYTES, config.flows.len());
-        let ec2 = instance_metadata(&config, &clients).await;
+        let ec2 = instance_metadata(&config.flows, &clients).await;
         let (batches, inbox) = mpsc::unbounded_channel();
-        let dead_letters = dead_letters(&config, memory, &batches, &troubles)?;
+        let dead_letters = dead_letters(&config.flows, &config, memory, &batches, &troubles)?;
         let watch = Watch::start()
             .inspect_err(|error| events::no_change_events(&troubles, error))
             .ok();
-        let mut flows = Vec::new();
-        for (place, (flow, places)) in config.flows.iter().zip(places).enumerate() {
-            progress::starting_tailer(&flow.id).emit();
-            let around = Surroundings {
-                index: FlowIndex(place),
-                flow: Arc::clone(flow),
-                places,
-                budget: budget.clone(),
-                publisher: batches.clone(),
-                checkpoints: checkpoints.as_ref().map(CheckpointWriter::handle),
-                watch: watch.clone(),
-                handles: Arc::clone(&handles),
-                counters: Arc::clone(&counters.flows[place].1),
-                ec2: Arc::clone(&ec2),
-            };
-            flows.push(
-                FlowThread::start(around).with_context(|| format!("starting flow {}", flow.id))?,
-            );
-        }
-        let listener = Arc::new(Relay {
-            inboxes: flows.iter().map(FlowThread::inbox).collect(),
-            counters: Arc::clone(&counters),
-            clients: Arc::clone(&clients),
-            config: Arc::clone(&config),
-            dead_letters,
-        });
-        let inboxes = flows.iter().map(FlowThread::inbox).collect();
-        let watchdog = tokio::spawn(watchdog::watch(
-            config.flows.clone(),
-            inboxes,
+        let relay = Arc::new(Relay::new(
+            Arc::clone(&clients),
             Arc::clone(&counters),
+            dead_letters,
         ));
+        let mut flows = Flows::new(Common {
+            config: Arc::clone(&config),
+            memory,
+            sinks: Sinks::new(&config, &clients, &budget),
+            budget: budget.clone(),
+            publisher: batches,
+            checkpoints: checkpoints.as_ref().map(CheckpointWriter::handle),
+            watch,
+            handles,
+            metrics: metrics.clone(),
+            has_ec2: ec2.is_some(),
+            ec2: ec2.unwrap_or_else(|| Arc::new(|| None)),
+            relay: Arc::clone(&relay),
+            clients: Arc::clone(&clients),
+        });
+        for ((flow, places), (_, counters)) in
+            config.flows.iter().zip(places).zip(counters.flows().iter())
+        {
+            flows.start(flow, Arc::clone(counters), places)?;
+        }
+        let watchdog = tokio::spawn(watchdog::watch(flows.at_work(), Arc::clone(&counters)));
         let machine = Publisher::new(
             config.flows.iter().map(|flow| rules_of(flow, memory)),
             slots,
@@ -183,15 +181,10 @@ impl Agent {
         );
         let publisher = tokio::spawn(run::run(
             machine,
-            sinks(
-                config.flows.iter().map(|flow| &flow.destination),
-                &config,
-                &clients,
-                &budget,
-            ),
+            flows.sinks(),
             inbox,
             budget.clone(),
-            listener,
+            relay,
         ));
         let sampler = Sampler::new(Arc::clone(&counters), started_at, {
             let budget = budget.clone();
@@ -250,7 +243,7 @@ impl Agent {
     pub async fn stop(mut self) {
         progress::stopping().emit();
         let asked_at = Instant::now();
-        self.flows.iter().for_each(FlowThread::stop);
+        self.flows.stop();
         let mut is_drained = false;
         if let Some(mut publisher) = self.publisher.take() {
             let drained = tokio::time::timeout(self.config.shutdown_timeout, &mut publisher);
@@ -260,10 +253,7 @@ impl Agent {
             }
         }
         let ended = tokio::task::spawn_blocking(move || {
-            self.flows.iter().for_each(FlowThread::end);
-            let deadline = Instant::now() + FLOWS_END_WAIT;
-            let flows = self.flows.into_iter();
-            let hand_back = flows.filter_map(|flow| flow.ended(deadline)).collect();
+            let hand_back = self.flows.ended(Instant::now() + FLOWS_END_WAIT);
             let saved = self
                 .checkpoints
                 .map_or(Ok(()), |writer| writer.stop(hand_back));
@@ -296,6 +286,7 @@ impl Agent {
 
 /// The thread that keeps refused records, where a flow may need it.
 fn dead_letters(
+    flows: &[Arc<Flow>],
     config: &Config,
     memory: Memory,
     publisher: &mpsc::UnboundedSender<Inbound>,
@@ -303,7 +294,7 @@ fn dead_letters(
 ) -> anyhow::Result<Option<DeadLetterWriter>> {
     let are_kept =
         |flow: &Arc<Flow>| rules_of(flow, memory).refused_records == RefusedRecords::DeadLetter;
-    if !config.flows.iter().any(are_kept) {
+    if !flows.iter().any(are_kept) {
         return Ok(None);
     }
     let file = DeadLetterFile::new(
@@ -350,6 +341,41 @@ fn metric_lines(config: &Config) -> MetricLines {
     }
 }
 
+/// Makes what carries calls.
+struct Sinks {
+    clients: Arc<Clients>,
+    wire: Arc<WireChoice>,
+    budget: Budget,
+}
+
+impl Sinks {
+    fn new(config: &Config, clients: &Arc<Clients>, budget: &Budget) -> Sinks {
+        Sinks {
+            clients: Arc::clone(clients),
+            wire: Arc::new(WireChoice::new(config.publish.kinesis_wire)),
+            budget: budget.clone(),
+        }
+    }
+
+    /// The one of this flow.
+    fn sink(&self, flow: FlowIndex, destination: &Destination) -> Arc<dyn Sink> {
+        let (clients, layout) = (Arc::clone(&self.clients), Layout::new(destination));
+        match destination {
+            Destination::Kinesis(stream) => Arc::new(KinesisSink::new(
+                clients,
+                stream.clone(),
+                layout,
+                Arc::clone(&self.wire),
+                flow,
+                self.budget.clone(),
+            )),
+            Destination::Firehose(stream) => {
+                Arc::new(FirehoseSink::new(clients, stream.clone(), layout))
+            }
+        }
+    }
+}
+
 /// What carries calls to these destinations, one for each; the flows of `budget` are in the same order.
 pub fn sinks<'d>(
     destinations: impl IntoIterator<Item = &'d Destination>,
@@ -357,46 +383,28 @@ pub fn sinks<'d>(
     clients: &Arc<Clients>,
     budget: &Budget,
 ) -> Vec<Arc<dyn Sink>> {
-    let wire = Arc::new(WireChoice::new(config.publish.kinesis_wire));
-    let sink = |(place, destination): (usize, &'d Destination)| -> Arc<dyn Sink> {
-        let (clients, layout) = (Arc::clone(clients), Layout::new(destination));
-        match destination {
-            Destination::Kinesis(stream) => Arc::new(KinesisSink::new(
-                clients,
-                stream.clone(),
-                layout,
-                Arc::clone(&wire),
-                FlowIndex(place),
-                budget.clone(),
-            )),
-            Destination::Firehose(stream) => {
-                Arc::new(FirehoseSink::new(clients, stream.clone(), layout))
-            }
-        }
-    };
+    let sinks = Sinks::new(config, clients, budget);
+    let sink = |(place, destination)| sinks.sink(FlowIndex(place), destination);
     destinations.into_iter().enumerate().map(sink).collect()
 }
 
 type CurrentMetadata = Arc<dyn Fn() -> Option<Arc<Ec2Metadata>> + Send + Sync>;
 
 /// What `ADDEC2METADATA` adds, kept fresh beside the data's way. The first answer is waited for a moment, so that the
-/// first records have it where it is to be had; a slow metadata service never stops reading.
-async fn instance_metadata(config: &Config, clients: &Arc<Clients>) -> CurrentMetadata {
+/// first records have it where it is to be had; a slow metadata service never stops reading. `None`: no flow asks for it.
+async fn instance_metadata(flows: &[Arc<Flow>], clients: &Arc<Clients>) -> Option<CurrentMetadata> {
     let ttl = |option: &ProcessingOption| match option {
         ProcessingOption::AddEc2Metadata(options) => Some(options.ttl),
         _ => None,
     };
-    let ttls = config
-        .flows
+    let ttls = flows
         .iter()
         .flat_map(|flow| flow.processing.iter().filter_map(ttl));
-    let Some(ttl) = ttls.min() else {
-        return Arc::new(|| None);
-    };
+    let ttl = ttls.min()?;
     let instance = Instance::new();
     tokio::spawn(instance.clone().keep_fresh(ttl, Arc::clone(clients)));
     instance.first_answer(FIRST_METADATA_WAIT).await;
-    Arc::new(move || instance.current())
+    Some(Arc::new(move || instance.current()))
 }
 
 type StopMetrics = (tokio::sync::oneshot::Sender<()>, JoinHandle<()>);

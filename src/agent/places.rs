@@ -1,6 +1,6 @@
 //! What is opened before the flows start: the checkpoint database with the places of each flow, and room for open files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::StartError;
 use crate::checkpoint::{
-    self, CheckpointWriter, FileIdentity, FlowPlaces, Opened, Store, TakeOver,
+    self, CheckpointWriter, FileIdentity, FlowPlaces, Opened, Reader, Store, TakeOver,
 };
 use crate::config::{Config, Flow, FlowId, limits};
 use crate::former;
@@ -65,18 +65,28 @@ pub(super) fn open_checkpoints(
         ..places
     };
     let configured = config.flows.iter().map(|flow| &flow.id).collect();
-    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-    let places = config.flows.iter().map(|flow| {
-        let places = former::places(flow, &configured, store.reader(), &cwd, &mut OsDisk)?;
-        tell_former(flow, &places);
-        Ok(known(places))
-    });
+    let places = config
+        .flows
+        .iter()
+        .map(|flow| Ok(known(places_of(flow, &configured, store.reader())?)));
     let places = places
         .collect::<Result<Vec<_>, checkpoint::Error>>()
         .context("reading the checkpoints")?;
     let writer = CheckpointWriter::start(store, troubles.clone())
         .context("starting the checkpoint writer")?;
     Ok((writer, places))
+}
+
+/// Where a flow goes on, also where a former one stood.
+pub(super) fn places_of(
+    flow: &Flow,
+    configured: &BTreeSet<&FlowId>,
+    database: &Reader,
+) -> Result<FlowPlaces, checkpoint::Error> {
+    let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let places = former::places(flow, configured, database, &cwd, &mut OsDisk)?;
+    tell_former(flow, &places);
+    Ok(places)
 }
 
 /// Says which former flows' places are taken over, and how many.

@@ -184,10 +184,25 @@ fn migrate(connection: &mut Connection, path: &Path, waited: Duration) -> Result
     }
     if !reference::has_table(&tx, schema::META_TABLE).map_err(refuse)? {
         tx.execute_batch(schema::CREATE_OURS).map_err(refuse)?;
-        tx.execute(schema::META_PUT, (schema::META_VERSION, schema::VERSION))
+        tx.execute(schema::META_PUT, (schema::META_VERSION, 1))
             .map_err(refuse)?;
     }
+    upgrade(&tx, &schema::UPGRADES).map_err(refuse)?;
     tx.commit().map_err(refuse)
+}
+
+/// Takes the steps from the version that the tables have to the newest.
+fn upgrade(tx: &Connection, steps: &[&str]) -> rusqlite::Result<()> {
+    let found = reference::meta_integer(tx, schema::META_VERSION)?.unwrap_or(1);
+    let n_done = usize::try_from(found - 1).unwrap_or(0);
+    for step in steps.iter().skip(n_done) {
+        tx.execute_batch(step)?;
+    }
+    let newest = 1 + steps.len() as i64;
+    if found < newest {
+        tx.execute(schema::META_PUT, (schema::META_VERSION, newest))?;
+    }
+    Ok(())
 }
 
 /// Why our tables can't be used.
@@ -209,7 +224,7 @@ pub fn check_version(connection: &Connection, path: &Path) -> Result<bool, Versi
         .map_err(VersionError::Database)?
         .flatten();
     match found {
-        Some(schema::VERSION) => Ok(true),
+        Some(1..=schema::VERSION) => Ok(true),
         Some(found) if found > schema::VERSION => Err(VersionError::Refused(OpenError::Newer {
             path: path.to_owned(),
             found,
@@ -299,6 +314,28 @@ mod tests {
         assert_eq!((version, mode.as_str()), (0, "delete"));
         for suffix in SQLITE_SUFFIXES {
             assert!(!sibling(home.path(), suffix).exists(), "{suffix}");
+        }
+    }
+
+    #[test]
+    fn tables_of_every_version_take_the_steps_that_they_lack() {
+        let steps = [
+            "ALTER TABLE KINESIS_AGENT_PLACES ADD COLUMN one text",
+            "ALTER TABLE KINESIS_AGENT_PLACES ADD COLUMN two text",
+        ];
+        for n_known in 0..=steps.len() {
+            let home = Home::new();
+            home.open().close(&[], at(NOW_MS)).unwrap();
+            let connection = home.sql();
+            upgrade(&connection, &steps[..n_known]).unwrap();
+            upgrade(&connection, &steps).unwrap();
+            // Once more: there is nothing left to be done.
+            upgrade(&connection, &steps).unwrap();
+            connection
+                .prepare("SELECT one, two FROM KINESIS_AGENT_PLACES")
+                .unwrap();
+            let version = reference::meta_integer(&connection, schema::META_VERSION);
+            assert_eq!(version.unwrap(), Some(3), "{n_known}");
         }
     }
 

@@ -4,8 +4,12 @@
 //! as a `STRICT` one, would make the whole file unreadable for it. `user_version` stays 0, as the reference leaves it;
 //! our version is in our own table.
 
-/// The version of our tables that this program writes.
-pub const VERSION: i64 = 1;
+/// The version of our tables that this program writes: the first, and one more for each step of [`UPGRADES`].
+pub const VERSION: i64 = 1 + UPGRADES.len() as i64;
+
+/// What makes the tables of each version those of the next, from the first version on. Steps are never changed once they
+/// were released, and leave [`CREATE_OURS`] as it was: a new database takes the same way.
+pub const UPGRADES: [&str; 0] = [];
 
 /// For how long a statement waits is the connection's busy time-out; the rest is explained in [`super`].
 pub const PRAGMAS: &str = "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF";

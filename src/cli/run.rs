@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
 use super::{CommandLine, RunArgs, exit};
-use crate::agent::{Agent, Memory};
+use crate::agent::{Agent, Memory, Reloaded};
 use crate::config::{self, Environment, Loaded, LogLevel, LogLines, Refused};
 use crate::service::launch::{self, Outcome};
 use crate::service::pid_file::{PidFile, PidFileError};
@@ -130,7 +130,7 @@ fn run_as_is(args: &RunArgs) -> anyhow::Result<ExitCode> {
     tell_configuration(&args.configuration, &loaded);
     let shutdown_timeout = loaded.config.shutdown_timeout;
     runtime()?.block_on(async {
-        let mut signals = Signals::watch()?;
+        let mut signals = Signals::watch()?.with_reload()?;
         let mut agent = match Agent::start(loaded.config, Memory::Kept, troubles).await {
             Ok(agent) => agent,
             Err(error) => {
@@ -146,7 +146,7 @@ fn run_as_is(args: &RunArgs) -> anyhow::Result<ExitCode> {
         if args.daemon {
             launch::say_ready().context("can't let go of standard error")?;
         }
-        let code = attend(&mut agent, &mut signals, &supervisor).await;
+        let code = attend(&mut agent, &mut signals, &supervisor, args).await;
         supervisor.stopping(shutdown_timeout + STOP_TIME_BEYOND);
         signals.end_at_second();
         agent.stop().await;
@@ -155,7 +155,12 @@ fn run_as_is(args: &RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Tells the service manager how it goes until the agent is to end; the exit code.
-async fn attend(agent: &mut Agent, signals: &mut Signals, supervisor: &Supervisor) -> ExitCode {
+async fn attend(
+    agent: &mut Agent,
+    signals: &mut Signals,
+    supervisor: &Supervisor,
+    args: &RunArgs,
+) -> ExitCode {
     supervisor.ready(&agent.in_one_line());
     let never = Duration::from_secs(u32::MAX.into());
     let ticks = |every| {
@@ -170,13 +175,52 @@ async fn attend(agent: &mut Agent, signals: &mut Signals, supervisor: &Superviso
     });
     loop {
         tokio::select! {
-            () = signals.first() => return ExitCode::SUCCESS,
+            wanted = signals.next() => match wanted {
+                Wanted::Stop => return ExitCode::SUCCESS,
+                Wanted::Reload => {
+                    supervisor.reloading();
+                    if let Reloaded::Stopping = reload(agent, signals, args).await {
+                        return ExitCode::SUCCESS;
+                    }
+                    supervisor.ready(&agent.in_one_line());
+                }
+            },
             () = agent.sending_died() => return ExitCode::from(exit::DEFECT),
             // Whatever the services do: an outage of theirs must not restart a fleet.
             _ = signs.tick() => if agent.counters().standing_still(Instant::now()).is_none() {
                 supervisor.alive();
             },
             _ = words.tick() => supervisor.status(&agent.in_one_line()),
+        }
+    }
+}
+
+/// Reads the configuration anew; one that is refused changes nothing.
+async fn reload(agent: &mut Agent, signals: &mut Signals, args: &RunArgs) -> Reloaded {
+    let (file, agent_d) = (args.configuration.clone(), args.agent_d.clone());
+    // A file on a network share may take its time.
+    let read = tokio::task::spawn_blocking(move || {
+        let environment = Environment::of_process().map_err(|error| vec![error.to_string()])?;
+        let loaded = config::load(&file, Some(&agent_d), &environment);
+        loaded.map_err(|refused| refused.to_string().lines().map(str::to_owned).collect())
+    });
+    let read = tokio::select! {
+        read = read => read,
+        () = signals.first() => return Reloaded::Stopping,
+    };
+    match read {
+        Ok(Ok(loaded)) => {
+            tell_configuration(&args.configuration, &loaded);
+            agent.reload(&loaded.config, signals.first()).await
+        }
+        Ok(Err(findings)) => {
+            agent.refused(findings);
+            Reloaded::Done
+        }
+        // Reading it ended by a defect, which was said.
+        Err(error) => {
+            agent.refused(vec![error.to_string()]);
+            Reloaded::Done
         }
     }
 }
@@ -267,20 +311,55 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("can't start the runtime")
 }
 
-/// The signals that end the agent.
+/// The signals that the agent heeds.
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Option<Signal>,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// SIGTERM, SIGINT
+    Stop,
+    /// SIGHUP
+    Reload,
 }
 
 impl Signals {
-    /// Must be called within a runtime.
+    /// Those that end the agent. Must be called within a runtime.
     pub fn watch() -> anyhow::Result<Signals> {
         let watch = |kind| signal(kind).context("can't watch for signals");
         Ok(Signals {
             interrupt: watch(SignalKind::interrupt())?,
             terminate: watch(SignalKind::terminate())?,
+            hang_up: None,
         })
+    }
+
+    /// Also the one that has it read its configuration anew.
+    fn with_reload(self) -> anyhow::Result<Signals> {
+        let hang_up = signal(SignalKind::hangup()).context("can't watch for signals")?;
+        Ok(Signals {
+            hang_up: Some(hang_up),
+            ..self
+        })
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) -> Wanted {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => Wanted::Stop,
+            _ = self.terminate.recv() => Wanted::Stop,
+            _ = hang_up => Wanted::Reload,
+        }
     }
 
     /// Waits for the first one.

@@ -15,7 +15,7 @@ use super::raw::Section;
 use super::report::Severity;
 use super::{
     Backoff, BatchLimits, CsvDelimiter, Destination, Flow, FlowId, InitialPosition, JsonPointer,
-    Ordering, PartitionKey, ProcessingOption, RefusedRecords, Split,
+    Ordering, PartitionKey, ProcessingOption, RefusedRecords, Split, Written,
 };
 use super::{files, options};
 
@@ -63,6 +63,7 @@ pub fn read(flow: &mut Section, cwd: &Path) -> Option<Flow> {
     let emit_internal_metrics = flow.flag("log.emitInternalMetrics");
     let (destination, patterns) = (destination?, patterns?);
     Some(Flow {
+        written: Written::of_object(flow.object),
         id: id.unwrap_or_else(|| derived_id(&destination, &patterns.written)),
         patterns: patterns.absolute,
         excluded,

@@ -219,7 +219,7 @@ pub fn is_secret(name: &str) -> bool {
     let lower = name.to_lowercase();
     let is_misspelt =
         || nearest(Place::Top, name).is_some_and(|key| key.name == "awsSecretAccessKey");
-    ["secret", "password", "token"]
+    ["secret", "password", "token", "externalid"]
         .iter()
         .any(|word| lower.contains(word))
         || is_misspelt()

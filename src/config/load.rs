@@ -1,6 +1,6 @@
 //! From files to a [`Config`], or to everything that keeps it from being one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use super::environment::Environment;
 use super::flows;
-use super::json::{self, Document, Value};
+use super::json::{self, Document, Member, Value};
 use super::keys::Place;
 use super::limits::FILE_BYTES_MAX;
 use super::raw::{Section, value_shown};
 use super::report::{Finding, Refused, Report, Severity};
 use super::settings::Settings;
-use super::{Config, Flow, FlowId};
+use super::{Config, Flow, FlowId, Written};
 
 /// A configuration to start with.
 #[derive(Debug)]
@@ -103,6 +103,8 @@ struct Loader<'e> {
     flows: Vec<Arc<Flow>>,
     /// Where each flow stands, in their order.
     places: Vec<FlowPlace>,
+    /// What the main file says of the agent as a whole.
+    written: BTreeMap<String, Written>,
     /// Which flow has an id.
     by_id: HashMap<FlowId, usize>,
 }
@@ -115,6 +117,7 @@ impl<'e> Loader<'e> {
             report: Report::default(),
             flows: Vec::new(),
             places: Vec::new(),
+            written: BTreeMap::new(),
             by_id: HashMap::new(),
         }
     }
@@ -129,6 +132,14 @@ impl<'e> Loader<'e> {
         if let Some(mode) = mode {
             warn_if_secret_is_readable(&mut top, mode);
         }
+        let of_agent = top
+            .object
+            .members
+            .iter()
+            .filter(|member| member.name != "flows");
+        let written = |member: &Member| (member.name.clone(), Written::of(&member.node.value));
+        let written = of_agent.map(written).collect();
+        self.written = written;
         self.flows(&file, &document);
         Some(settings)
     }
@@ -400,6 +411,7 @@ impl<'e> Loader<'e> {
             log,
             listening,
             shutdown_timeout,
+            written: self.written,
         };
         Ok(Loaded {
             config,

@@ -28,7 +28,9 @@ pub mod report;
 mod settings;
 #[cfg(test)]
 pub mod test_support;
+mod written;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -45,6 +47,7 @@ pub use listening::{Listening, Token};
 pub use load::{FlowPlace, Loaded, load, load_text};
 pub use overlap::overlap;
 pub use report::{Finding, Refused, Report, Severity};
+pub use written::Written;
 
 /// Everything the agent needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -67,6 +70,20 @@ pub struct Config {
     pub listening: Listening,
     /// How long sends in flight may take after a stop signal (`shutdownTimeoutMillis`).
     pub shutdown_timeout: Duration,
+    /// What the main file says of the agent as a whole, by key.
+    pub written: BTreeMap<String, Written>,
+}
+
+impl Config {
+    /// Keys of the agent as a whole that `other` says otherwise, in their order.
+    pub fn keys_changed(&self, other: &Config) -> Vec<String> {
+        let (ours, theirs) = (&self.written, &other.written);
+        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let changed = keys
+            .into_iter()
+            .filter(|key| ours.get(*key) != theirs.get(*key));
+        changed.cloned().collect()
+    }
 }
 
 /// The identity of a flow, the key of its checkpoints: `id`, or else `kinesis:STREAM:DIR/PATTERN` or
@@ -83,6 +100,8 @@ impl fmt::Display for FlowId {
 /// One entry of `flows`: which files, how they become records, and where these go.
 #[derive(Debug, Clone)]
 pub struct Flow {
+    /// What the configuration says of it.
+    pub written: Written,
     pub id: FlowId,
     /// Absolute globs in the syntax of [`pattern::compile`] (`filePattern`); they may stand in any part.
     pub patterns: Vec<String>,

@@ -366,13 +366,19 @@ pub fn value_shown(name: &str, value: &Value) -> String {
     }
     if let Value::Text(text) = value
         && let Some((scheme, rest)) = text.split_once("://")
-        && let Some((_, host)) = rest.split_once('@')
+        && let Some((_, host)) = rest.rsplit_once('@')
     {
         return format!(
             "\"{}://****@{}\"",
             json::shortened(scheme),
             json::shortened(host)
         );
+    }
+    if let Value::Text(text) = value
+        && name.ends_with("ndpoint")
+        && let Some((_, host)) = text.rsplit_once('@')
+    {
+        return format!("\"****@{}\"", json::shortened(host));
     }
     value.to_string()
 }

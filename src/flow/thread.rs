@@ -63,14 +63,18 @@ pub struct FlowThread {
 }
 
 impl FlowThread {
-    /// Starts the thread.
+    /// Starts the thread. Before it has anything to tell, `reachable` learns its way in.
     ///
     /// # Errors
     ///
     /// The system has no thread left, or the patterns are no globs.
-    pub fn start(around: Surroundings) -> anyhow::Result<FlowThread> {
+    pub fn start(
+        around: Surroundings,
+        reachable: impl FnOnce(Arc<Inbox>),
+    ) -> anyhow::Result<FlowThread> {
         let rules = Rules::new(&around.flow)?;
         let (inbox, receiver) = Inbox::new(around.flow.queue_capacity_batches);
+        reachable(Arc::clone(&inbox));
         around
             .budget
             .register(around.index, Arc::clone(&inbox) as Arc<dyn Wake>);

@@ -119,13 +119,20 @@ pub fn look_at_moves(
     }
 }
 
-/// Looks at the sending side and the flows, whose inboxes and counters stand in the same order, until it is aborted.
-pub async fn watch(flows: Vec<Arc<Flow>>, inboxes: Vec<Arc<Inbox>>, counters: Arc<AgentCounters>) {
-    let patience = flows.iter().map(|flow| patience(flow));
+/// A flow as the watchdog sees it.
+pub struct AtWork {
+    pub flow: Arc<Flow>,
+    pub inbox: Arc<Inbox>,
+    pub counters: Arc<FlowCounters>,
+}
+
+/// Looks at the sending side and these flows, until it is aborted.
+pub async fn watch(at_work: Vec<AtWork>, counters: Arc<AgentCounters>) {
+    let patience = at_work.iter().map(|at_work| patience(&at_work.flow));
     let mut moving: Vec<_> = patience
         .map(|patience| (Moving::default(), patience))
         .collect();
-    let mut flows = vec![Watched::default(); inboxes.len()];
+    let mut flows = vec![Watched::default(); at_work.len()];
     let mut is_sending = true;
     let mut ticks = tokio::time::interval(LOOK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -140,15 +147,20 @@ pub async fn watch(flows: Vec<Arc<Flow>>, inboxes: Vec<Arc<Inbox>>, counters: Ar
             (false, true) => events::sending_goes_on(&counters.troubles),
             (true, true) => {}
         }
-        let watched = flows.iter_mut().zip(&inboxes).zip(&counters.flows);
-        for ((flow, inbox), (_, counters)) in watched {
+        for (
+            flow,
+            AtWork {
+                inbox, counters, ..
+            },
+        ) in flows.iter_mut().zip(&at_work)
+        {
             match flow.look(inbox.piece_of_work(), now) {
                 Verdict::Sound => {}
                 Verdict::StandsStill(since) => events::flow_stands_still(counters, since),
                 Verdict::GoesOn(stood) => events::flow_goes_on(counters, stood),
             }
         }
-        for ((moving, patience), (_, counters)) in moving.iter_mut().zip(&counters.flows) {
+        for ((moving, patience), AtWork { counters, .. }) in moving.iter_mut().zip(&at_work) {
             look_at_moves(moving, counters, *patience, now);
         }
     }

@@ -51,6 +51,8 @@ struct State {
 
 #[derive(Default)]
 struct Holder {
+    /// It was retired: it has no share any more.
+    is_gone: bool,
     held_bytes: usize,
     /// When the flow's open batch got its first record.
     open_since: Option<Instant>,
@@ -100,6 +102,33 @@ impl Budget {
                 common_bytes: 0,
             }),
         }))
+    }
+
+    /// One more flow, the next by index, shares in the budget: the others' shares become smaller.
+    pub fn admit(&self) {
+        let mut state = self.lock();
+        state.flows.push(Holder::default());
+        self.recount(&mut state);
+    }
+
+    /// The flow has no share any more; what it still holds goes back when it is released.
+    pub fn retire(&self, flow: FlowIndex) {
+        let mut state = self.lock();
+        state.no_longer_waits(flow);
+        let holder = &mut state.flows[flow.0];
+        (holder.is_gone, holder.open_since, holder.wake) = (true, None, None);
+        self.recount(&mut state);
+        let shares = self.shares(&state);
+        let woken = state.take_servable(&shares);
+        drop(state);
+        woken.iter().for_each(|wake| wake.released());
+    }
+
+    /// What is held beyond the shares, after these became others.
+    fn recount(&self, state: &mut State) {
+        let shares = self.shares(state);
+        let beyond = |holder: &Holder| shares.beyond(0, holder.held_bytes);
+        state.common_bytes = state.flows.iter().map(beyond).sum();
     }
 
     /// Says how `flow` is woken.
@@ -160,7 +189,8 @@ impl Budget {
         let held = state.flows[flow.0].held_bytes;
         debug_assert!(held >= bytes, "released {bytes} of {held}");
         let left = held.saturating_sub(bytes);
-        state.common_bytes -= shares.beyond(left, held - left);
+        let common_bytes = state.common_bytes;
+        state.common_bytes = common_bytes.saturating_sub(shares.beyond(left, held - left));
         state.flows[flow.0].held_bytes = left;
         let woken = state.take_servable(&shares);
         drop(state);
@@ -213,7 +243,12 @@ impl Budget {
     }
 
     fn shares(&self, state: &State) -> Shares {
-        let n_flows = state.flows.len().max(1);
+        let n_flows = state
+            .flows
+            .iter()
+            .filter(|holder| !holder.is_gone)
+            .count()
+            .max(1);
         let own_bytes = (self.0.total_bytes / 2 / n_flows).max(SHARE_BYTES_MIN);
         let common_bytes_max = self.0.total_bytes.saturating_sub(own_bytes * n_flows);
         Shares {

@@ -111,12 +111,15 @@ impl From<Backoff> for FlowRules {
 
 /// The machine. Time and chance come in as arguments.
 pub struct Publisher {
+    /// By their index, also those that were forgotten: an index is never another flow's.
     flows: Vec<FlowState>,
+    /// Those that take turns.
+    live: Vec<FlowIndex>,
     slots_max: usize,
     calls: HashMap<CallId, InFlight>,
     next_call: u64,
     next_batch: u64,
-    /// Where the next search for a flow that can send starts: flows take turns.
+    /// Where in `live` the next search for a flow that can send starts.
     turn: usize,
     /// The time of the last search. Whatever became due later still has to be looked for.
     searched_at: Option<Instant>,
@@ -130,9 +133,9 @@ impl Publisher {
         slots_max: usize,
         seed: u64,
     ) -> Publisher {
-        let flow = |rules: FlowRules| FlowState::new(rules, slots_max);
-        Publisher {
-            flows: flows.into_iter().map(Into::into).map(flow).collect(),
+        let mut publisher = Publisher {
+            flows: Vec::new(),
+            live: Vec::new(),
             slots_max: slots_max.max(1),
             calls: HashMap::new(),
             next_call: 0,
@@ -140,7 +143,39 @@ impl Publisher {
             turn: 0,
             searched_at: None,
             random: fastrand::Rng::with_seed(seed),
+        };
+        for rules in flows {
+            publisher.add(rules);
         }
+        publisher
+    }
+
+    /// Another flow takes part from now on; its index is the number of those there were so far.
+    pub fn add(&mut self, rules: impl Into<FlowRules>) -> FlowIndex {
+        let flow = FlowIndex(self.flows.len());
+        self.flows
+            .push(FlowState::new(rules.into(), self.slots_max));
+        self.live.push(flow);
+        flow
+    }
+
+    /// Forgets a flow. What it has not been acknowledged is dropped, and calls of it that are in flight move nothing any
+    /// more; what it sends from now on is dropped too.
+    pub fn forget(&mut self, flow: FlowIndex, now: Instant, commands: &mut Vec<Command>) {
+        self.leave(flow);
+        self.restarted(flow, now, commands);
+    }
+
+    /// A flow of which nothing waits or is in flight takes no turns any more.
+    pub fn leave(&mut self, flow: FlowIndex) {
+        self.live.retain(|live| *live != flow);
+        self.turn = 0;
+    }
+
+    /// Whether nothing of the flow waits or is in flight.
+    pub fn is_settled(&self, flow: FlowIndex) -> bool {
+        let state = &self.flows[flow.0];
+        state.n_waiting() == 0 && state.n_in_flight == 0
     }
 
     /// A flow closed a batch.
@@ -151,6 +186,14 @@ impl Publisher {
         now: Instant,
         commands: &mut Vec<Command>,
     ) {
+        if !self.live.contains(&flow) {
+            commands.push(Command::Release {
+                flow,
+                bytes: batch.budget_bytes,
+                batch: Arc::new(batch),
+            });
+            return;
+        }
         let number = self.next_batch;
         self.next_batch += 1;
         let state = &mut self.flows[flow.0];
@@ -285,7 +328,7 @@ impl Publisher {
     /// Fills free slots, one flow after the other.
     fn dispatch(&mut self, now: Instant, commands: &mut Vec<Command>) {
         self.searched_at = Some(now);
-        let n_flows = self.flows.len();
+        let n_flows = self.live.len();
         // A flow never holds more than half of the slots while there are others.
         let flow_slots_max = if n_flows > 1 {
             (self.slots_max / 2).max(1)
@@ -294,7 +337,7 @@ impl Publisher {
         };
         let mut n_passed_over = 0;
         while self.calls.len() < self.slots_max && n_passed_over < n_flows {
-            let flow = FlowIndex(self.turn);
+            let flow = self.live[self.turn];
             self.turn = (self.turn + 1) % n_flows;
             let Some(pending) = self.flows[flow.0].next_to_send(now, flow_slots_max) else {
                 n_passed_over += 1;

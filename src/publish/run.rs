@@ -1,21 +1,28 @@
 //! The tokio task around the [`Publisher`]: batches and answers in, calls and acknowledgements out.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::budget::Budget;
 use super::failure::CallFailure;
-use super::publisher::{CallId, Command, Publisher, Refused, RefusedId, Reported};
+use super::publisher::{CallId, Command, FlowRules, Publisher, Refused, RefusedId, Reported};
 use super::sink::{CallResult, Sink};
 use crate::record::{Batch, CursorId, FlowIndex};
 
 /// What reaches the task.
 #[derive(Debug)]
 pub enum Inbound {
+    /// One more flow, the next by index: nothing of it may come before.
+    Added(Joining),
+    /// The flow is to be forgotten once it has finished and all of it is acknowledged; then it is said so.
+    Leaving(FlowIndex, oneshot::Sender<()>),
+    /// The flow is to be forgotten at once, whatever becomes of its calls.
+    GivenUp(FlowIndex),
     Batch(FlowIndex, Batch),
     /// A refused record is kept.
     Kept(RefusedId),
@@ -23,6 +30,20 @@ pub enum Inbound {
     Restarted(FlowIndex),
     /// A flow sends no more: once all have said so, the task ends when everything is acknowledged.
     Finished(FlowIndex),
+}
+
+/// A flow that joins those that send.
+pub struct Joining {
+    pub rules: FlowRules,
+    pub sink: Arc<dyn Sink>,
+}
+
+impl fmt::Debug for Joining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Joining")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The task turns at least so often, so that it can be seen that it does.
@@ -47,7 +68,7 @@ pub trait Listener: Send + Sync + 'static {
 /// in flight.
 pub async fn run(
     mut publisher: Publisher,
-    sinks: Vec<Arc<dyn Sink>>,
+    mut sinks: Vec<Arc<dyn Sink>>,
     mut inbox: mpsc::UnboundedReceiver<Inbound>,
     budget: Budget,
     listener: Arc<dyn Listener>,
@@ -55,7 +76,9 @@ pub async fn run(
     let mut calls: JoinSet<CallResult> = JoinSet::new();
     let mut ids: HashMap<tokio::task::Id, CallId> = HashMap::new();
     let mut commands = Vec::new();
-    let mut n_running = sinks.len();
+    let mut running = vec![true; sinks.len()];
+    let mut n_running = running.len();
+    let mut leaving: Vec<(FlowIndex, oneshot::Sender<()>)> = Vec::new();
     let mut touched = Vec::new();
     let mut is_closed = false;
     while n_running > 0 || !publisher.is_idle() {
@@ -79,8 +102,21 @@ pub async fn run(
                     publisher.restarted(flow, Instant::now(), &mut commands);
                     touched.push((flow, 0));
                 }
-                Some(Inbound::Finished(_)) => n_running = n_running.saturating_sub(1),
-                None => (n_running, is_closed) = (0, true),
+                Some(Inbound::Finished(flow)) => running[flow.0] = false,
+                Some(Inbound::Added(joining)) => {
+                    publisher.add(joining.rules);
+                    sinks.push(joining.sink);
+                    running.push(true);
+                }
+                Some(Inbound::Leaving(flow, gone)) => leaving.push((flow, gone)),
+                Some(Inbound::GivenUp(flow)) => {
+                    publisher.forget(flow, Instant::now(), &mut commands);
+                    running[flow.0] = false;
+                }
+                None => {
+                    running.fill(false);
+                    is_closed = true;
+                }
             },
             Some(done) = calls.join_next_with_id() => {
                 let (task, result) = match done {
@@ -124,6 +160,15 @@ pub async fn run(
         }
         for (flow, n_arrived) in touched.drain(..) {
             listener.queued(flow, publisher.n_waiting(flow), n_arrived);
+        }
+        n_running = running.iter().filter(|is_running| **is_running).count();
+        // Only here: whoever is told that a flow is gone has heard of its last acknowledgement.
+        let is_gone = |flow: FlowIndex| !running[flow.0] && publisher.is_settled(flow);
+        let gone: Vec<_> = leaving.extract_if(.., |(flow, _)| is_gone(*flow)).collect();
+        for (flow, gone) in gone {
+            publisher.leave(flow);
+            // Whoever asked may have given the flow up meanwhile.
+            let _ = gone.send(());
         }
     }
 }

@@ -4,10 +4,13 @@
 //! is counted may hold its records and not yet its bytes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Destination, FlowId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Destination, Flow, FlowId};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::status::Followed;
 use crate::telemetry::troubles::{AgentTroubles, Troubles};
@@ -236,6 +239,13 @@ impl FlowCounters {
         }
     }
 
+    /// Those of a flow that is configured so.
+    pub fn of(flow: &Flow, metrics: Option<&Arc<Metrics>>) -> Arc<FlowCounters> {
+        let counters =
+            FlowCounters::new(flow.id.clone(), flow.destination.clone(), metrics.cloned());
+        Arc::new(counters.with_longest_pause(flow.rescan_interval_max))
+    }
+
     /// The flow's thread may pause for so long while nothing happens.
     pub fn with_longest_pause(mut self, longest_pause: Duration) -> FlowCounters {
         self.turning = Turning::new(longest_pause);
@@ -264,10 +274,10 @@ impl FlowCounters {
         self.records_skipped_by[reason.index()].add(n_records);
     }
 
-    /// Latencies are recorded there from now on.
-    pub fn record_latency_in(&self, histogram: metrics::Histogram) {
-        // Only the first one counts: there is one agent in a process, and one listener.
-        let _ = self.latencies.set(histogram);
+    /// Latencies are recorded there from now on, if they are recorded nowhere yet: there is one agent in a process, and one
+    /// listener.
+    pub fn record_latency_in(&self, histogram: impl FnOnce() -> metrics::Histogram) {
+        self.latencies.get_or_init(histogram);
     }
 
     /// A call took so long.
@@ -403,6 +413,18 @@ impl FlowSnapshot {
         self.records_raw.iter().sum()
     }
 
+    /// Without what is true of a flow only as long as it runs.
+    fn without_the_present(self) -> FlowSnapshot {
+        FlowSnapshot {
+            bytes_behind: 0,
+            files_followed: 0,
+            files_newer: 0,
+            processing_errors_in_a_row: 0,
+            last_error: None,
+            ..self
+        }
+    }
+
     /// Adds another flow's numbers; the error of the first flow that has one stays.
     fn add(&mut self, other: &FlowSnapshot) {
         self.records_parsed += other.records_parsed;
@@ -440,15 +462,31 @@ impl FlowSnapshot {
     }
 }
 
+/// A flow's id and its counters.
+pub type NamedCounters = (FlowId, Arc<FlowCounters>);
+
 /// What all flows have done, and how the rest of the agent is.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AgentCounters {
-    /// In the order of the configuration.
-    pub flows: Vec<(FlowId, Arc<FlowCounters>)>,
+    /// In the order of the configuration; another list after it was read anew.
+    flows: RwLock<Arc<[NamedCounters]>>,
+    /// What flows had done that aren't there any more, or were started anew by another configuration.
+    retired: Mutex<FlowSnapshot>,
+    reload: Mutex<Option<Reload>>,
     /// The task that sends for all of them.
     pub sending: Turning,
     /// What is wrong with none of them in particular.
     pub troubles: AgentTroubles,
+}
+
+/// What came of the last request to read the configuration anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    pub at: Timestamp,
+    /// What is wrong with the new one, if it was refused: the old one goes on.
+    pub refused: Vec<String>,
+    /// Keys whose new values take effect after a restart.
+    pub after_restart: Vec<String>,
 }
 
 impl AgentCounters {
@@ -458,23 +496,55 @@ impl AgentCounters {
         metrics: Option<&Arc<Metrics>>,
         troubles: AgentTroubles,
     ) -> AgentCounters {
+        let of = |flow: &Arc<Flow>| (flow.id.clone(), FlowCounters::of(flow, metrics));
         AgentCounters {
-            sending: Turning::default(),
             troubles,
-            flows: config
-                .flows
-                .iter()
-                .map(|flow| {
-                    let counters = FlowCounters::new(
-                        flow.id.clone(),
-                        flow.destination.clone(),
-                        metrics.cloned(),
-                    )
-                    .with_longest_pause(flow.rescan_interval_max);
-                    (flow.id.clone(), Arc::new(counters))
-                })
-                .collect(),
+            ..AgentCounters::of(config.flows.iter().map(of).collect())
         }
+    }
+
+    /// These counters.
+    pub fn of(flows: Vec<NamedCounters>) -> AgentCounters {
+        AgentCounters {
+            flows: RwLock::new(flows.into()),
+            retired: Mutex::default(),
+            reload: Mutex::default(),
+            sending: Turning::default(),
+            troubles: AgentTroubles::default(),
+        }
+    }
+
+    /// Those of the flows that there are now, in the order of the configuration.
+    pub fn flows(&self) -> Arc<[NamedCounters]> {
+        Arc::clone(&self.flows.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// These are the flows from now on. What the others have done stays in the agent's sums.
+    pub fn replace(&self, flows: Vec<NamedCounters>) {
+        let mut present = self.flows.write().unwrap_or_else(PoisonError::into_inner);
+        let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        let stays = |old: &Arc<FlowCounters>| flows.iter().any(|(_, new)| Arc::ptr_eq(new, old));
+        for (_, gone) in present.iter().filter(|(_, old)| !stays(old)) {
+            retired.add(&gone.snapshot().without_the_present());
+        }
+        *present = flows.into();
+    }
+
+    /// What flows had done that aren't there any more.
+    pub fn retired(&self) -> FlowSnapshot {
+        let retired = self.retired.lock();
+        retired.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What came of the last request to read the configuration anew; `None`: there was none.
+    pub fn reload(&self) -> Option<Reload> {
+        let reload = self.reload.lock();
+        reload.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of what came of it.
+    pub fn set_reload(&self, reload: Reload) {
+        *self.reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
     }
 
     /// What hasn't turned lately; `None`: all of it does, whatever the services do.
@@ -482,21 +552,22 @@ impl AgentCounters {
         if !self.sending.is_turning(now) {
             return Some("sending stands still".to_owned());
         }
-        let stands = |(_, flow): &&(_, Arc<FlowCounters>)| !flow.turning.is_turning(now);
-        match self.flows.iter().filter(stands).count() {
+        let flows = self.flows();
+        let stands = |(_, flow): &&NamedCounters| !flow.turning.is_turning(now);
+        match flows.iter().filter(stands).count() {
             0 => None,
-            n => Some(format!("{n} of {} flows stand still", self.flows.len())),
+            n => Some(format!("{n} of {} flows stand still", flows.len())),
         }
     }
 
     /// The numbers as they are now.
     pub fn snapshot(&self) -> AgentSnapshot {
+        let snapshot = |(id, flow): &NamedCounters| (id.clone(), flow.snapshot());
+        // In this order, so that a flow that goes meanwhile is counted twice for a moment rather than not at all.
+        let flows = self.flows().iter().map(snapshot).collect();
         AgentSnapshot {
-            flows: self
-                .flows
-                .iter()
-                .map(|(id, counters)| (id.clone(), counters.snapshot()))
-                .collect(),
+            flows,
+            retired: self.retired(),
         }
     }
 }
@@ -505,12 +576,14 @@ impl AgentCounters {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentSnapshot {
     pub flows: Vec<(FlowId, FlowSnapshot)>,
+    /// What flows had done that aren't there any more.
+    pub retired: FlowSnapshot,
 }
 
 impl AgentSnapshot {
     /// All flows together.
     pub fn total(&self) -> FlowSnapshot {
-        let mut total = FlowSnapshot::default();
+        let mut total = self.retired.clone();
         for (_, flow) in &self.flows {
             total.add(flow);
         }
@@ -564,13 +637,10 @@ mod tests {
             flow.records_keyless.add(n * 40);
         }
         b.set_last_error("why");
-        let agent = AgentCounters {
-            flows: vec![
-                (a.flow().clone(), Arc::clone(&a)),
-                (b.flow().clone(), Arc::clone(&b)),
-            ],
-            ..AgentCounters::default()
-        };
+        let agent = AgentCounters::of(vec![
+            (a.flow().clone(), Arc::clone(&a)),
+            (b.flow().clone(), Arc::clone(&b)),
+        ]);
         let snapshot = agent.snapshot();
         assert_eq!(snapshot.flows[0].1.records_sent, 7);
         assert_eq!(
@@ -603,6 +673,26 @@ mod tests {
             }
         );
         assert_eq!(snapshot.total().records_raw_total(), 1485);
+    }
+
+    #[test]
+    fn what_a_flow_has_done_that_goes_stays_in_the_sums() {
+        let (a, b, c) = (counters("a"), counters("b"), counters("c"));
+        for (flow, n) in [(&a, 1), (&b, 10), (&c, 100)] {
+            flow.records_sent.add(n);
+            flow.bytes_behind.set(n);
+            flow.set_last_error("why");
+        }
+        let named = |flow: &Arc<FlowCounters>| (flow.flow().clone(), Arc::clone(flow));
+        let agent = AgentCounters::of(vec![named(&a), named(&b)]);
+        agent.replace(vec![named(&c), named(&a)]);
+        a.records_sent.add(1000);
+        let total = agent.snapshot().total();
+        assert_eq!((total.records_sent, total.bytes_behind), (1111, 101));
+        agent.replace(vec![]);
+        let total = agent.snapshot().total();
+        assert_eq!((total.records_sent, total.bytes_behind), (1111, 0));
+        assert_eq!(total.last_error, None);
     }
 
     #[test]

@@ -386,6 +386,7 @@ mod tests {
         };
         let snapshot = AgentSnapshot {
             flows: vec![(kinesis(), flow), (firehose(), late)],
+            ..AgentSnapshot::default()
         };
         let said: Vec<String> = status(
             &snapshot,
@@ -502,6 +503,7 @@ mod tests {
         };
         let snapshot = AgentSnapshot {
             flows: vec![(kinesis(), flow)],
+            ..AgentSnapshot::default()
         };
         let said = |metrics, internal| -> Vec<String> {
             status(&snapshot, Duration::ZERO, MetricLines { metrics, internal })

@@ -98,6 +98,11 @@ impl AgentProcess {
         self.signal(Signal::TERM);
     }
 
+    /// Sends SIGHUP: the configuration is to be read anew.
+    pub fn reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Sends SIGKILL, and waits until it has ended.
     pub async fn kill(self) -> Ended {
         self.signal(Signal::KILL);

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::telemetry::counters::Reload;
 use crate::telemetry::status::{Behind, FileStatus, FlowState, FlowStatus, Status};
 use crate::telemetry::troubles::Trouble;
 
@@ -39,6 +40,9 @@ fn write_all(status: &Status, out: &mut String) -> std::fmt::Result {
         bytes(totals.bytes_per_second.max(0.0) as u64),
         behind(&totals.behind),
     )?;
+    if let Some(reload) = &status.reload {
+        write_reload(reload, out)?;
+    }
     if !status.troubles.is_empty() {
         writeln!(out)?;
     }
@@ -47,6 +51,23 @@ fn write_all(status: &Status, out: &mut String) -> std::fmt::Result {
         .flows
         .iter()
         .try_for_each(|flow| write_flow(flow, out))
+}
+
+fn write_reload(reload: &Reload, out: &mut String) -> std::fmt::Result {
+    let at = reload.at;
+    if !reload.refused.is_empty() {
+        writeln!(
+            out,
+            "the configuration of {at} is refused; the one before goes on:"
+        )?;
+        for finding in &reload.refused {
+            writeln!(out, "  {}", plain(finding))?;
+        }
+    }
+    for key in &reload.after_restart {
+        writeln!(out, "{} takes effect after a restart", plain(key))?;
+    }
+    Ok(())
 }
 
 fn write_flow(flow: &FlowStatus, out: &mut String) -> std::fmt::Result {

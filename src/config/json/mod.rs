@@ -31,14 +31,14 @@ pub struct Repeat {
 }
 
 /// A value and the line (from 1) on which it begins.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Node {
     pub line: usize,
     pub value: Value,
 }
 
 /// A JSON value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Value {
     Null,
     Bool(bool),
@@ -50,13 +50,13 @@ pub enum Value {
 }
 
 /// An object's members, in order, each name once.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Object {
     pub members: Vec<Member>,
 }
 
 /// One member of an object. A name given twice keeps its first place, with the line and the value of the last.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Member {
     pub name: String,
     pub line: usize,

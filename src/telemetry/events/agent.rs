@@ -22,7 +22,7 @@ const SENDING: &str = "sending_stands_still";
 
 /// Says the status of all flows and of the agent, and what repeated meanwhile; called each status period and at the end.
 pub fn status(counters: &AgentCounters, uptime: Duration, lines: MetricLines) {
-    for (_, flow) in &counters.flows {
+    for (_, flow) in counters.flows().iter() {
         if let Some(metrics) = flow.metrics() {
             let errors = flow.processing_errors_in_a_row.get();
             metrics.record(
@@ -270,6 +270,42 @@ pub fn not_found_yet(what: &str) {
 pub fn odd_configuration(finding: &dyn std::fmt::Display) {
     let message = finding.to_string();
     Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// Another configuration is in effect. INFO.
+pub fn configuration_reloaded(n_added: usize, n_removed: usize, n_changed: usize, n_kept: usize) {
+    let message = format!(
+        "Agent: the configuration is read anew: {n_added} flow(s) added, {n_removed} removed, {n_changed} changed, \
+         {n_kept} as before"
+    );
+    Entry::new(Level::INFO, names::THREAD_MAIN, names::AGENT, message).emit();
+}
+
+/// These keys of the configuration are others than at the agent's start. WARN: the old values hold.
+pub fn after_restart(keys: &[String]) {
+    for key in keys {
+        let message = format!("{key} has changed: it takes effect after a restart of the agent");
+        Entry::new(Level::WARN, names::THREAD_MAIN, names::AGENT, message).emit();
+    }
+}
+
+/// A configuration that was to be read anew is refused, for these reasons. ERROR: the old one goes on.
+pub fn configuration_refused(findings: &[String]) {
+    let message = format!(
+        "Agent: the new configuration is refused, the one before goes on: {}; correct it and reload again",
+        counted(findings.len() as u64, "finding")
+    );
+    Entry::new(Level::ERROR, names::THREAD_MAIN, names::AGENT, message).emit();
+    for finding in findings {
+        let message = finding.clone();
+        Entry::new(Level::ERROR, names::THREAD_MAIN, names::AGENT, message).emit();
+    }
+}
+
+/// What a new configuration wants can't be started. ERROR.
+pub fn flow_not_started(what: &str, error: &dyn std::fmt::Display) {
+    let message = format!("Agent: can't start {what}: {error}; restart the agent");
+    Entry::new(Level::ERROR, names::THREAD_MAIN, names::AGENT, message).emit();
 }
 
 /// The metrics and the status page are there. INFO.

@@ -639,10 +639,7 @@ fn calls_and_status_periods_reach_the_metrics() {
         Destination::Kinesis("s".into()),
         Some(Arc::clone(&metrics)),
     ));
-    let agent = AgentCounters {
-        flows: vec![(id, Arc::clone(&counters))],
-        ..AgentCounters::default()
-    };
+    let agent = AgentCounters::of(vec![(id, Arc::clone(&counters))]);
     let said = heard(|| {
         batch_sent(
             &counters,

@@ -26,7 +26,7 @@ pub use followed::{FileLook, FileStanding, Followed};
 pub use sampler::{SAMPLE_INTERVAL, Sampler};
 
 use crate::config::Destination;
-use crate::telemetry::counters::{FlowCounters, FlowSnapshot};
+use crate::telemetry::counters::{FlowCounters, FlowSnapshot, Reload};
 use crate::telemetry::troubles::{Concern, Trouble};
 
 /// Files of a flow that are listed unless all are asked for: those that are behind or can't be read first.
@@ -47,9 +47,12 @@ pub struct Status {
     pub flows: Vec<FlowStatus>,
     /// The last minutes, oldest first.
     pub history: Vec<Moment>,
+    /// What came of the last request to read the configuration anew; `None`: there was none.
+    #[serde(default)]
+    pub reload: Option<Reload>,
 }
 
-/// All flows together.
+/// All flows together, with those that aren't configured any more.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Totals {
     pub records_parsed: u64,

@@ -33,6 +33,8 @@ struct Samples {
 
 /// What is remembered of a flow.
 struct FlowSamples {
+    /// Of which life of the flow this is.
+    counters: Arc<FlowCounters>,
     rates: Rates,
     /// At the last sample.
     records_skipped: u64,
@@ -73,13 +75,20 @@ impl Sampler {
     /// Takes a sample of every flow; called each [`SAMPLE_INTERVAL`].
     pub fn sample(&self, at: Instant, now: Timestamp) {
         let mut samples = self.samples();
+        let flows = self.counters.flows();
+        let retired = self.counters.retired();
         let mut total = Sample {
             at,
-            records_sent: 0,
-            bytes_sent: 0,
+            records_sent: retired.records_sent,
+            bytes_sent: retired.bytes_sent,
             behind_bytes: 0,
         };
-        for (id, flow) in &self.counters.flows {
+        let is_one_of = |known: &FlowSamples| {
+            let mut flows = flows.iter();
+            flows.any(|(_, flow)| Arc::ptr_eq(flow, &known.counters))
+        };
+        samples.flows.retain(|_, known| is_one_of(known));
+        for (id, flow) in flows.iter() {
             let sample = sample_of(flow, at);
             total.records_sent += sample.records_sent;
             total.bytes_sent += sample.bytes_sent;
@@ -88,6 +97,7 @@ impl Sampler {
                 .flows
                 .entry(id.clone())
                 .or_insert_with(|| FlowSamples {
+                    counters: Arc::clone(flow),
                     rates: Rates::new(FLOW_SAMPLES),
                     records_skipped: 0,
                     records_truncated: 0,
@@ -104,7 +114,7 @@ impl Sampler {
         let samples = self.samples();
         let flows: Vec<FlowStatus> = self
             .counters
-            .flows
+            .flows()
             .iter()
             .map(|(id, flow)| {
                 let sample = samples.flows.get(id).map(|known| FlowSample {
@@ -131,17 +141,21 @@ impl Sampler {
             totals,
             history: samples.agent.steps().map(moment).collect(),
             flows,
+            reload: self.counters.reload(),
         }
     }
 
     fn totals(&self, rates: &Rates, flows: &[FlowStatus]) -> Totals {
         let rate = rates.rate();
+        let retired = self.counters.retired();
         let bytes = flows.iter().map(|flow| flow.behind.bytes).sum();
         let seconds = flows.iter().map(|flow| flow.behind.seconds);
         Totals {
-            records_parsed: flows.iter().map(|flow| flow.records.parsed).sum(),
-            records_sent: flows.iter().map(|flow| flow.records.sent).sum(),
-            bytes_sent: flows.iter().map(|flow| flow.bytes.sent).sum(),
+            records_parsed: retired.records_parsed
+                + flows.iter().map(|flow| flow.records.parsed).sum::<u64>(),
+            records_sent: retired.records_sent
+                + flows.iter().map(|flow| flow.records.sent).sum::<u64>(),
+            bytes_sent: retired.bytes_sent + flows.iter().map(|flow| flow.bytes.sent).sum::<u64>(),
             records_per_second: rate.records_per_second,
             bytes_per_second: rate.bytes_per_second,
             behind: Behind {

@@ -199,10 +199,7 @@ mod tests {
             let stream = Destination::Kinesis("s".into());
             (id.clone(), Arc::new(FlowCounters::new(id, stream, None)))
         };
-        let counters = Arc::new(AgentCounters {
-            flows: vec![flow("a"), flow("b")],
-            ..AgentCounters::default()
-        });
+        let counters = Arc::new(AgentCounters::of(vec![flow("a"), flow("b")]));
         let sampler = Arc::new(Sampler::new(Arc::clone(&counters), Instant::now(), || 0));
         let web = Web::new(sampler, None, Access::default());
         let later = Instant::now() + Duration::from_secs(3600);
@@ -213,9 +210,9 @@ mod tests {
         assert_eq!(told(Instant::now()), (200, "ok\n".to_owned()));
         assert_eq!(told(later), (503, "sending stands still\n".to_owned()));
         counters.sending.turns(later);
-        counters.flows[0].1.turning.turns(later);
+        counters.flows()[0].1.turning.turns(later);
         assert_eq!(told(later), (503, "1 of 2 flows stand still\n".to_owned()));
-        counters.flows[1].1.turning.turns(later);
+        counters.flows()[1].1.turning.turns(later);
         assert_eq!(told(later), (200, "ok\n".to_owned()));
     }
 }

@@ -53,7 +53,7 @@ impl Asked {
                 ticks.tick().await;
                 to_sample.sample(Instant::now(), Timestamp::now());
                 if let Some(prometheus) = web.prometheus() {
-                    prometheus.upkeep();
+                    prometheus.upkeep(to_sample.counters());
                 }
             }
         });

@@ -3,12 +3,10 @@
 //! Numbers are taken from the counters when they are asked for; latencies alone are recorded as they come, once a call.
 //! Labels are the flow and its destination; the file only while there are at most [`FILE_SERIES_MAX`] of them.
 
-use metrics::{
-    Counter, Gauge, Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString, Unit,
-};
+use metrics::{Key, KeyName, Label, Level, Metadata, Recorder as _, SharedString, Unit};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
-use crate::telemetry::counters::{AgentCounters, FlowCounters, FlowSnapshot};
+use crate::telemetry::counters::{AgentCounters, FlowCounters, FlowSnapshot, NamedCounters};
 use crate::telemetry::status::{FlowStatus, Status};
 
 /// Followed files up to which each has series of its own.
@@ -65,14 +63,10 @@ const UPTIME: &str = "kinesis_agent_uptime_seconds";
 const MEMORY: &str = "kinesis_agent_memory_held_bytes";
 const OWN_ERRORS: &str = "kinesis_agent_own_errors_now";
 
-/// The metrics of one agent.
+/// The metrics of one agent. Flows come and go with the configuration, so their numbers are put down anew each time; what
+/// was recorded of their latencies stays.
 pub struct Prometheus {
-    recorder: PrometheusRecorder,
-    /// In the order of the flows; of each those of [`COUNTERS`] and [`GAUGES`].
-    flows: Vec<(Vec<Counter>, Vec<Gauge>)>,
-    uptime: Gauge,
-    memory: Gauge,
-    own_errors: Gauge,
+    latencies: PrometheusRecorder,
 }
 
 impl Prometheus {
@@ -80,78 +74,100 @@ impl Prometheus {
     pub fn new(counters: &AgentCounters) -> Prometheus {
         let builder = PrometheusBuilder::new().set_buckets(&LATENCY_BUCKETS_S);
         // It refuses an empty list alone.
-        let recorder = builder.unwrap_or_default().build_recorder();
-        let told = |text: &'static str| SharedString::const_str(text);
-        for (name, _, help) in COUNTERS {
-            recorder.describe_counter(KeyName::from_const_str(name), None, told(help));
-        }
-        for (name, _, help) in GAUGES {
-            recorder.describe_gauge(KeyName::from_const_str(name), None, told(help));
-        }
-        for (name, help) in [
-            (UPTIME, "Time since the agent started."),
-            (MEMORY, "Bytes of the memory budget that are held."),
-            (
-                OWN_ERRORS,
-                "Things that are wrong now with the agent as a whole, such as its checkpoints, and need somebody to act.",
-            ),
-        ] {
-            recorder.describe_gauge(KeyName::from_const_str(name), None, told(help));
-        }
-        recorder.describe_histogram(
+        let latencies = builder.unwrap_or_default().build_recorder();
+        latencies.describe_histogram(
             KeyName::from_const_str(LATENCY),
             Some(Unit::Seconds),
             told("Time from a call to its answer."),
         );
-        let mut flows = Vec::new();
-        for (_, flow) in &counters.flows {
-            let labels = labels(flow);
-            let key = |name: &'static str| Key::from_parts(name, labels.clone());
-            flow.record_latency_in(recorder.register_histogram(&key(LATENCY), &METADATA));
-            let counters =
-                COUNTERS.map(|(name, ..)| recorder.register_counter(&key(name), &METADATA));
-            let gauges = GAUGES.map(|(name, ..)| recorder.register_gauge(&key(name), &METADATA));
-            flows.push((counters.to_vec(), gauges.to_vec()));
-        }
-        let gauge =
-            |name: &'static str| recorder.register_gauge(&Key::from_static_name(name), &METADATA);
-        Prometheus {
-            uptime: gauge(UPTIME),
-            memory: gauge(MEMORY),
-            own_errors: gauge(OWN_ERRORS),
-            flows,
-            recorder,
+        let prometheus = Prometheus { latencies };
+        prometheus.record_latencies(counters);
+        prometheus
+    }
+
+    fn record_latencies(&self, counters: &AgentCounters) {
+        for (_, flow) in counters.flows().iter() {
+            flow.record_latency_in(|| {
+                let key = Key::from_parts(LATENCY, labels(flow));
+                self.latencies.register_histogram(&key, &METADATA)
+            });
         }
     }
 
     /// Moves recorded latencies into their buckets; to be called every few seconds, whether or not somebody asks.
-    pub fn upkeep(&self) {
-        self.recorder.handle().run_upkeep();
+    pub fn upkeep(&self, counters: &AgentCounters) {
+        self.record_latencies(counters);
+        self.latencies.handle().run_upkeep();
     }
 
     /// The metrics as they are now.
     pub fn render(&self, status: &Status, counters: &AgentCounters) -> String {
-        for ((handles, status), (_, flow)) in
-            self.flows.iter().zip(&status.flows).zip(&counters.flows)
-        {
-            let counted = flow.snapshot();
-            for (counter, (_, value, _)) in handles.0.iter().zip(COUNTERS) {
-                counter.absolute(value(&counted));
-            }
-            for (gauge, (_, value, _)) in handles.1.iter().zip(GAUGES) {
-                gauge.set(value(status));
-            }
-        }
-        self.uptime.set(status.uptime_seconds as f64);
-        self.memory.set(status.totals.memory_held_bytes as f64);
-        let own_errors = status.troubles.iter().filter(|it| it.concern.is_error());
-        self.own_errors.set(own_errors.count() as f64);
-        let mut text = self.recorder.handle().render();
+        let mut text = render_flows(status, counters);
+        text.push_str(&self.latencies.handle().render());
         if status.totals.files_followed <= FILE_SERIES_MAX as u64 {
             text.push_str(&render_files(status, counters));
         }
         text
     }
+}
+
+const fn told(text: &'static str) -> SharedString {
+    SharedString::const_str(text)
+}
+
+fn render_flows(status: &Status, counters: &AgentCounters) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    for (name, _, help) in COUNTERS {
+        recorder.describe_counter(KeyName::from_const_str(name), None, told(help));
+    }
+    for (name, _, help) in GAUGES {
+        recorder.describe_gauge(KeyName::from_const_str(name), None, told(help));
+    }
+    let own_errors = status.troubles.iter().filter(|it| it.concern.is_error());
+    for (name, help, value) in [
+        (
+            UPTIME,
+            "Time since the agent started.",
+            status.uptime_seconds as f64,
+        ),
+        (
+            MEMORY,
+            "Bytes of the memory budget that are held.",
+            status.totals.memory_held_bytes as f64,
+        ),
+        (
+            OWN_ERRORS,
+            "Things that are wrong now with the agent as a whole, such as its checkpoints, and need somebody to act.",
+            own_errors.count() as f64,
+        ),
+    ] {
+        recorder.describe_gauge(KeyName::from_const_str(name), None, told(help));
+        let gauge = recorder.register_gauge(&Key::from_static_name(name), &METADATA);
+        gauge.set(value);
+    }
+    for (status, flow) in paired(status, &counters.flows()) {
+        let labels = labels(flow);
+        let key = |name: &'static str| Key::from_parts(name, labels.clone());
+        let counted = flow.snapshot();
+        for (name, value, _) in COUNTERS {
+            let counter = recorder.register_counter(&key(name), &METADATA);
+            counter.absolute(value(&counted));
+        }
+        for (name, value, _) in GAUGES {
+            let gauge = recorder.register_gauge(&key(name), &METADATA);
+            gauge.set(value(status));
+        }
+    }
+    recorder.handle().render()
+}
+
+/// Flows that are in both: they may have become others since the status was taken.
+fn paired<'a>(
+    status: &'a Status,
+    counters: &'a [NamedCounters],
+) -> impl Iterator<Item = (&'a FlowStatus, &'a FlowCounters)> {
+    let pairs = status.flows.iter().zip(counters);
+    pairs.filter_map(|(status, (id, flow))| (*status.flow == *id.0).then_some((status, &**flow)))
 }
 
 /// Series of files come and go with the files, so they are made anew each time.
@@ -164,13 +180,9 @@ fn render_files(status: &Status, counters: &AgentCounters) -> String {
             "Age of the file's oldest byte that is not accepted yet.",
         ),
     ] {
-        recorder.describe_gauge(
-            KeyName::from_const_str(name),
-            None,
-            SharedString::const_str(help),
-        );
+        recorder.describe_gauge(KeyName::from_const_str(name), None, told(help));
     }
-    for (flow, (_, counters)) in status.flows.iter().zip(&counters.flows) {
+    for (flow, counters) in paired(status, &counters.flows()) {
         for file in &flow.files {
             let mut labels = labels(counters);
             labels.push(Label::new("file", file.path.clone()));

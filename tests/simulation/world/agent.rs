@@ -84,7 +84,7 @@ impl World {
             let new = self.process.to_publisher.range(n_before..);
             let batches = new.filter_map(|inbound| match inbound {
                 Inbound::Batch(_, batch) => Some(batch),
-                Inbound::Finished(_) | Inbound::Kept(_) | Inbound::Restarted(_) => None,
+                _ => None,
             });
             for span in batches.flat_map(|batch| &batch.spans) {
                 self.process.flows[place]
@@ -159,7 +159,7 @@ impl World {
                 self.obey(Some(flow))?;
             }
             Inbound::Finished(_) => self.process.n_finished += 1,
-            Inbound::Kept(_) | Inbound::Restarted(_) => {
+            _ => {
                 return Err(format!(
                     "{inbound:?} in a world without refusals and defects"
                 ));
