@@ -38,7 +38,7 @@ lead_a_life() {
     in_tree chgrp aws-kinesis-agent-user /etc/aws-kinesis/agent.json
     [[ -e /proc/$pid ]] || fail "a refused reload ended it"
     expect 0 "$INIT" reload
-    [[ $(<"$tree/run/aws-kinesis-agent.pid") != "$pid" ]] || fail "reload changed nothing"
+    [[ $(<"$tree/run/aws-kinesis-agent.pid") == "$pid" && -e /proc/$pid ]] || fail "a reload started another"
 
     proves "a stop and a start lose nothing and double nothing"
     lines 11 20 >>"$tree/tmp/app1.csv"
