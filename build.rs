@@ -5,7 +5,10 @@ fn main() {
     let of_target = |name: &str| std::env::var(name).unwrap_or_default();
     if of_target("CARGO_CFG_TARGET_OS") == "linux" && of_target("CARGO_CFG_TARGET_ENV") == "gnu" {
         // Nothing calls what is in it, so that it would be left out of an archive.
-        for object in cc::Build::new().file("src/allocator.c").compile_intermediates() {
+        for object in cc::Build::new()
+            .file("src/allocator.c")
+            .compile_intermediates()
+        {
             println!("cargo::rustc-link-arg-bins={}", object.display());
         }
     }

@@ -42,7 +42,7 @@ pub struct BatchFailed<'a> {
     pub next_try_in: Duration,
     /// The records may have been accepted all the same.
     pub may_repeat: bool,
-    /// The cause is said by one of [`destination_missing`] and those beside it: here it is counted alone.
+    /// The cause is said by one of [`destination_missing`](super::destination_missing) and those beside it: here it is counted alone.
     pub has_known_cause: bool,
 }
 
@@ -126,7 +126,7 @@ pub fn batch_sent(flow: &FlowCounters, sent: &BatchSent<'_>) {
 
 /// A call failed as a whole and is made again. Counted; WARN: nothing is lost.
 ///
-/// Where the cause is known the caller says it, with [`destination_missing`] and those beside it.
+/// Where the cause is known the caller says it, with [`destination_missing`](super::destination_missing) and those beside it.
 pub fn batch_failed(flow: &FlowCounters, failed: &BatchFailed<'_>) {
     flow.calls.add(1);
     flow.send_attempts.add(failed.records);
