@@ -1,6 +1,6 @@
 # `make check` is what CI runs. Everything else is a part of it, or a tool by hand.
 
-.PHONY: fuzz check test lint doc deny advisories build install clean
+.PHONY: packages fuzz check test lint doc deny advisories build install clean
 
 check: ## everything that a change has to pass
 	.ci/run --no-install
@@ -31,6 +31,10 @@ fuzz: ## each fuzz target for FUZZ_SECONDS; needs cargo-fuzz
 	for target in $(FUZZ_TARGETS); do \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+packages: ## both packages for this machine, of a plain release build; .ci/release builds those that run on older hosts
+	cargo build --release --locked
+	packaging/build --arch $(shell uname -m) --binary target/release/kinesis-agent deb rpm
 
 PREFIX ?= /usr/local
 install: build ## into $(DESTDIR)$(PREFIX)/bin

@@ -32,6 +32,7 @@ fn main() {
         .map(|&byte| if byte == b'@' { b'"' } else { byte })
         .collect();
     let csv_beyond_ascii = lines(|random| csv_line(random).replace('@', "é"));
+    let csv_quoted = lines(|random| format!("\"{}\"", csv_line(random).replace(',', "\",\"")));
     let common = lines(common_log_line);
     let combined = lines(|random| {
         format!(
@@ -75,6 +76,16 @@ fn main() {
             "CSVTOJSON, six columns, pattern [,;]",
             &csv,
             csv_to_json("[,;]"),
+        ),
+        (
+            "CSVTOJSON, six columns, RFC4180, no quotes",
+            &csv,
+            csv_by_rfc_4180(),
+        ),
+        (
+            "CSVTOJSON, six columns, RFC4180, all quoted",
+            &csv_quoted,
+            csv_by_rfc_4180(),
         ),
         (
             "LOGTOJSON, COMMONAPACHELOG",
@@ -224,6 +235,15 @@ fn single_line() -> ProcessingOption {
 }
 
 fn csv_to_json(delimiter: &str) -> ProcessingOption {
+    let pattern = JavaRegex::new(delimiter).expect("a pattern");
+    six_columns(CsvDelimiter::Pattern(pattern))
+}
+
+fn csv_by_rfc_4180() -> ProcessingOption {
+    six_columns(CsvDelimiter::Quoted(b','))
+}
+
+fn six_columns(delimiter: CsvDelimiter) -> ProcessingOption {
     let names = [
         "id",
         "first_name",
@@ -234,7 +254,7 @@ fn csv_to_json(delimiter: &str) -> ProcessingOption {
     ];
     ProcessingOption::CsvToJson(CsvToJson {
         field_names: Some(names.map(str::to_owned).to_vec()),
-        delimiter: CsvDelimiter::Pattern(JavaRegex::new(delimiter).expect("a pattern")),
+        delimiter,
         ..CsvToJson::default()
     })
 }

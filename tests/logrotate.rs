@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -189,6 +189,9 @@ const MODES: &[Mode] = &[
     },
 ];
 
+/// Well within the 5 seconds that a copy waits for its source to be cut off. Only a machine that is very busy needs more.
+const ROTATION_MAX: Duration = Duration::from_secs(3);
+
 /// A log, the program that writes it, and logrotate.
 struct Rotated {
     scene: Scene,
@@ -197,6 +200,8 @@ struct Rotated {
     n_lines: usize,
     /// When the last rotation was over, since 1970.
     rotated_at: Duration,
+    /// A rotation took so long that a copy may be read before its source is cut off: what was read of it comes again.
+    was_slow: bool,
     /// What the agent has said in the runs that have ended.
     log: String,
 }
@@ -249,6 +254,7 @@ impl Rotated {
             folder,
             n_lines: 0,
             rotated_at: Duration::ZERO,
+            was_slow: false,
             log: String::new(),
         }
     }
@@ -275,6 +281,7 @@ impl Rotated {
             until("another second", || (now() > next).then_some(())).await;
         }
         let folder = self.scene.folder();
+        let began_at = Instant::now();
         let output = Command::new(logrotate().expect("it was asked for"))
             .arg("--force")
             .arg("--state")
@@ -282,6 +289,7 @@ impl Rotated {
             .arg(folder.join("logrotate.conf"))
             .output()
             .unwrap();
+        self.was_slow |= began_at.elapsed() > ROTATION_MAX;
         self.rotated_at = now();
         assert!(output.status.success(), "{}: {output:?}", self.mode.name);
     }
@@ -371,7 +379,7 @@ impl Rotated {
         assert!(n_times.keys().eq(&wanted), "{}: torn", self.mode.name);
         let repeated: Vec<_> = n_times.iter().filter(|(_, n)| **n > 1).collect();
         assert!(
-            repeated.is_empty(),
+            repeated.is_empty() || self.was_slow,
             "{}: {} of {} lines came more than once, {:?} first\n{}",
             self.mode.name,
             repeated.len(),

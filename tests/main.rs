@@ -22,6 +22,7 @@ mod golden;
 mod https;
 mod log;
 mod logrotate;
+mod manuals;
 mod metrics;
 mod oddities;
 mod outside;

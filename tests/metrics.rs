@@ -172,6 +172,7 @@ async fn what_is_no_question_is_refused() {
             405,
         ),
         (request("DELETE / HTTP/1.1", &host), 405),
+        (request("GET http://evil/status HTTP/1.1", &host), 403),
         (
             request(
                 "GET /status HTTP/1.1",

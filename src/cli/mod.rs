@@ -6,6 +6,7 @@ mod dead_letters;
 mod demo;
 pub mod endpoint;
 mod local;
+mod papers;
 mod run;
 mod status;
 mod takeover;
@@ -67,6 +68,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Play an AWS on this machine, with faults if wanted, for trying things by hand.
     Endpoint(endpoint::EndpointArgs),
+    /// Write the manual pages or a shell's completions, for packages.
+    Papers(papers::PapersArgs),
     /// Ask a running agent how it is doing.
     Status(status::StatusArgs),
     /// Show what would be sent of a sample file, what would be left out, and why; no network, no checkpoint.
@@ -140,6 +143,7 @@ pub fn main() -> ExitCode {
         Some(Command::DeadLetters(args)) => dead_letters::run(&args),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Endpoint(args)) => endpoint::run(args),
+        Some(Command::Papers(args)) => papers::run(&args),
         Some(Command::Status(args)) => status::run(&args),
         Some(Command::Try(args)) => r#try::run(&args),
         None if line.run.local => local::run(&line.run),

@@ -8,6 +8,7 @@
 
 mod configuration;
 mod customers;
+mod ending;
 mod ledger;
 mod rates;
 mod screen;
@@ -29,10 +30,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use self::configuration::{Configuration, STREAM};
+use self::ending::Ending;
 use self::ledger::{FIRST_SHOWN, Ledger};
 use self::rates::Rates;
 use self::screen::Screen;
-use self::view::{Calls, Ending, Phase, Progress};
+use self::view::{Calls, Phase, Progress};
 use self::writer::{Pen, Script, Writer};
 use super::{exit, run::runtime};
 use crate::agent::{Agent, Memory};
@@ -335,10 +337,10 @@ impl<'a> Demo<'a> {
         // The block stays where it is: it is part of what was shown now.
         self.screen.keep();
         let mut closing = view::notices(&look, &notices, n_more);
-        closing.extend(view::verdict(&look, &ending));
+        closing.extend(ending::verdict(&look, &ending));
         let is_good = ending.verdict.is_good(ending.may_repeat) && written.is_ok();
         if is_good {
-            closing.extend(view::next_steps(self.args.faults.is_some()));
+            closing.extend(ending::next_steps(self.args.faults.is_some()));
         }
         self.screen.say(&closing).context(UNWRITABLE)?;
         written.context("can't write customers")?;

@@ -129,6 +129,8 @@ fn write_file(file: &FileStatus, out: &mut String) -> std::fmt::Result {
     write!(out, "  [{bar}] {} of {}", bytes(done), bytes(file.size))?;
     if file.behind_bytes > 0 {
         write!(out, ", {} behind", duration(file.behind_seconds))?;
+    } else if file.unfinished_bytes > 0 {
+        write!(out, ", then a line without its end")?;
     }
     if let Some(problem) = &file.problem {
         write!(out, ", can't be read: {}", plain(problem))?;
@@ -197,10 +199,14 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// A name of somebody else's without what could move a terminal's cursor.
+/// A name of somebody else's without what could move a terminal's cursor, or turn its letters round.
 fn plain(text: &str) -> String {
+    let is_harmful = |c: char| {
+        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c.is_control() || turns
+    };
     text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .map(|c| if is_harmful(c) { '\u{fffd}' } else { c })
         .collect()
 }
 
@@ -236,5 +242,6 @@ mod tests {
     #[test]
     fn names_can_not_move_the_cursor() {
         assert_eq!(plain("a\x1b[2J\nb\u{9b}"), "a\u{fffd}[2J\u{fffd}b\u{fffd}");
+        assert_eq!(plain("a\u{202e}gol.b"), "a\u{fffd}gol.b");
     }
 }

@@ -90,11 +90,13 @@ where
 
 fn answer(web: &Web, request: &Request<Incoming>, door: Door) -> Response<Full<Bytes>> {
     let headers = request.headers();
+    // Where the request line names a host, that is the one that is meant (RFC 9112, section 3.2.2).
+    let named = request.uri().authority().map(|host| host.as_str());
     let asked = Question {
         method: request.method().as_str(),
         path: request.uri().path(),
         query: request.uri().query().unwrap_or_default(),
-        host: text_of(headers, &header::HOST),
+        host: named.or_else(|| text_of(headers, &header::HOST)),
         authorization: text_of(headers, &header::AUTHORIZATION),
         has_body: !request.body().is_end_stream(),
     };
@@ -126,8 +128,10 @@ fn to_response(answer: Answer) -> Response<Full<Bytes>> {
             .policy
             .unwrap_or("default-src 'none'; frame-ancestors 'none'"),
     );
-    if answer.status == 401 {
-        set(header::WWW_AUTHENTICATE, "Bearer");
+    match answer.status {
+        401 => set(header::WWW_AUTHENTICATE, "Bearer"),
+        405 => set(header::ALLOW, "GET, HEAD"),
+        _ => {}
     }
     response
 }
