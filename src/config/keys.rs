@@ -216,13 +216,12 @@ pub fn nearest(place: Place, name: &str) -> Option<&'static Key> {
 
 /// Whether what stands under a name must not be shown.
 pub fn is_secret(name: &str) -> bool {
-    let lower = name.to_lowercase();
-    let is_misspelt =
-        || nearest(Place::Top, name).is_some_and(|key| key.name == "awsSecretAccessKey");
-    ["secret", "password", "token", "externalid"]
-        .iter()
-        .any(|word| lower.contains(word))
-        || is_misspelt()
+    let says_so = |name: &str| {
+        let lower = name.to_lowercase();
+        let mut words = ["secret", "password", "token", "externalid"].iter();
+        words.any(|word| lower.contains(word))
+    };
+    says_so(name) || nearest(Place::Top, name).is_some_and(|key| says_so(key.name))
 }
 
 const fn key(
