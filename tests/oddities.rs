@@ -123,3 +123,45 @@ async fn files_may_go_to_another_device() {
     let expected: Vec<String> = (1..=7).map(|n| format!("line {n}\n")).collect();
     assert_eq!(seen, expected);
 }
+
+/// A network file system, or a host whose inotify instances are all taken: what is looked at is found all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_system_tells_of_no_change_looking_finds_it_all() {
+    let endpoint = start(Options::default()).await;
+    let mut host = Host::sending_to(&endpoint.url());
+    if !host.without_change_events() {
+        println!(
+            "skipped: nobody may limit inotify in a user namespace of one's own here (unshare --user)"
+        );
+        return;
+    }
+    host.write("logs/app.log", "line 1\n");
+    host.add_flow("logs/**/app.log*", json!({ "kinesisStream": "s" }));
+    let agent = host.start();
+    received(&endpoint, 1).await;
+    let told = agent.lines_with("no change events from the system");
+    assert_eq!(told.len(), 1, "{told:?}");
+    host.append("logs/app.log", "line 2\n");
+    received(&endpoint, 2).await;
+    // Renamed with a rest, and made anew.
+    host.append("logs/app.log", "line 3\n");
+    host.rename("logs/app.log", "logs/app.log.1");
+    host.write("logs/app.log", "line 4\n");
+    received(&endpoint, 4).await;
+    // Copied and cut off, with a rest.
+    host.append("logs/app.log", "line 5\n");
+    received(&endpoint, 5).await;
+    fs::copy(host.path("logs/app.log"), host.path("logs/app.log.2")).unwrap();
+    let log = File::options().write(true).open(host.path("logs/app.log"));
+    log.unwrap().set_len(0).unwrap();
+    host.append("logs/app.log", "line 6\n");
+    // A folder that wasn't there.
+    fs::create_dir(host.path("logs/new")).unwrap();
+    host.write("logs/new/app.log", "line 7\n");
+    received(&endpoint, 7).await;
+    agent.stop().await;
+    let mut seen = texts(&endpoint, "s");
+    seen.sort();
+    let expected: Vec<String> = (1..=7).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(seen, expected);
+}

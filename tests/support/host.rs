@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 /// Long enough for anything to happen on a busy machine, so that a defect fails a test instead of hanging it.
 pub const PATIENCE: Duration = Duration::from_secs(300);
+/// A user namespace of its own for what follows: util-linux's unshare(1).
+const OWN_LIMITS: [&str; 3] = ["/usr/bin/unshare", "--user", "--map-root-user"];
 /// Between two looks at something that nobody tells of.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -29,7 +31,10 @@ pub struct Host {
     settings: serde_json::Map<String, Value>,
     flows: Vec<Value>,
     user: Option<u32>,
-    open_files_max: Option<u32>,
+    /// What a shell does before it becomes the agent.
+    before: Vec<String>,
+    /// The agent has a user namespace of its own, and with it limits of its own.
+    has_own_limits: bool,
 }
 
 impl Host {
@@ -44,7 +49,8 @@ impl Host {
             flows: Vec::new(),
             folder,
             user: None,
-            open_files_max: None,
+            before: Vec::new(),
+            has_own_limits: false,
         };
         host.set_env("HOME", host.path("home"));
         host.set_env("AWS_CONFIG_FILE", host.path("aws-config"));
@@ -108,7 +114,19 @@ impl Host {
 
     /// Runs the agent with so many open files at most.
     pub fn limit_open_files(&mut self, n_files: u32) {
-        self.open_files_max = Some(n_files);
+        self.before.push(format!("ulimit -n {n_files}"));
+    }
+
+    /// Runs the agent where the system has no inotify instance for anybody. `false`: that can't be had here.
+    #[must_use]
+    pub fn without_change_events(&mut self) -> bool {
+        let none = "echo 0 > /proc/sys/user/max_inotify_instances";
+        self.before.push(none.to_owned());
+        self.has_own_limits = true;
+        let mut probe = Command::new(OWN_LIMITS[0]);
+        probe.args(&OWN_LIMITS[1..]).args(["/bin/sh", "-c", none]);
+        probe.stderr(Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
     }
 
     /// Adds a flow that reads files from their beginning and sends and retries fast, with these options beside.
@@ -175,16 +193,18 @@ impl Host {
         let program = opened.as_ref().map_or(built.to_owned(), |file| {
             format!("/proc/self/fd/{}", file.as_raw_fd()).into()
         });
-        let mut command = match self.open_files_max {
-            None => Command::new(&program),
-            Some(n_files) => {
-                let mut shell = Command::new("/bin/sh");
-                let limited = format!("ulimit -n {n_files} && exec \"$0\" \"$@\"");
-                shell.arg("-c").arg(limited).arg(&program);
-                shell
-            }
-        };
+        let mut words: Vec<OsString> = Vec::new();
+        if self.has_own_limits {
+            words.extend(OWN_LIMITS.map(OsString::from));
+        }
+        if !self.before.is_empty() {
+            let becomes = format!("{} && exec \"$0\" \"$@\"", self.before.join(" && "));
+            words.extend(["/bin/sh".into(), "-c".into(), becomes.into()]);
+        }
+        words.push(program.into());
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .arg("-c")
             .arg(self.path("agent.json"))
             .arg("--agent-d")
