@@ -30,14 +30,17 @@ impl Agent {
         });
         let written = at("agent.json");
         fs::write(&written, configuration.to_string()).expect("room for the configuration");
-        let child = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        if at("ca.pem").exists() {
+            command.env("AWS_CA_BUNDLE", at("ca.pem"));
+        }
+        let child = command
             .arg("-c")
             .arg(written)
             .arg("--agent-d")
             .arg(at("none"))
             .arg("--log")
             .arg(at("agent.log"))
-            .env("AWS_CA_BUNDLE", at("ca.pem"))
             .spawn()
             .expect("the agent starts");
         Agent(child)
