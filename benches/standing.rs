@@ -69,12 +69,12 @@ fn main() {
 /// Share of a core, and MB resident, over files that are quiet but for `n_written` of them each second.
 fn idle(endpoint: &Endpoint, n_files: usize, n_written: usize) -> (f64, f64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = |n: usize| folder.path().join(format!("{n}.log"));
+    // Beside the agent's own files, whose coming and going would be looked into.
+    let logs = folder.path().join("logs");
+    fs::create_dir(&logs).expect("room for the files");
+    let path = |n: usize| logs.join(format!("{n}.log"));
     (0..n_files).for_each(|n| fs::write(path(n), "a line\n").expect("room for the files"));
-    let flow = flow_of(
-        &folder.path().join("*.log"),
-        &json!({ "kinesisStream": "idle" }),
-    );
+    let flow = flow_of(&logs.join("*.log"), &json!({ "kinesisStream": "idle" }));
     let before = endpoint.received().n_records() as usize;
     let agent = Agent::start(&endpoint.url(), &json!([flow]), folder.path());
     let until = Instant::now() + DEADLINE;
