@@ -37,6 +37,8 @@ pub const CONNECTIONS_DEFAULT: usize = 50;
 
 /// Longest configuration file in bytes; more is refused unread.
 pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most entries in the folder agent.d; more is refused unread. Each file may hold any number of flows.
+pub const AGENT_D_FILES_MAX: usize = 10_000;
 /// Deepest nesting of lists and objects; the reader recurses, so this bounds its stack.
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Most values in one file; a few bytes of text can cost a hundred in memory.
