@@ -47,7 +47,7 @@ pub(super) fn open_checkpoints(
             .context("taking over the checkpoints of the AWS Kinesis Agent")?
         {
             TakeOver::Taken { rows } => events::checkpoints_taken_over(old, store.path(), rows),
-            TakeOver::DoneBefore | TakeOver::NothingThere => {}
+            TakeOver::Nothing => {}
         }
     }
     let is_there = |path: &Path, identity: Option<FileIdentity>| {

@@ -80,6 +80,14 @@ pub enum Error {
         path: PathBuf,
         source: io::Error,
     },
+    #[error(
+        "cannot take checkpoints over from {path}, which is damaged: {source}; move it away, and the agent goes on by what \
+         it knows itself"
+    )]
+    DamagedOther {
+        path: PathBuf,
+        source: rusqlite::Error,
+    },
     #[error("checkpoint database {path} is in use by {holder}; stop that one first")]
     InUse { path: PathBuf, holder: Holder },
     #[error("{path} exists already and may have a journal; name a new file")]

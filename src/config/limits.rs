@@ -57,7 +57,7 @@ pub const UNKNOWN_KEYS_SHOWN_MAX: usize = 100;
 
 /// Where the agent keeps its checkpoints unless `checkpointFile` says otherwise.
 pub const CHECKPOINT_FILE_DEFAULT: &str = "/var/lib/aws-kinesis-agent/checkpoints";
-/// Where the reference keeps its checkpoints by default, from which they are taken over once.
+/// Where the reference keeps its checkpoints by default, from which what it has sent since ours were written is taken over.
 pub const REFERENCE_CHECKPOINT_FILE: &str = "/var/run/aws-kinesis-agent/checkpoints";
 
 /// The name of the dead-letter file, beside the checkpoints unless `deadLetters.file` says otherwise.
