@@ -115,6 +115,14 @@ let_former_work() {
     in_tree chown -R aws-kinesis-agent-user /var/run/aws-kinesis-agent
 }
 
+# let_former_send LINE: as when it has gone on to that one by the checkpoints that it found.
+let_former_send() {
+    in_tree "$INIT" start
+    sqlite3 "$tree/run/aws-kinesis-agent/checkpoints" "
+        UPDATE FILE_CHECKPOINTS SET offset = $(lines 1 "$1" | wc -c), lastUpdated = '$(date -u '+%F %T.%3N')'
+        WHERE path = '/tmp/app1.csv'"
+}
+
 # ours_goes_on: what the former had not sent has arrived, and nothing else; its traces are gone and ours are there.
 ours_goes_on() {
     expect 0 "$INIT" status
