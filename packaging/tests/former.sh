@@ -98,9 +98,12 @@ FORMER
         --define '_rpmfilename %{name}-%{version}-%{release}.%{arch}.rpm' --define '__os_install_post %{nil}' "$scratch/former.spec"
 }
 
-# As it is on a host where the former has worked: 25 of 40 lines are sent, and the babysitter is on.
+# let_former_work FOLDER: that of the defaults file. As it is on a host where the former has worked: 25 of 40 lines are sent, and
+# the babysitter is on. Of another file nothing was to be sent.
 let_former_work() {
-    configure "$1"
+    mkdir -p "$tree/var/log/app"
+    lines 1 50000 >"$tree/var/log/app/app.log"
+    configure "$1" '"flows"' ', {"filePattern": "/var/log/app/app.log*", "kinesisStream": "app"}'
     in_tree "$INIT" start
     lines 1 40 >"$tree/tmp/app1.csv"
     local offset

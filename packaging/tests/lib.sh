@@ -83,17 +83,22 @@ until_true() {
     done
 }
 
-# documented: README.md's commands on installing that root gives, a line each.
+# documented: README.md's commands on installing that root gives, and those of docs/migrating.md, a line each.
 documented() {
     # shellcheck disable=SC2016
-    sed -n '/^## Install$/,/^## /{/^```sh$/,/^```$/p}' README.md | sed -n 's/^sudo //p' | sed 's/ *#.*//' | sort -u
+    local blocks='/^ *```sh$/,/^ *```$/{/```/!p}'
+    {
+        sed -n '/^## Install$/,/^## /p' README.md | sed -n "$blocks" | sed -n 's/^sudo //p'
+        sed -n "$blocks" docs/migrating.md
+    } | sed 's/ *#.*//; s/^ *//; /^$/d' | sort -u
 }
 
-# as_documented START: the one of these that begins so, where the packages are. rpm and dnf work on the tree from outside.
+# as_documented START: the one of these that begins so, or is that, where the packages are. rpm and dnf work on the tree from
+# outside.
 as_documented() {
     local command program
-    command=$(documented | grep "^$1") || fail "README.md has no command that begins with $1"
-    [[ $command != *$'\n'* ]] || fail "README.md has several commands that begin with $1"
+    command=$(documented | grep -xF "$1") || command=$(documented | grep "^$1") || fail "no command begins with $1"
+    [[ $command != *$'\n'* ]] || fail "several commands begin with $1"
     program=${command%% *}
     if [[ $(type -t "${program}_in_tree") == function ]]; then
         (cd "$tree/packages" && eval "${program}_in_tree${command#"$program"}") >"$scratch/said" 2>&1 || fail "$command: $(<"$scratch/said")"
@@ -107,7 +112,7 @@ start_endpoint() {
     AGENT_LOG_LEVEL=INFO "$AGENT" endpoint --listen 127.0.0.1:0 --out "$scratch/records" --no-signatures \
         >"$scratch/endpoint" 2>&1 &
     endpoint_pid=$!
-    until_true "the endpoint" grep -qE '127\.0\.0\.1:[0-9]+' "$scratch/endpoint"
+    until_true "the endpoint" grep -sqE '127\.0\.0\.1:[0-9]+' "$scratch/endpoint"
     endpoint=http://$(grep -oE '127\.0\.0\.1:[0-9]+' "$scratch/endpoint" | head -n 1)
 }
 
