@@ -180,8 +180,9 @@ async fn a_configuration_with_mistakes_changes_nothing_and_is_told() {
     assert_eq!(agent.stop().await.code, Some(0));
 }
 
-/// A start may take its time, and whoever asks for a reload doesn't know. The configuration is a pipe here, so that the start
-/// waits for it.
+/// P-EARLY: SIGHUP ends nothing: one that comes before the start is over is heeded after it.
+///
+/// The configuration is a pipe here, so that the start waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_before_the_start_is_over_ends_nothing_and_is_heeded_after_it() {
     let scene = Scene::new().await;

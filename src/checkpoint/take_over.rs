@@ -160,6 +160,8 @@ mod tests {
         assert_eq!(again, TakeOver::Nothing);
     }
 
+    /// P-AGAIN: What the AWS Kinesis Agent has sent between two swaps counts: of the checkpoints of a flow the later ones hold.
+    ///
     /// To ours, back to the reference by an export, and to ours again.
     #[test]
     fn what_the_reference_has_sent_between_two_swaps_counts() {

@@ -16,7 +16,6 @@ use crate::agent::{Agent, Memory, Reloaded};
 use crate::config::{self, Environment, Loaded, LogLevel, LogLines, Refused};
 use crate::service::launch::{self, Outcome};
 use crate::service::pid_file::{PidFile, PidFileError};
-use crate::service::secrets;
 use crate::service::supervisor::Supervisor;
 use crate::service::user::{User, is_root};
 use crate::telemetry::log::{self, Destination, LogOptions};
@@ -30,7 +29,6 @@ const STOP_TIME_BEYOND: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    secrets::keep_out_of_cores();
     // It may come while the agent starts, and would end it.
     let _ = reload_signal().thread_block();
     let user = args.user.as_deref().map(User::find).transpose()?;
