@@ -63,7 +63,8 @@ lead_a_life() {
     lines 31 40 >>"$tree/tmp/app1.csv"
     arrived tmp 1 40
 
-    proves "killed it is dead, and starts again"
+    proves "killed it is dead, and starts again where its checkpoint is"
+    until_true "the checkpoint" is_saved /tmp/app1.csv
     kill -KILL "$(<"$tree/run/aws-kinesis-agent.pid")"
     until_true "its end" not_running
     expect 1 "$INIT" status
@@ -76,6 +77,11 @@ lead_a_life() {
 # is_process PID: the service is that process.
 is_process() {
     [[ $(<"$tree/run/aws-kinesis-agent.pid") == "$1" && -e /proc/$1 ]]
+}
+
+# is_saved FILE: its checkpoint is at its end.
+is_saved() {
+    [[ $(sqlite3 "$tree/var/lib/aws-kinesis-agent/checkpoints" "SELECT offset FROM FILE_CHECKPOINTS WHERE path = '$1'" 2>/dev/null) == "$(stat -c %s "$tree$1")" ]]
 }
 
 not_running() {
