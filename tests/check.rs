@@ -72,7 +72,8 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
     const CSV: &str = r#", "dataProcessingOptions": [{"optionName": "CSVTOJSON", "customFieldNames": ["a"], "delimiter": "D"}]"#;
     let one = |members: &str| flows(&[flow("*.log", members)]);
     // Configuration; exit codes with --lenient, with neither, and with --strict; words of the one finding, if there is one.
-    let table: [(String, (i32, i32, i32), &[&str]); 12] = [
+    type Codes = (i32, i32, i32);
+    let table: [(String, Codes, &[&str]); 12] = [
         (one(""), (0, 0, 0), &[]),
         (
             one(r#", "maxBufferSizeRecrods": 5"#),
