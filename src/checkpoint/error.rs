@@ -97,6 +97,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether another program has the database: once that has ended all may be well.
+    pub fn is_in_use(&self) -> bool {
+        match self {
+            Error::InUse { .. } => true,
+            Error::Database { source, .. } => is_busy(source),
+            Error::DamagedOther { .. }
+            | Error::Io { .. }
+            | Error::Exists { .. }
+            | Error::WriterStopped => false,
+        }
+    }
+
     /// For `map_err`: the database's refusal, with what was being done.
     pub(super) fn database(
         doing: &'static str,

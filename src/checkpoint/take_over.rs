@@ -237,6 +237,7 @@ mod tests {
         other.execute_batch("BEGIN EXCLUSIVE").unwrap();
         let error = store.take_over(old.path()).unwrap_err();
         assert!(error.to_string().contains("close the program"), "{error}");
+        assert!(error.is_in_use(), "{error}");
         other.execute_batch("COMMIT").unwrap();
         assert_eq!(
             store.take_over(old.path()).unwrap(),
