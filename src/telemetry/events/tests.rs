@@ -449,7 +449,7 @@ fn permissions_are_those_of_the_destination() {
 #[test]
 fn events_of_the_agent_say_what_where_why_and_what_to_do() {
     let none = AgentTroubles::default();
-    let table: [(&dyn Fn(), &str); 16] = [
+    let table: [(&dyn Fn(), &str); 17] = [
         (
             &|| wire_is_json(&"HTTP 400: no"),
             "(main) [INFO] the Kinesis endpoint takes no CBOR (HTTP 400: no): bodies are sent as JSON from now on",
@@ -509,6 +509,11 @@ fn events_of_the_agent_say_what_where_why_and_what_to_do() {
         (
             &|| checkpoints_taken_over(Path::new("/old"), Path::new("/new"), 2),
             "(main) [INFO] took over 2 checkpoints from /old into /new",
+        ),
+        (
+            &|| checkpoints_not_taken_over(&"cannot read /old: no"),
+            "(main) [WARN] cannot read /old: no; the agent goes on by its own checkpoints, and sends again what the AWS \
+             Kinesis Agent may have sent since; remove that file if it has sent nothing",
         ),
         (
             &|| metrics_published(&none, 13),
