@@ -275,8 +275,8 @@ impl OpenBatch {
     pub fn close_short(&mut self) -> Option<Batch> {
         let n_records = self.records.len();
         let batch = self.close();
-        if n_records > 0 {
-            let full_bytes = self.usual_bytes / n_records * self.limits.records_max;
+        if let Some(bytes_each) = self.usual_bytes.checked_div(n_records) {
+            let full_bytes = bytes_each * self.limits.records_max;
             self.usual_bytes = full_bytes.clamp(self.usual_bytes, self.limits.bytes_max);
         }
         batch
