@@ -21,6 +21,25 @@ use crate::tail::{Hint, Rules, Tailer, Turn};
 
 pub type Verdict = Result<(), String>;
 
+/// Why a line may come twice in one run, or again though a place covers it. Each is a case in which nothing tells that
+/// two files are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Excuse {
+    Copied,
+    Grown,
+    RefusedBefore,
+    Refused,
+    CopiedBack,
+    CopiedOver,
+    OverOld,
+    SourceGone,
+}
+
+thread_local! {
+    pub static EXCUSED: std::cell::RefCell<BTreeMap<Excuse, (u64, u64)>> = const { std::cell::RefCell::new(BTreeMap::new()) };
+    pub static HANDED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 macro_rules! demand {
     ($condition:expr, $($said:tt)*) => {
         if !$condition {
@@ -68,7 +87,7 @@ pub struct World<S: Stage> {
     /// Lines before a saved place.
     covered: HashSet<Vec<u8>>,
     /// Lines of copies that nobody can tell from files of their own.
-    may_repeat: HashSet<Vec<u8>>,
+    may_repeat: HashMap<Vec<u8>, Excuse>,
     undecided: HashSet<ContentId>,
     /// Names that copies were written to since the agent last looked.
     copied_to: HashSet<String>,
@@ -117,6 +136,13 @@ fn rules(kind: Kind, root: &str) -> Rules {
     }
 }
 
+/// The lines may repeat.
+fn excuse(lines: &mut HashMap<Vec<u8>, Excuse>, text: &[u8], why: Excuse) {
+    for line in lines_of(text) {
+        lines.entry(line).or_insert(why);
+    }
+}
+
 /// Whether a walk finds a file of this name.
 fn is_matched(root: &str, path: &Path) -> bool {
     let names = &NAMES[..MATCHED];
@@ -161,7 +187,7 @@ impl<S: Stage> World<S> {
             handed: HashSet::new(),
             accepted: HashSet::new(),
             covered: HashSet::new(),
-            may_repeat: HashSet::new(),
+            may_repeat: HashMap::new(),
             undecided: HashSet::new(),
             copied_to: HashSet::new(),
             awaited: HashMap::new(),
@@ -273,7 +299,7 @@ impl<S: Stage> World<S> {
             self.had_refusals = true;
             // What can't be read now can't be recognised.
             for (_, text) in &self.cut_off {
-                self.may_repeat.extend(lines_of(text));
+                excuse(&mut self.may_repeat, text, Excuse::Refused);
             }
             self.give_up_awaited(|_| true);
         }
@@ -295,7 +321,7 @@ impl<S: Stage> World<S> {
             self.note_reach(&node, false);
             if self.undecided.contains(&content) {
                 let text = self.bytes(content);
-                self.may_repeat.extend(lines_of(&text));
+                excuse(&mut self.may_repeat, &text, Excuse::Grown);
             }
         }
     }
@@ -337,7 +363,7 @@ impl<S: Stage> World<S> {
             return;
         }
         let text = self.bytes(source.content.get());
-        self.may_repeat.extend(lines_of(&text));
+        excuse(&mut self.may_repeat, &text, Excuse::Copied);
         self.write_copy(source.content.get(), &text, to);
         let copy = self.node(to).map(|copy| copy.content.get());
         self.undecided.extend(copy);
@@ -375,8 +401,16 @@ impl<S: Stage> World<S> {
         // Nobody copies two files over one at once, or what was rotated before back, or over what wasn't to be sent.
         let is_over_another = !self.copied_to.insert(to.to_owned());
         let is_over_old = copy.is_some() && self.kind == Kind::EndOfFile;
-        if self.had_refusals || self.account(content).rotated || is_over_another || is_over_old {
-            self.may_repeat.extend(lines_of(&text));
+        let is_back = self.account(content).rotated;
+        for (is, why) in [
+            (self.had_refusals, Excuse::RefusedBefore),
+            (is_back, Excuse::CopiedBack),
+            (is_over_another, Excuse::CopiedOver),
+            (is_over_old, Excuse::OverOld),
+        ] {
+            if is {
+                excuse(&mut self.may_repeat, &text, why);
+            }
         }
         self.write_copy(content, &text, to);
         self.cut_off(from, b"");
@@ -482,7 +516,7 @@ impl<S: Stage> World<S> {
             .collect();
         for (source, text) in &self.cut_off {
             if !named.contains(source) {
-                self.may_repeat.extend(lines_of(text));
+                excuse(&mut self.may_repeat, text, Excuse::SourceGone);
             }
         }
     }
@@ -640,7 +674,14 @@ impl<S: Stage> World<S> {
             RecordKind::TooLong => return Err(format!("cut: {shown}")),
         }
         for line in lines_of(data) {
-            if self.may_repeat.contains(&line) {
+            HANDED.set(HANDED.get() + 1);
+            if let Some(why) = self.may_repeat.get(&line) {
+                let is_again = self.covered.contains(&line) || !self.handed.insert(line);
+                EXCUSED.with_borrow_mut(|all| {
+                    let n = all.entry(*why).or_default();
+                    n.0 += 1;
+                    n.1 += u64::from(is_again);
+                });
                 continue;
             }
             demand!(
