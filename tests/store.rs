@@ -149,7 +149,9 @@ async fn a_full_disk_costs_nothing_but_the_checkpoints_and_dead_letters_meanwhil
     let n_before = scene.texts(STREAM).len();
     let mut agent = scene.start();
     scene.receives(n_before as u64 + 10).await;
-    agent.says("old checkpoints are kept until the next start").await;
+    agent
+        .says("old checkpoints are kept until the next start")
+        .await;
     disk.make_room();
     let size = 30 * 12 + long.len() as i64;
     until("all of it saved", || (saved() == Some(size)).then_some(())).await;
