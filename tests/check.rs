@@ -71,12 +71,13 @@ fn flows(flows: &[String]) -> String {
 fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
     const CSV: &str = r#", "dataProcessingOptions": [{"optionName": "CSVTOJSON", "customFieldNames": ["a"], "delimiter": "D"}]"#;
     let one = |members: &str| flows(&[flow("*.log", members)]);
-    // Configuration; exit codes without and with --strict; words of the one finding, if there is one.
-    let table: [(String, (i32, i32), &[&str]); 12] = [
-        (one(""), (0, 0), &[]),
+    // Configuration; exit codes with --lenient, with neither, and with --strict; words of the one finding, if there is one.
+    type Codes = (i32, i32, i32);
+    let table: [(String, Codes, &[&str]); 12] = [
+        (one(""), (0, 0, 0), &[]),
         (
             one(r#", "maxBufferSizeRecrods": 5"#),
-            (0, 1),
+            (0, 0, 1),
             &[
                 "warning: ",
                 "agent.json:2: flows[0].maxBufferSizeRecrods",
@@ -85,17 +86,17 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
         ),
         (
             one(r#", "maxBufferSizeRecords": 501"#),
-            (1, 1),
+            (1, 1, 1),
             &["error: ", "value 501", "legal: 1 to 500"],
         ),
         (
             one(r#", "dataProcessingOptions": {}"#),
-            (1, 1),
+            (0, 1, 1),
             &["error: ", "not a list", "write a list"],
         ),
         (
             one(&CSV.replace('D', "(")),
-            (1, 1),
+            (0, 1, 1),
             &[
                 "error: ",
                 "delimiter",
@@ -105,7 +106,7 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
         ),
         (
             one(&CSV.replace('D', "|")),
-            (0, 1),
+            (0, 0, 1),
             &[
                 "warning: ",
                 "every character becomes a column",
@@ -114,12 +115,12 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
         ),
         (
             one(r#", "waitOnFullPublishQueueMillis": 1000"#),
-            (0, 0),
+            (0, 0, 0),
             &["note: ", "has no effect here", "waits by the clock"],
         ),
         (
             flows(&[flow("*.txt", "")]),
-            (0, 1),
+            (0, 0, 1),
             &[
                 "warning: ",
                 "flows[0].filePattern",
@@ -129,7 +130,7 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
         ),
         (
             flows(&[flow("none/*.log", "")]),
-            (0, 1),
+            (0, 0, 1),
             &[
                 "warning: ",
                 "the folder LOGS/logs/none does not exist",
@@ -138,12 +139,12 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
         ),
         (
             one(r#", "exclude": ["a*"]"#),
-            (0, 1),
+            (0, 0, 1),
             &["warning: ", "flows[0].filePattern", "left out by exclude"],
         ),
         (
             flows(&[flow("*.log", ""), flow("a*", "")]),
-            (0, 1),
+            (0, 0, 1),
             &[
                 "warning: ",
                 "agent.json:3: flows[1].filePattern",
@@ -153,11 +154,11 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
         ),
         (
             "{\"flows\": [".to_owned(),
-            (1, 1),
+            (1, 1, 1),
             &["error: ", "agent.json:1"],
         ),
     ];
-    for (configuration, (code, strict_code), words) in table {
+    for (configuration, (lenient_code, code, strict_code), words) in table {
         let checked = Checked::new(&configuration).file("a.log", 0o644);
         let (ended, said) = checked.told(&[]);
         assert_eq!(ended, Some(code), "{configuration}\n{said}");
@@ -174,6 +175,7 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
             assert!(findings[0].contains(word), "{word} is not in {said}");
         }
         assert_eq!(checked.told(&["--strict"]).0, Some(strict_code), "{said}");
+        assert_eq!(checked.told(&["--lenient"]).0, Some(lenient_code), "{said}");
     }
 }
 

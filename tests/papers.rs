@@ -316,3 +316,54 @@ fn every_quoted_promise_is_made() {
         );
     }
 }
+
+/// What differs from the AWS Kinesis Agent on purpose, as the rows of the guide's tables begin.
+const DIFFERENCES: [&str; 33] = [
+    "any unknown key",
+    "a value out of range or of another type",
+    "`checkpointFile`",
+    "`checkpointTimeToLiveDays`",
+    "`kinesis.region`, `kinesis.endpoint`",
+    "`firehose.endpoint`, `cloudwatch.endpoint`",
+    "`userDefinedCredentialsProvider.*`",
+    "`maxSendingThreads`, `maxSendingThreadsPerCore`",
+    "`sendingThreadsKeepAliveMillis`, `sendingThreadsMaxQueueSize`, `useTcpKeepAlive`, `useHttpGzip`",
+    "`log.level`, `log.file`, `log.maxFileSize`, `log.maxBackupIndex`",
+    "`flows` empty",
+    "the defaults file",
+    "`cloudwatch.emitMetrics`",
+    "`filePattern`",
+    "`kinesisStream`, `deliveryStream`",
+    "`initialPosition`",
+    "`maxBufferAgeMillis`",
+    "`maxBufferSizeBytes`",
+    "`partitionKeyOption` `DETERMINISTIC`",
+    "`multiLineStartPattern`",
+    "`truncatedRecordTerminator`",
+    "`dataProcessingOptions` `ADDMETADATA` `timestamp`",
+    "`dataProcessingOptions` `USINGPLUGGIN`",
+    "`dataProcessingOptions` that is no list",
+    "several files are written under one pattern",
+    "a file is cut off (`copytruncate`)",
+    "a file is renamed or deleted",
+    "a rotated file has no newline at its end",
+    "a record is refused for good",
+    "a crash while an earlier batch failed",
+    "the agent dies",
+    "the configuration changes",
+    "the folder `agent.d`",
+];
+
+#[test]
+fn the_guide_for_migrating_has_each_difference_with_both_sides() {
+    let guide = project::read("docs/migrating.md");
+    for difference in DIFFERENCES {
+        let row = guide.lines().find_map(|line| {
+            let line = line.strip_prefix("| ")?;
+            line.starts_with(difference).then_some(line)
+        });
+        let row = row.unwrap_or_else(|| panic!("docs/migrating.md has no row on {difference}"));
+        let cells: Vec<_> = row.trim_end_matches('|').split(" | ").collect();
+        assert!(cells.len() == 3 && !cells.contains(&""), "{row}");
+    }
+}

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat, openat};
 use serde_json::{Value, json};
 
 use crate::support::agent::AgentProcess;
@@ -176,6 +177,35 @@ async fn a_configuration_with_mistakes_changes_nothing_and_is_told() {
     assert!(refused[0].as_str().unwrap().contains("maxBufferAgeMillis"));
     reload(&mut agent, 1).await;
     assert_eq!(status(&scene)["reload"]["refused"], json!([]));
+    assert_eq!(agent.stop().await.code, Some(0));
+}
+
+/// P-EARLY: SIGHUP ends nothing: one that comes before the start is over is heeded after it.
+///
+/// The configuration is a pipe here, so that the start waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_before_the_start_is_over_ends_nothing_and_is_heeded_after_it() {
+    let scene = Scene::new().await;
+    let (as_pipe, as_file) = (scene.configuration(), scene.folder().join("new.json"));
+    scene.configure(config(&scene, vec![flow("a", json!({}))]));
+    fs::rename(&as_pipe, &as_file).unwrap();
+    mkfifoat(CWD, &as_pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    let mut agent = scene.start();
+    let mut pipe = until("the agent to read its configuration", || {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+        // Refused while there is no reader.
+        let pipe = openat(CWD, &as_pipe, flags, Mode::empty()).ok()?;
+        Some(File::from(pipe))
+    })
+    .await;
+    agent.reload();
+    let configuration = fs::read(&as_file).unwrap();
+    fs::rename(&as_file, &as_pipe).unwrap();
+    pipe.write_all(&configuration).unwrap();
+    drop(pipe);
+    agent.says(DONE).await;
+    scene.append("a.log", "one\n");
+    scene.receives(1).await;
     assert_eq!(agent.stop().await.code, Some(0));
 }
 

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output};
 
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
+use crate::support::host::{ALLOW_CORES, Host};
 use crate::support::scene::Scene;
 use crate::support::wait::until;
 
@@ -134,4 +137,31 @@ async fn a_configuration_with_secrets_that_others_can_read_is_warned_about_with_
         let remedy = format!("run: chmod o-r {}", scene.configuration().display());
         assert_eq!(said.contains(&remedy), is_warned, "{mode:o}: {said}");
     }
+}
+
+/// P-CORE: A crash writes no core file, whatever the limits of who started the agent say.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_leaves_no_core_file() {
+    let other = Command::new("/bin/sh")
+        .args(["-c", &format!("{ALLOW_CORES}; kill -ABRT $$")])
+        .current_dir(tempfile::tempdir().unwrap().path())
+        .status()
+        .unwrap();
+    if !other.core_dumped() {
+        eprintln!("skipped: no process leaves a core file here");
+        return;
+    }
+    let mut host = Host::new();
+    host.set("awsAccessKeyId", "AKIAIOSFODNN7EXAMPLE");
+    host.set("awsSecretAccessKey", SECRET);
+    host.set("kinesis.endpoint", "http://127.0.0.1:1");
+    host.set("kinesis.region", "us-east-1");
+    host.add_flow(host.path("logs/app.log"), json!({"kinesisStream": "s"}));
+    host.allow_cores();
+    let mut agent = host.start();
+    agent.says("Startup completed").await;
+    kill_process(agent.pid(), Signal::ABORT).unwrap();
+    let (status, _) = agent.ended().await;
+    assert_eq!(status.signal(), Some(Signal::ABORT.as_raw()));
+    assert!(!status.core_dumped());
 }

@@ -98,9 +98,12 @@ FORMER
         --define '_rpmfilename %{name}-%{version}-%{release}.%{arch}.rpm' --define '__os_install_post %{nil}' "$scratch/former.spec"
 }
 
-# As it is on a host where the former has worked: 25 of 40 lines are sent, and the babysitter is on.
+# let_former_work FOLDER: that of the defaults file. As it is on a host where the former has worked: 25 of 40 lines are sent, and
+# the babysitter is on. Of another file nothing was to be sent.
 let_former_work() {
-    configure "$1"
+    mkdir -p "$tree/var/log/app"
+    lines 1 50000 >"$tree/var/log/app/app.log"
+    configure "$1" '"flows"' ', {"filePattern": "/var/log/app/app.log*", "kinesisStream": "app"}'
     in_tree "$INIT" start
     lines 1 40 >"$tree/tmp/app1.csv"
     local offset
@@ -113,6 +116,14 @@ let_former_work() {
             $(stat -c %Y "$tree/tmp/app1.csv")000, $(stat -c %s "$tree/tmp/app1.csv"), $offset,
             '$(date -u '+%F %T.000')');"
     in_tree chown -R aws-kinesis-agent-user /var/run/aws-kinesis-agent
+}
+
+# let_former_send LINE: as when it has gone on to that one by the checkpoints that it found.
+let_former_send() {
+    in_tree "$INIT" start
+    sqlite3 "$tree/run/aws-kinesis-agent/checkpoints" "
+        UPDATE FILE_CHECKPOINTS SET offset = $(lines 1 "$1" | wc -c), lastUpdated = '$(date -u '+%F %T.%3N')'
+        WHERE path = '/tmp/app1.csv'"
 }
 
 # ours_goes_on: what the former had not sent has arrived, and nothing else; its traces are gone and ours are there.

@@ -83,12 +83,36 @@ until_true() {
     done
 }
 
+# documented: README.md's commands on installing that root gives, and those of docs/migrating.md, a line each.
+documented() {
+    # shellcheck disable=SC2016
+    local blocks='/^ *```sh$/,/^ *```$/{/```/!p}'
+    {
+        sed -n '/^## Install$/,/^## /p' README.md | sed -n "$blocks" | sed -n 's/^sudo //p'
+        sed -n "$blocks" docs/migrating.md
+    } | sed 's/ *#.*//; s/^ *//; /^$/d' | sort -u
+}
+
+# as_documented START: the one of these that begins so, or is that, where the packages are. rpm and dnf work on the tree from
+# outside.
+as_documented() {
+    local command program
+    command=$(documented | grep -xF "$1") || command=$(documented | grep "^$1") || fail "no command begins with $1"
+    [[ $command != *$'\n'* ]] || fail "several commands begin with $1"
+    program=${command%% *}
+    if [[ $(type -t "${program}_in_tree") == function ]]; then
+        (cd "$tree/packages" && eval "${program}_in_tree${command#"$program"}") >"$scratch/said" 2>&1 || fail "$command: $(<"$scratch/said")"
+    else
+        expect 0 bash -c "cd /packages && $command"
+    fi
+}
+
 # An endpoint whose accepted records are in $scratch/records.
 start_endpoint() {
     AGENT_LOG_LEVEL=INFO "$AGENT" endpoint --listen 127.0.0.1:0 --out "$scratch/records" --no-signatures \
         >"$scratch/endpoint" 2>&1 &
     endpoint_pid=$!
-    until_true "the endpoint" grep -qE '127\.0\.0\.1:[0-9]+' "$scratch/endpoint"
+    until_true "the endpoint" grep -sqE '127\.0\.0\.1:[0-9]+' "$scratch/endpoint"
     endpoint=http://$(grep -oE '127\.0\.0\.1:[0-9]+' "$scratch/endpoint" | head -n 1)
 }
 
@@ -111,10 +135,14 @@ has_arrived() {
     [[ $(records "$1" | wc -l) -ge $2 ]]
 }
 
-# arrived STREAM FIRST LAST: exactly the lines FIRST to LAST, none twice.
+# arrived STREAM FIRST LAST [FROM TO]: exactly the lines FIRST to LAST but those FROM TO, none twice.
 arrived() {
-    until_true "$(($3 - $2 + 1)) records of $1, of which there are $(records "$1" | wc -l)" has_arrived "$1" $(($3 - $2 + 1))
-    diff <(lines "$2" "$3" | sort) <(records "$1" | sort) >"$scratch/difference" ||
+    local n_lines=$(($3 - $2 + 1))
+    if [[ -n ${5-} ]]; then n_lines=$((n_lines - $5 + $4 - 1)); fi
+    until_true "$n_lines records of $1, of which there are $(records "$1" | wc -l)" has_arrived "$1" "$n_lines"
+    lines "$2" "$3" | sort >"$scratch/written"
+    if [[ -n ${5-} ]]; then lines "$4" "$5" | sort | comm -23 "$scratch/written" - >"$scratch/left" && mv "$scratch/left" "$scratch/written"; fi
+    diff "$scratch/written" <(records "$1" | sort) >"$scratch/difference" ||
         fail "of $1 (<: written, >: arrived)"$'\n'"$(head -n 20 "$scratch/difference")"
 }
 
@@ -123,16 +151,17 @@ lines() {
     seq -f 'line %05.0f,of,the,log' "$1" "$2"
 }
 
-# configure: two flows, one in /tmp and one under /home.
+# configure FOLDER [KEY [MORE]]: that of the defaults file. Two flows, one in /tmp and one under /home, and MORE; with KEY in the
+# place of "flows" it isn't in order.
 configure() {
     mkdir -p "$tree/etc/aws-kinesis"
     cat >"$tree/etc/aws-kinesis/agent.json" <<JSON
 {
     "kinesis.endpoint": "$endpoint",
     "cloudwatch.emitMetrics": false,
-    "flows": [
+    ${2-\"flows\"}: [
         {"filePattern": "/tmp/app1.csv*", "kinesisStream": "tmp", "initialPosition": "START_OF_FILE", "maxBufferAgeMillis": 100},
-        {"filePattern": "/home/alice/app/*.log", "kinesisStream": "home", "initialPosition": "START_OF_FILE", "maxBufferAgeMillis": 100}
+        {"filePattern": "/home/alice/app/*.log", "kinesisStream": "home", "initialPosition": "START_OF_FILE", "maxBufferAgeMillis": 100}${3-}
     ]
 }
 JSON

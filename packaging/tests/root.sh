@@ -8,11 +8,11 @@ clean() {
     env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME="$scratch" "$@"
 }
 
-as_root_of_tree() {
+rpm_in_tree() {
     clean rpm --root "$tree" --nosignature "$@"
 }
 
-as_root_of_tree_dnf() {
+dnf_in_tree() {
     clean dnf --installroot="$tree" --releasever=1 --disablerepo='*' --setopt=reposdir=/nonexistent \
         --setopt=cachedir=/var/cache/dnf --setopt=pluginpath=/nonexistent --nogpgcheck --noplugins --assumeyes "$@"
 }
@@ -29,6 +29,6 @@ make_rpm_root() {
     } >"$scratch/base.spec"
     rpmbuild -bb --quiet --define "_topdir $scratch/rpmbuild" --define "_rpmdir $scratch" \
         --define '_rpmfilename %{name}.rpm' "$scratch/base.spec"
-    as_root_of_tree --initdb
-    as_root_of_tree --install "$scratch/debian-base.rpm"
+    rpm_in_tree --initdb
+    rpm_in_tree --install "$scratch/debian-base.rpm"
 }

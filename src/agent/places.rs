@@ -41,14 +41,8 @@ pub(super) fn open_checkpoints(
         events::checkpoints_rebuilt(store.path(), aside);
     }
     if config.checkpoints.path == Path::new(limits::CHECKPOINT_FILE_DEFAULT) {
-        let old = Path::new(limits::REFERENCE_CHECKPOINT_FILE);
-        match store
-            .take_over(old)
-            .context("taking over the checkpoints of the AWS Kinesis Agent")?
-        {
-            TakeOver::Taken { rows } => events::checkpoints_taken_over(old, store.path(), rows),
-            TakeOver::DoneBefore | TakeOver::NothingThere => {}
-        }
+        take_over(&mut store, Path::new(limits::REFERENCE_CHECKPOINT_FILE))
+            .context("taking over the checkpoints of the AWS Kinesis Agent")?;
     }
     let is_there = |path: &Path, identity: Option<FileIdentity>| {
         OsDisk
@@ -78,6 +72,22 @@ pub(super) fn open_checkpoints(
     Ok((writer, places))
 }
 
+/// Takes over what the reference has sent since this database was written.
+///
+/// One that can't be read is no obstacle for an agent that has run before: by its own places it may send twice. Without
+/// any it would leave out, or send anew, whole files.
+fn take_over(store: &mut Store, old: &Path) -> Result<(), checkpoint::Error> {
+    match store.take_over(old) {
+        Ok(TakeOver::Taken { rows }) => events::checkpoints_taken_over(old, store.path(), rows),
+        Ok(TakeOver::Nothing) => {}
+        Err(error) if !error.is_in_use() && !store.reader().flows()?.is_empty() => {
+            events::checkpoints_not_taken_over(&error);
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
 /// Where a flow goes on, also where a former one stood.
 pub(super) fn places_of(
     flow: &Flow,
@@ -98,5 +108,52 @@ fn tell_former(flow: &Flow, places: &FlowPlaces) {
     }
     for (former, n_places) in n_places {
         events::checkpoints_renamed(former, &flow.id, n_places);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::checkpoint::{Change, Fingerprint, Place, PlaceState};
+    use crate::config::Checkpoints;
+
+    #[test]
+    fn a_former_database_that_cannot_be_read_keeps_only_a_first_start_from_happening() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Checkpoints {
+            path: folder.path().join("checkpoints"),
+            ttl: None,
+            query_timeout: Duration::from_millis(10),
+            open_timeout: Duration::from_millis(10),
+        };
+        let mut store = Store::open(&options, Timestamp::UNIX_EPOCH).unwrap().store;
+        let (damaged, no_file) = (folder.path().join("damaged"), folder.path().join("folder"));
+        std::fs::write(&damaged, [0xa5; 5000]).unwrap();
+        std::fs::create_dir(&no_file).unwrap();
+        for old in [&damaged, &no_file] {
+            assert!(take_over(&mut store, old).is_err());
+        }
+        let place = Place {
+            path: "/logs/app.log".into(),
+            identity: FileIdentity {
+                device: 1,
+                inode: 1,
+            },
+            fingerprint: Fingerprint::default(),
+            offset: 1,
+            size: 1,
+            modified_ms: 0,
+            header_lines_left: 0,
+            state: PlaceState::Live,
+            extra: None,
+        };
+        let flow = FlowId("kinesis:s:/logs/app.log".into());
+        let saved = Change::Upsert { flow, place };
+        store.save(&[saved], Timestamp::UNIX_EPOCH).unwrap();
+        for old in [&damaged, &no_file] {
+            take_over(&mut store, old).unwrap();
+        }
     }
 }

@@ -80,6 +80,14 @@ pub enum Error {
         path: PathBuf,
         source: io::Error,
     },
+    #[error(
+        "cannot take checkpoints over from {path}, which is damaged: {source}; move it away, and the agent goes on by what \
+         it knows itself"
+    )]
+    DamagedOther {
+        path: PathBuf,
+        source: rusqlite::Error,
+    },
     #[error("checkpoint database {path} is in use by {holder}; stop that one first")]
     InUse { path: PathBuf, holder: Holder },
     #[error("{path} exists already and may have a journal; name a new file")]
@@ -89,6 +97,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether another program has the database: once that has ended all may be well.
+    pub fn is_in_use(&self) -> bool {
+        match self {
+            Error::InUse { .. } => true,
+            Error::Database { source, .. } => is_busy(source),
+            Error::DamagedOther { .. }
+            | Error::Io { .. }
+            | Error::Exists { .. }
+            | Error::WriterStopped => false,
+        }
+    }
+
     /// For `map_err`: the database's refusal, with what was being done.
     pub(super) fn database(
         doing: &'static str,

@@ -113,17 +113,20 @@ impl Reader {
         })
     }
 
-    /// Whether the rows of a database in the old default place were taken over at an earlier start.
-    pub fn was_taken_over(&self) -> Result<bool, Error> {
-        if !self.has_ours {
-            return Ok(false);
-        }
-        self.look("read what was taken over", |connection| {
-            let done = connection
-                .query_row(schema::META_GET, [schema::META_TAKEN_OVER], |_| Ok(()))
-                .optional()?;
-            Ok(done.is_some())
-        })
+    /// Writes the whole database, our tables too, to the new file `to`.
+    ///
+    /// # Errors
+    ///
+    /// It can't be read, or `to` is there or can't be made.
+    pub fn copy_to(&self, to: &Path) -> Result<(), Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // Our own connection may write nothing, nowhere.
+        Connection::open_with_flags(&self.path, flags)
+            .and_then(|connection| {
+                connection.execute(schema::COPY_INTO, [reference::path_text(to)])
+            })
+            .map(drop)
+            .map_err(Error::database("copy the checkpoints", &self.path))
     }
 
     /// Runs `look` on one state of the database, whoever writes meanwhile.

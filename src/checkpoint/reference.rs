@@ -205,6 +205,15 @@ pub fn is_newer(
     })
 }
 
+/// When somebody last wrote what is known of a flow, in ms; `None`: nothing is.
+pub fn newest_ms(connection: &Connection, flow: &str) -> rusqlite::Result<Option<i64>> {
+    let of_ours = Stand::of_flow(connection, flow)?.map(|stand| stand.last_updated_ms);
+    let followed = meta_integer(connection, &schema::meta_followed(flow))?;
+    let of_rows = rows_of_flow(connection, flow)?;
+    let of_rows = of_rows.first().map(|row| row.last_updated_ms);
+    Ok(of_ours.max(followed).max(of_rows))
+}
+
 /// Whether the database has the table.
 pub fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
     Ok(connection

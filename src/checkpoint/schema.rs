@@ -20,6 +20,9 @@ pub const QUICK_CHECK: &str = "PRAGMA quick_check(1)";
 /// For those who only look; a hot journal is rolled back all the same.
 pub const QUERY_ONLY: &str = "PRAGMA query_only = ON";
 
+/// A copy that holds no lock of ours.
+pub const COPY_INTO: &str = "VACUUM INTO ?1";
+
 /// One row if the table is there.
 pub const HAS_TABLE: &str = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?1";
 pub const REFERENCE_TABLE: &str = "FILE_CHECKPOINTS";
@@ -68,8 +71,8 @@ pub const META_PUT: &str = "INSERT OR REPLACE INTO KINESIS_AGENT_META(key, value
 pub const META_VERSION: &str = "schema_version";
 /// The newest time that we ever wrote, in ms; the next one is later, whatever the clock says.
 pub const META_LAST_UPDATED_MS: &str = "last_updated_ms";
-/// The database whose rows were taken over.
-pub const META_TAKEN_OVER: &str = "taken_over";
+/// The newest time of a row that was taken over from another database, in ms.
+pub const META_TAKEN_OVER_MS: &str = "taken_over_ms";
 
 pub const PLACE_PUT: &str = "INSERT OR REPLACE INTO KINESIS_AGENT_PLACES(flow, device, inode, path, fingerprint_len, \
      fingerprint_hash, offset_bytes, size_bytes, modified_ms, header_lines_left, state, extra, updated_ms) \

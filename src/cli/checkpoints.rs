@@ -239,7 +239,7 @@ fn edit(options: &Checkpoints, flow: Option<&str>, file: &Path, edit: &Edit) -> 
                 offset,
                 header_lines_left: 0,
                 state: PlaceState::Live,
-                // What stood before the old offset says nothing of the new one.
+                // What stood before the old offset says nothing of the new one: to hash it would be to read all before it.
                 extra: None,
                 ..place
             };

@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::service::secrets;
+
 /// Where the configuration is when nothing else is said.
 pub const CONFIGURATION_DEFAULT: &str = "/etc/aws-kinesis/agent.json";
 /// The folder whose files add flows.
@@ -125,6 +127,7 @@ pub struct RunArgs {
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
+    secrets::keep_out_of_cores();
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
         Err(error) => {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
+use nix::sys::signal::SigSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::Level;
 
@@ -15,7 +16,6 @@ use crate::agent::{Agent, Memory, Reloaded};
 use crate::config::{self, Environment, Loaded, LogLevel, LogLines, Refused};
 use crate::service::launch::{self, Outcome};
 use crate::service::pid_file::{PidFile, PidFileError};
-use crate::service::secrets;
 use crate::service::supervisor::Supervisor;
 use crate::service::user::{User, is_root};
 use crate::telemetry::log::{self, Destination, LogOptions};
@@ -29,7 +29,8 @@ const STOP_TIME_BEYOND: Duration = Duration::from_secs(15);
 
 /// Runs until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    secrets::keep_out_of_cores();
+    // It may come while the agent starts, and would end it.
+    let _ = reload_signal().thread_block();
     let user = args.user.as_deref().map(User::find).transpose()?;
     if !args.launched
         && let Some(code) = launch(args, user.as_ref())?
@@ -311,6 +312,11 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("can't start the runtime")
 }
 
+/// SIGHUP
+fn reload_signal() -> SigSet {
+    [nix::sys::signal::Signal::SIGHUP].into_iter().collect()
+}
+
 /// The signals that the agent heeds.
 pub struct Signals {
     interrupt: Signal,
@@ -338,9 +344,12 @@ impl Signals {
         })
     }
 
-    /// Also the one that has it read its configuration anew.
+    /// Also the one that has it read its configuration anew, and that came meanwhile.
     fn with_reload(self) -> anyhow::Result<Signals> {
         let hang_up = signal(SignalKind::hangup()).context("can't watch for signals")?;
+        // This one thread takes it for all: the others were started with it held back.
+        let unblocked = reload_signal().thread_unblock();
+        unblocked.context("can't watch for signals")?;
         Ok(Signals {
             hang_up: Some(hang_up),
             ..self

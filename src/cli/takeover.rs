@@ -10,10 +10,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use serde::Serialize;
+use tempfile::TempDir;
 
 use super::run::load_from;
-use crate::checkpoint::{FlowPlaces, Reader};
+use crate::checkpoint::{FlowPlaces, Reader, Store};
 use crate::config::{Checkpoints, Config, Flow, FlowId, InitialPosition, limits};
 use crate::former;
 use crate::record::Span;
@@ -104,52 +106,55 @@ fn look(config: &Config) -> anyhow::Result<TakeOver> {
 /// The databases that a start would look into.
 struct Databases {
     paths: Vec<PathBuf>,
-    own: Option<Reader>,
-    /// The one of the old default place, if its rows would be taken over.
-    old: Option<Reader>,
+    /// What it would then know, if anything.
+    known: Option<Reader>,
+    /// The folder of the copy that is looked into in their stead, where there are two.
+    _copy: Option<TempDir>,
 }
 
 impl Databases {
     fn open(config: &Config) -> anyhow::Result<Databases> {
         let own = open_if_there(&config.checkpoints)?;
+        let old = Path::new(limits::REFERENCE_CHECKPOINT_FILE);
         let is_default = config.checkpoints.path == Path::new(limits::CHECKPOINT_FILE_DEFAULT);
-        let is_over = match &own {
-            Some(own) => own
-                .was_taken_over()
-                .context("reading what was taken over before")?,
-            None => false,
-        };
-        let old = match is_default && !is_over {
-            true => open_if_there(&Checkpoints {
-                path: limits::REFERENCE_CHECKPOINT_FILE.into(),
-                ..config.checkpoints.clone()
-            })?,
-            false => None,
-        };
-        let is_there = [
-            (&own, &*config.checkpoints.path),
-            (&old, Path::new(limits::REFERENCE_CHECKPOINT_FILE)),
-        ];
-        let paths = is_there
-            .into_iter()
-            .filter(|(reader, _)| reader.is_some())
-            .map(|(_, path)| path.to_owned())
+        let mut paths: Vec<PathBuf> = own
+            .iter()
+            .map(|_| config.checkpoints.path.clone())
             .collect();
-        Ok(Databases { paths, own, old })
+        if !is_default || !old.exists() {
+            return Ok(Databases {
+                paths,
+                known: own,
+                _copy: None,
+            });
+        }
+        paths.push(old.to_owned());
+        let copy = tempfile::tempdir().context("making a folder for a copy of the checkpoints")?;
+        let options = Checkpoints {
+            path: copy.path().join("checkpoints"),
+            ..config.checkpoints.clone()
+        };
+        if let Some(own) = own {
+            own.copy_to(&options.path)?;
+        }
+        let mut store = Store::open(&options, Timestamp::now())?.store;
+        store.take_rows(old)?;
+        drop(store);
+        Ok(Databases {
+            paths,
+            known: Some(Reader::open(&options)?),
+            _copy: Some(copy),
+        })
     }
 
-    /// What is known of a flow, under its id or one that it had before: the old database counts where the agent's own says
-    /// nothing.
+    /// What is known of a flow, under its id or one that it had before.
     fn places(&self, flow: &Flow, configured: &BTreeSet<&FlowId>) -> anyhow::Result<FlowPlaces> {
         let cwd = std::env::current_dir().unwrap_or_else(|_| "/".into());
-        for database in [&self.own, &self.old].into_iter().flatten() {
-            let places = former::places(flow, configured, database, &cwd, &mut OsDisk)
-                .context("reading the checkpoints")?;
-            if places != FlowPlaces::default() {
-                return Ok(places);
-            }
-        }
-        Ok(FlowPlaces::default())
+        let Some(known) = &self.known else {
+            return Ok(FlowPlaces::default());
+        };
+        former::places(flow, configured, known, &cwd, &mut OsDisk)
+            .context("reading the checkpoints")
     }
 }
 

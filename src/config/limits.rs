@@ -37,6 +37,8 @@ pub const CONNECTIONS_DEFAULT: usize = 50;
 
 /// Longest configuration file in bytes; more is refused unread.
 pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most entries in the folder agent.d; more is refused unread. Each file may hold any number of flows.
+pub const AGENT_D_FILES_MAX: usize = 10_000;
 /// Deepest nesting of lists and objects; the reader recurses, so this bounds its stack.
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Most values in one file; a few bytes of text can cost a hundred in memory.
@@ -55,7 +57,7 @@ pub const UNKNOWN_KEYS_SHOWN_MAX: usize = 100;
 
 /// Where the agent keeps its checkpoints unless `checkpointFile` says otherwise.
 pub const CHECKPOINT_FILE_DEFAULT: &str = "/var/lib/aws-kinesis-agent/checkpoints";
-/// Where the reference keeps its checkpoints by default, from which they are taken over once.
+/// Where the reference keeps its checkpoints by default, from which what it has sent since ours were written is taken over.
 pub const REFERENCE_CHECKPOINT_FILE: &str = "/var/run/aws-kinesis-agent/checkpoints";
 
 /// The name of the dead-letter file, beside the checkpoints unless `deadLetters.file` says otherwise.

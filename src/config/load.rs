@@ -11,7 +11,7 @@ use super::environment::Environment;
 use super::flows;
 use super::json::{self, Document, Member, Value};
 use super::keys::Place;
-use super::limits::FILE_BYTES_MAX;
+use super::limits::{AGENT_D_FILES_MAX, FILE_BYTES_MAX};
 use super::raw::{Section, value_shown};
 use super::report::{Finding, Refused, Report, Severity};
 use super::settings::Settings;
@@ -147,6 +147,7 @@ impl<'e> Loader<'e> {
     fn agent_d(&mut self, directory: &Path) {
         let mut paths = match fs::read_dir(directory).and_then(|entries| {
             entries
+                .take(AGENT_D_FILES_MAX + 1)
                 .map(|entry| entry.map(|entry| entry.path()))
                 .collect::<io::Result<Vec<_>>>()
         }) {
@@ -162,6 +163,10 @@ impl<'e> Loader<'e> {
                 return;
             }
         };
+        if paths.len() > AGENT_D_FILES_MAX {
+            self.refuse_crowd(directory);
+            return;
+        }
         paths.sort();
         for path in paths {
             let file: Arc<Path> = Arc::from(path);
@@ -203,6 +208,16 @@ impl<'e> Loader<'e> {
             );
         }
         self.flows(file, &document);
+    }
+
+    /// An agent.d with more files than anybody means. To leave out some of them would leave out logs.
+    fn refuse_crowd(&mut self, directory: &Path) {
+        let directory = Arc::from(directory);
+        self.files.push(Arc::clone(&directory));
+        let problem = format!("the directory holds more than {AGENT_D_FILES_MAX} files");
+        let remedy = "write the flows into fewer files, and remove those that are no configuration";
+        let finding = Finding::new(&directory, 1, Severity::Error, "", problem, remedy);
+        self.report.push(finding);
     }
 
     /// A file or directory of agent.d that is left out.
@@ -561,6 +576,25 @@ mod tests {
         assert!(
             matches!(&summary(&loaded.report)[..], [one] if one.contains("the directory can't be read"))
         );
+    }
+
+    #[test]
+    fn an_agent_d_of_too_many_files_is_refused() {
+        let folder = folder(&flow("main"), &[]);
+        let agent_d = folder.path().join("agent.d");
+        for n in 0..AGENT_D_FILES_MAX {
+            symlink("/dev/null", agent_d.join(n.to_string())).expect("linked");
+        }
+        assert_eq!(load_folder(&folder).expect("accepted").n_flows(), 1);
+        symlink("/dev/null", agent_d.join("one more")).expect("linked");
+        let Err(Refused::Invalid(report)) = load_folder(&folder) else {
+            panic!("refused")
+        };
+        let (text, agent_d) = (report.to_string(), agent_d.display());
+        let expected =
+            format!("{agent_d}:1: (top level): the directory holds more than 10000 files");
+        assert!(text.starts_with(&expected), "{text}");
+        assert!(text.contains("into fewer files"), "{text}");
     }
 
     #[test]

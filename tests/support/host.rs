@@ -20,6 +20,8 @@ use tempfile::TempDir;
 pub const PATIENCE: Duration = Duration::from_secs(300);
 /// A user namespace of its own for what follows: util-linux's unshare(1).
 const OWN_LIMITS: [&str; 3] = ["/usr/bin/unshare", "--user", "--map-root-user"];
+/// What a shell says to have whoever it becomes leave a core file.
+pub const ALLOW_CORES: &str = "ulimit -S -c $(ulimit -H -c)";
 /// Between two looks at something that nobody tells of.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -115,6 +117,11 @@ impl Host {
     /// Runs the agent with so many open files at most.
     pub fn limit_open_files(&mut self, n_files: u32) {
         self.before.push(format!("ulimit -n {n_files}"));
+    }
+
+    /// Runs the agent where whoever crashes may leave a core file.
+    pub fn allow_cores(&mut self) {
+        self.before.push(ALLOW_CORES.to_owned());
     }
 
     /// Runs the agent where the system has no inotify instance for anybody. `false`: that can't be had here.
@@ -312,6 +319,11 @@ impl Running {
             .map(|field| field.parse::<u64>().expect("a number"))
             .sum();
         ticks * MS_PER_TICK
+    }
+
+    /// Which process it is.
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
     }
 
     /// SIGTERM, then its end; how it ended and all it logged.

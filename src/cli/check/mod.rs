@@ -35,6 +35,9 @@ pub struct CheckArgs {
     /// Fail for warnings too.
     #[arg(long)]
     strict: bool,
+    /// Fail only for what the agent wouldn't start with: as the AWS Kinesis Agent does, it starts with some mistakes.
+    #[arg(long, conflicts_with = "strict")]
+    lenient: bool,
     /// Print one JSON object instead of lines.
     #[arg(long)]
     json: bool,
@@ -43,7 +46,7 @@ pub struct CheckArgs {
     user: Option<String>,
     /// Say instead which files a start would send now, from where, and how many bytes: by the checkpoints of this agent or
     /// of the AWS Kinesis Agent.
-    #[arg(long, conflicts_with_all = ["strict", "user"])]
+    #[arg(long, conflicts_with_all = ["strict", "lenient", "user"])]
     takeover: bool,
 }
 
@@ -80,6 +83,7 @@ struct Checked {
 }
 
 /// Prints every finding; exit code 1 if there is an error, or with `--strict` a warning, and 6 if there is no flow.
+/// With `--lenient` it is 1 where a start would be refused.
 pub fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if args.takeover {
         return takeover::run(&args.configuration, &args.agent_d, args.json);
@@ -135,7 +139,10 @@ fn check(args: &CheckArgs, reader: &Reader) -> anyhow::Result<Checked> {
     }
     for finding in &mut findings {
         if finding.severity == Severity::Mistake {
-            finding.severity = Severity::Error;
+            finding.severity = match args.lenient {
+                true => Severity::Warning,
+                false => Severity::Error,
+            };
         }
     }
     findings.sort_by_key(|finding| finding.severity);

@@ -140,6 +140,15 @@ pub fn checkpoints_taken_over(from: &Path, to: &Path, n_rows: usize) {
     Entry::new(Level::INFO, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
 }
 
+/// Another database can't be read. WARN: the agent's own checkpoints hold, which lose nothing.
+pub fn checkpoints_not_taken_over(error: &dyn std::fmt::Display) {
+    let message = format!(
+        "{error}; the agent goes on by its own checkpoints, and sends again what the AWS Kinesis Agent may have sent since; \
+         remove that file if it has sent nothing"
+    );
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
+}
+
 /// Checkpoints go on under another flow's id, as `filePattern` or `id` was changed. INFO.
 pub fn checkpoints_renamed(from: &FlowId, to: &FlowId, n_places: usize) {
     let message = format!(

@@ -515,6 +515,11 @@ fn events_of_the_agent_say_what_where_why_and_what_to_do() {
             "(main) [INFO] took over 2 checkpoints from /old into /new",
         ),
         (
+            &|| checkpoints_not_taken_over(&"cannot read /old: no"),
+            "(main) [WARN] cannot read /old: no; the agent goes on by its own checkpoints, and sends again what the AWS \
+             Kinesis Agent may have sent since; remove that file if it has sent nothing",
+        ),
+        (
             &|| metrics_published(&none, 13),
             "(cw-metrics-publisher) [INFO] Successfully published 13 datums.",
         ),
