@@ -449,7 +449,7 @@ fn permissions_are_those_of_the_destination() {
 #[test]
 fn events_of_the_agent_say_what_where_why_and_what_to_do() {
     let none = AgentTroubles::default();
-    let table: [(&dyn Fn(), &str); 17] = [
+    let table: [(&dyn Fn(), &str); 18] = [
         (
             &|| wire_is_json(&"HTTP 400: no"),
             "(main) [INFO] the Kinesis endpoint takes no CBOR (HTTP 400: no): bodies are sent as JSON from now on",
