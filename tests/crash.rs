@@ -169,6 +169,10 @@ async fn a_hundred_kills_lose_nothing_tear_nothing_and_repeat_nothing_that_was_s
             state.again().len(),
             state.n_covered(),
         );
+        if !state.torn.is_empty() {
+            // Where reading began tells which file it was.
+            println!("{}", fs::read_to_string(scene.log()).unwrap());
+        }
         assert_eq!(state.torn, [] as [&str; 0]);
         assert_eq!(state.again(), []);
         // Runs that arrive where the one before did would prove little.

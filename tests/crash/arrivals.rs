@@ -42,7 +42,7 @@ impl Arrivals {
             while let Some(call) = records.recv().await {
                 noted.change(|state| {
                     state.n_marks += usize::from(call.is_empty());
-                    call.iter().for_each(|record| state.note(&record.data));
+                    state.note(&call);
                 });
             }
         });
@@ -104,19 +104,27 @@ impl State {
         self.covered.len()
     }
 
-    fn note(&mut self, data: &[u8]) {
-        self.n_records += 1;
-        let text = String::from_utf8_lossy(data);
-        let mut words = text.split(' ').map(str::parse::<usize>);
-        match (words.next(), words.next()) {
-            (Some(Ok(log)), Some(Ok(number)))
-                if log < self.n_times.len() && line(log, number) == text =>
-            {
-                let lines = &mut self.n_times[log];
-                lines.resize(lines.len().max(number + 1), 0);
-                lines[number] += 1;
+    fn note(&mut self, call: &[Record]) {
+        self.n_records += call.len();
+        let text_of = |record: &Record| String::from_utf8_lossy(&record.data).into_owned();
+        for (place, record) in call.iter().enumerate() {
+            let text = text_of(record);
+            let mut words = text.split(' ').map(str::parse::<usize>);
+            match (words.next(), words.next()) {
+                (Some(Ok(log)), Some(Ok(number)))
+                    if log < self.n_times.len() && line(log, number) == text =>
+                {
+                    let lines = &mut self.n_times[log];
+                    lines.resize(lines.len().max(number + 1), 0);
+                    lines[number] += 1;
+                }
+                _ => {
+                    let before = place.checked_sub(1).map(|before| text_of(&call[before]));
+                    let after = call.get(place + 1).map(text_of);
+                    let torn = format!("{text:?} after {before:?}, before {after:?}");
+                    self.torn.push(torn);
+                }
             }
-            _ => self.torn.push(text.into_owned()),
         }
     }
 
