@@ -48,6 +48,8 @@ pub struct MemoryDisk {
     pub one_identity: bool,
     /// A planted fault: so many operations from now on one of them panics, without a word.
     pub panics_in: Option<u32>,
+    /// So many reads from now on, before the next one, this file is emptied and written anew.
+    pub rewritten_in: Option<(u32, String, Vec<u8>)>,
 }
 
 impl MemoryDisk {
@@ -153,6 +155,14 @@ impl MemoryDisk {
             }
             n_left => n_left.map(|n_left| n_left - 1),
         };
+    }
+
+    fn rewrite_if_due(&mut self) {
+        match self.rewritten_in.take() {
+            Some((0, path, bytes)) => self.truncate(&path, &bytes),
+            Some((n_left, path, bytes)) => self.rewritten_in = Some((n_left - 1, path, bytes)),
+            None => {}
+        }
     }
 
     fn new_content(&mut self) -> ContentId {
@@ -265,6 +275,7 @@ impl Disk for MemoryDisk {
         if self.refusals.reads {
             return Err(io::Error::other("input/output error"));
         }
+        self.rewrite_if_due();
         self.read_from = Some(file.content.get());
         let bytes = self.bytes(file.content.get());
         let rest = bytes.get(offset as usize..).unwrap_or_default();

@@ -17,6 +17,8 @@ use crate::tail::{Event, Intake, Rules};
 
 /// One read. Large enough that system calls don't show, small enough for a hundred flows.
 const READ_BYTES: usize = 64 * 1024;
+/// So much of what was read is read along with what follows.
+const KNOWN_BYTES: usize = MARK_BYTES as usize;
 /// A file's header, and what stands before it, is looked for in so much of the file's beginning.
 const HEADER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -160,8 +162,8 @@ fn read_pieces<D: Disk>(
     if !cursor.tail.is_none_or(is_same) {
         return Ok(Reading::Replaced);
     }
-    let mut recent = buffer[..n_before].to_vec();
-    buffer.copy_within(n_before..n, 0);
+    // The buffer begins with what stands before the cursor, if only a little of it.
+    let mut before = n_before;
     let mut filled = n - n_before;
     let mut is_over = filled == 0;
     if let Some(header) = &cursor.header {
@@ -177,13 +179,12 @@ fn read_pieces<D: Disk>(
             true if until != cursor.size => End::Now,
             true => at_end,
         };
-        let (at, stop) = hand_on(cursor, rules, &buffer[..filled], end, intake);
-        recent.extend_from_slice(&buffer[at.saturating_sub(MARK_BYTES as usize)..at]);
-        recent.drain(..recent.len().saturating_sub(MARK_BYTES as usize));
+        let pieces = &buffer[before..before + filled];
+        let (at, stop) = hand_on(cursor, rules, pieces, end, intake);
         cursor.read += at as u64;
         if at > 0 {
-            cursor.running.update(&buffer[..at]);
-            cursor.moved_to(Mark::of(cursor.read, &recent));
+            cursor.running.update(&pieces[..at]);
+            cursor.moved_to(Mark::of(cursor.read, &buffer[..before + at]));
         }
         let n_bytes = (cursor.read - started_at) as usize;
         match stop {
@@ -195,21 +196,50 @@ fn read_pieces<D: Disk>(
             Stop::HeaderMissing => {
                 let header = read_header(disk, file, &rules.split)?;
                 intake.header(cursor.header.insert(header));
-                buffer.copy_within(at..filled, 0);
-                filled -= at;
-                continue;
             }
             Stop::Incomplete => {}
         }
-        buffer.copy_within(at..filled, 0);
-        filled -= at;
-        if buffer.len() < filled + READ_BYTES {
-            buffer.resize((filled + READ_BYTES).next_multiple_of(READ_BYTES), 0);
+        let is_header_there = matches!(stop, Stop::HeaderMissing);
+        let kept = (before + at).min(KNOWN_BYTES);
+        buffer.copy_within(before + at - kept..before + filled, 0);
+        (before, filled) = (kept, filled - at);
+        if is_header_there {
+            continue;
         }
-        let n = disk.read_at(file, cursor.read + filled as u64, &mut buffer[filled..])?;
-        filled += n;
-        is_over = n == 0;
+        match read_on(
+            file,
+            cursor.read - before as u64,
+            before + filled,
+            buffer,
+            disk,
+        )? {
+            Some(n) => {
+                filled += n;
+                is_over = n == 0;
+            }
+            None => return Ok(Reading::Replaced),
+        }
     }
+}
+
+/// Reads behind the first `filled` bytes of the buffer, which stand at `offset` in the file; how many bytes there were.
+/// `None`: the file has other bytes now than the buffer.
+fn read_on<D: Disk>(
+    file: &D::File,
+    offset: u64,
+    filled: usize,
+    buffer: &mut Vec<u8>,
+    disk: &mut D,
+) -> io::Result<Option<usize>> {
+    if buffer.len() < filled + READ_BYTES / 2 {
+        buffer.resize(buffer.len() + READ_BYTES, 0);
+    }
+    // What is known is read along again: between two reads the file may have been emptied, and have grown to more.
+    let known_from = filled.saturating_sub(KNOWN_BYTES);
+    let known = buffer[known_from..filled].to_vec();
+    let n = disk.read_at(file, offset + known_from as u64, &mut buffer[known_from..])?;
+    let is_same = buffer[known_from..known_from + n].starts_with(&known);
+    Ok(is_same.then(|| n - known.len()))
 }
 
 /// Why no more of a buffer was handed on.
@@ -334,5 +364,101 @@ fn note_left_out<F>(cursor: &mut Cursor<F>, start: usize, end: usize, is_header:
         }),
         None if is_header => cursor.header_ends.push_back(span.end),
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::checkpoint::FlowPlaces;
+    use crate::config::{DeletedFiles, InitialPosition};
+    use crate::tail::Patterns;
+    use crate::tail::split::Splitter;
+    use crate::tail::testing::MemoryDisk;
+
+    /// What it was handed.
+    #[derive(Default)]
+    struct Heard(Vec<String>);
+
+    impl Intake for Heard {
+        fn has_room(&mut self, _data_bytes: usize) -> bool {
+            true
+        }
+        fn record(&mut self, _span: Span, data: &[u8], _kind: RecordKind, _path: &Path) {
+            self.0.push(String::from_utf8_lossy(data).into_owned());
+        }
+        fn skipped(&mut self, _span: Span, _data: &[u8], _path: &Path) {}
+        fn nothing(&mut self, _span: Span) {}
+        fn header(&mut self, _line: &[u8]) {}
+    }
+
+    fn rules() -> Rules {
+        let split = Split {
+            skip_header_lines: 0,
+            is_header_needed: false,
+            skip_lines: None,
+            quoted_csv: None,
+            multi_line_start: None,
+            multi_line_idle: Duration::from_secs(1),
+            footer: None,
+            truncated_terminator: Vec::new(),
+            aggregate_bytes_max: None,
+        };
+        Rules {
+            patterns: Patterns::new(["/l/a.log"]).unwrap(),
+            splitter: Splitter::new(&split, 1 << 20),
+            split,
+            initial_position: InitialPosition::StartOfFile,
+            poll_interval_min: Duration::from_millis(1),
+            rescan_interval_max: Duration::from_secs(1),
+            ignore_older: None,
+            deleted_files: DeletedFiles::default(),
+        }
+    }
+
+    /// Lines of no common length, so many bytes of them at least.
+    fn lines(name: &str, bytes: usize) -> Vec<String> {
+        let line = |n: usize| format!("{name} {n} {:x<width$}\n", "", width = n * 7 % 61);
+        let mut left = bytes as isize;
+        let is_short = |line: &String| {
+            left -= line.len() as isize;
+            left > -(line.len() as isize)
+        };
+        (0..).map(line).take_while(is_short).collect()
+    }
+
+    /// Between any two reads, also those of one turn, a file may be emptied and have grown to more than was read.
+    #[test]
+    fn a_file_that_is_rewritten_between_two_reads_gives_no_torn_line() {
+        let (old, new) = (lines("old", 4 * READ_BYTES), lines("new", 6 * READ_BYTES));
+        let known: HashSet<&String> = old.iter().chain(&new).collect();
+        let (mut n_of_both, mut n_reads) = (0, 0);
+        loop {
+            let now = Instant::now();
+            let mut disk = MemoryDisk::default();
+            disk.append("/l/a.log", old.concat().as_bytes());
+            let rewritten = (n_reads, "/l/a.log".to_owned(), new.concat().into_bytes());
+            disk.rewritten_in = Some(rewritten);
+            let mut tailer = Tailer::new(rules(), FlowPlaces::default(), now);
+            let mut heard = Heard::default();
+            for second in 0..20 {
+                tailer.turn(now + Duration::from_secs(second), &mut disk, &mut heard);
+            }
+            let torn = heard.0.iter().find(|record| !known.contains(record));
+            assert_eq!(torn, None, "rewritten before read {n_reads}");
+            let heard: HashSet<&String> = heard.0.iter().collect();
+            if disk.rewritten_in.is_some() {
+                break;
+            }
+            let missing = new.iter().find(|line| !heard.contains(line));
+            assert_eq!(missing, None, "rewritten before read {n_reads}");
+            n_of_both += u32::from(old.iter().any(|line| heard.contains(line)));
+            n_reads += 1;
+        }
+        assert!(n_of_both > 2, "it was rewritten while it was read");
     }
 }
