@@ -36,6 +36,10 @@ fn nothing_is_lost_torn_invented_or_stuck_whatever_follows_what() {
         "{life:?}"
     );
     assert!(life.n_repeated > n_lives, "{life:?}");
+    assert!(
+        life.n_defects > n_lives / 2 && life.n_letters > n_lives,
+        "{life:?}"
+    );
 }
 
 #[test]
@@ -54,6 +58,8 @@ fn planted_defects_are_found() {
         Planted::CheckpointEarly,
         Planted::RetryDropped,
         Planted::BudgetLeaks,
+        Planted::LetterUnwritten,
+        Planted::RestartAtRead,
     ] {
         let found = (0..LIVES_TO_FIND).find(|seed| play(*seed, planted).is_err());
         assert!(found.is_some(), "{planted:?} goes unseen");

@@ -144,13 +144,23 @@ async fn a_full_disk_costs_nothing_but_the_checkpoints_and_dead_letters_meanwhil
         .says("refused records wait until they can be kept")
         .await;
     assert!(saved().is_none_or(|offset| offset <= 240));
+    // An agent that starts on a full disk sends all the same; what wasn't saved it sends again.
+    agent.kill().await;
+    let n_before = scene.texts(STREAM).len();
+    let mut agent = scene.start();
+    scene.receives(n_before as u64 + 10).await;
+    agent
+        .says("old checkpoints are kept until the next start")
+        .await;
     disk.make_room();
     let size = 30 * 12 + long.len() as i64;
     until("all of it saved", || (saved() == Some(size)).then_some(())).await;
     let letters = fs::read_to_string(disk.0.join("dead-letters")).unwrap();
     assert_eq!(letters.lines().count(), 1);
     assert_eq!(agent.stop().await.code, Some(0));
-    assert_eq!(scene.sorted_texts(STREAM), lines(0..30));
+    let mut texts = scene.sorted_texts(STREAM);
+    texts.dedup();
+    assert_eq!(texts, lines(0..30));
 }
 
 /// P-DAMAGED: A damaged database is set aside, and files are read from their beginning: rather twice than never.

@@ -49,10 +49,11 @@ pub(super) fn open_checkpoints(
             .look(path)
             .is_ok_and(|stat| identity.is_none_or(|identity| stat.identity == identity))
     };
-    let n_deleted = store
-        .delete_old(Timestamp::now(), is_there)
-        .context("deleting old checkpoints")?;
-    progress::deleted_checkpoints(n_deleted).emit();
+    match store.delete_old(Timestamp::now(), is_there) {
+        Ok(n_deleted) => progress::deleted_checkpoints(n_deleted).emit(),
+        // A full disk is no reason to send nothing: what is rotated away meanwhile couldn't be read any more.
+        Err(error) => events::old_checkpoints_kept(&error),
+    }
     // Without the damaged file's places, what is there is read from its beginning: rather twice than never.
     let known = |places: FlowPlaces| FlowPlaces {
         saved_before: places.saved_before || rebuilt.is_some(),

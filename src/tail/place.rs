@@ -53,6 +53,8 @@ pub struct Placed {
     pub is_rotated: bool,
     /// Nothing of it is to be sent any more.
     pub is_finished: bool,
+    /// How large it was when it was last looked at, and when it had been written to.
+    pub last_look: Option<(u64, i64)>,
     /// It is shorter than its place says, which speaks of so many bytes.
     pub was_replaced: Option<u64>,
     /// Where what stood in it before stood; it may be found elsewhere.
@@ -162,6 +164,7 @@ impl Memory {
             header_lines: place.header_lines_left,
             is_rotated: extra.is_rotated || *place.path != *found.path,
             is_finished: place.state == PlaceState::Finished,
+            last_look: Some((place.size, place.modified_ms)),
             was_replaced: None,
             remnant: None,
             is_new: false,
@@ -372,6 +375,7 @@ fn at_beginning(rules: &Rules) -> Placed {
         header_lines: rules.split.skip_header_lines,
         is_rotated: false,
         is_finished: false,
+        last_look: None,
         was_replaced: None,
         remnant: None,
         is_new: true,

@@ -13,6 +13,19 @@ pub fn truncations_are_unseen() -> bool {
     false
 }
 
+/// Panics over a line that asks for it.
+#[inline]
+pub fn defect_in_splitting(_rest: &[u8]) {
+    #[cfg(test)]
+    if _rest.starts_with(SPLITTING_DEFECT) {
+        std::panic::resume_unwind(Box::new("planted"));
+    }
+}
+
+/// How a line begins that asks for a panic.
+#[cfg(test)]
+pub const SPLITTING_DEFECT: &[u8] = b"nobody can split this";
+
 /// From now on in this thread.
 #[cfg(test)]
 pub fn leave_truncations_unseen(unseen: bool) {

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
@@ -45,6 +46,8 @@ pub struct MemoryDisk {
     pub refusals: Refusals,
     /// A planted fault: every file looks like one and the same.
     pub one_identity: bool,
+    /// A planted fault: so many operations from now on one of them panics, without a word.
+    pub panics_in: Option<u32>,
 }
 
 impl MemoryDisk {
@@ -137,9 +140,19 @@ impl MemoryDisk {
         self.clock_ms
     }
 
-    /// Time passes.
+    /// The clock moves on, or is set: it may go back.
     pub fn pass(&mut self, ms: i64) {
         self.clock_ms += ms;
+    }
+
+    fn panic_if_planted(&mut self) {
+        self.panics_in = match self.panics_in {
+            Some(0) => {
+                self.panics_in = None;
+                panic::resume_unwind(Box::new("planted"));
+            }
+            n_left => n_left.map(|n_left| n_left - 1),
+        };
     }
 
     fn new_content(&mut self) -> ContentId {
@@ -165,6 +178,7 @@ impl Disk for MemoryDisk {
     type File = Rc<Node>;
 
     fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>> {
+        self.panic_if_planted();
         if self.refusals.names {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
@@ -198,6 +212,7 @@ impl Disk for MemoryDisk {
     }
 
     fn look(&mut self, path: &Path) -> io::Result<FileStat> {
+        self.panic_if_planted();
         if let Some(node) = self.names.get(path) {
             return Ok(self.stat(node));
         }
@@ -218,6 +233,7 @@ impl Disk for MemoryDisk {
     }
 
     fn open(&mut self, path: &Path) -> io::Result<Rc<Node>> {
+        self.panic_if_planted();
         if self.refusals.opens {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
@@ -232,6 +248,7 @@ impl Disk for MemoryDisk {
     }
 
     fn look_at(&mut self, file: &Rc<Node>) -> io::Result<FileStat> {
+        self.panic_if_planted();
         Ok(self.stat(file))
     }
 
@@ -244,6 +261,7 @@ impl Disk for MemoryDisk {
     }
 
     fn read_at(&mut self, file: &Rc<Node>, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.panic_if_planted();
         if self.refusals.reads {
             return Err(io::Error::other("input/output error"));
         }

@@ -1,6 +1,7 @@
 //! What was written, and what became of each line.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use kinesis_agent::checkpoint::{FileIdentity, Fingerprint, Place};
 use kinesis_agent::record::FlowIndex;
@@ -21,17 +22,28 @@ pub struct Line {
     place: usize,
     start: u64,
     end: u64,
+    /// The service refuses it for what it holds.
+    is_bad: bool,
     n_accepted: u32,
-    /// In which run a good answer told of it; 0: in none.
+    n_letters: u32,
+    /// In which life of its flow a good answer told of it; 0: in none.
     acknowledged_in: u32,
     /// A checkpoint from which a run began covers it.
     is_settled: bool,
+    /// So far its files were acknowledged when this life of its flow began; 0: none did.
+    passed_in: u32,
+}
+
+impl Line {
+    fn is_done(&self) -> bool {
+        self.n_accepted + self.n_letters > 0
+    }
 }
 
 #[derive(Debug, Default)]
 struct Content {
     lines: Vec<LineId>,
-    /// So many of its first lines are accepted.
+    /// So many of its first lines are accepted or kept.
     n_reached: usize,
     /// From which line on this run reads it.
     n_settled: usize,
@@ -44,8 +56,11 @@ pub struct Ledger {
     contents: BTreeMap<ContentId, Content>,
     /// Which content a checkpoint is about: a file's number may be another's before the checkpoint is.
     known: HashMap<(FlowIndex, FileIdentity, Fingerprint), ContentId>,
-    n_accepted: usize,
+    /// Lines that are accepted or kept.
+    n_done: usize,
     pub n_repeated: u64,
+    /// Dead letters.
+    pub n_letters: u64,
 }
 
 impl Ledger {
@@ -58,19 +73,22 @@ impl Ledger {
         self.lines.len()
     }
 
-    /// A line was written whole.
-    pub fn wrote(&mut self, flow: FlowIndex, content: ContentId, start: u64, end: u64) {
+    /// A line was written whole, at these bytes of its file.
+    pub fn wrote(&mut self, flow: FlowIndex, content: ContentId, at: Range<u64>, is_bad: bool) {
         let id = self.next();
         let of = self.contents.entry(content).or_default();
         self.lines.push(Line {
             flow,
             content,
             place: of.lines.len(),
-            start,
-            end,
+            start: at.start,
+            end: at.end,
+            is_bad,
             n_accepted: 0,
+            n_letters: 0,
             acknowledged_in: 0,
             is_settled: false,
+            passed_in: 0,
         });
         of.lines.push(id);
     }
@@ -100,15 +118,25 @@ impl Ledger {
         Ok(id)
     }
 
-    /// A run sends a line.
-    pub fn sends(&self, id: LineId, run: u32, keeps_order: bool) -> Verdict {
+    /// Whether the service refuses the line.
+    pub fn is_bad(&self, id: LineId) -> bool {
+        self.lines[id].is_bad
+    }
+
+    /// A flow sends a line, in this life.
+    pub fn sends(&self, id: LineId, life: u32, keeps_order: bool) -> Verdict {
         let line = &self.lines[id];
+        if line.passed_in == life {
+            return Err(format!(
+                "line {id} is sent again though its flow had it acknowledged before it began anew"
+            ));
+        }
         if line.is_settled {
             return Err(format!(
                 "line {id} is sent again though a checkpoint covered it"
             ));
         }
-        if line.acknowledged_in == run {
+        if line.acknowledged_in == life {
             return Err(format!("line {id} is sent again though it was answered"));
         }
         let reached = self.contents[&line.content].n_reached;
@@ -122,42 +150,64 @@ impl Ledger {
     pub fn accepted(&mut self, id: LineId) {
         let line = &mut self.lines[id];
         line.n_accepted += 1;
-        if line.n_accepted > 1 {
-            self.n_repeated += 1;
-            return;
+        match line.n_accepted {
+            1 => self.done(id),
+            _ => self.n_repeated += 1,
         }
-        self.n_accepted += 1;
+    }
+
+    /// It is in the dead-letter file.
+    pub fn kept(&mut self, id: LineId) -> Verdict {
+        let line = &mut self.lines[id];
+        if !line.is_bad {
+            return Err(format!(
+                "line {id} is a dead letter, and nothing is wrong with it"
+            ));
+        }
+        line.n_letters += 1;
+        self.n_letters += 1;
+        if line.n_letters == 1 {
+            self.done(id);
+        }
+        Ok(())
+    }
+
+    /// It is accepted or kept, for the first time.
+    fn done(&mut self, id: LineId) {
+        self.n_done += 1;
+        let line = &self.lines[id];
         let content = self.contents.entry(line.content).or_default();
         while content
             .lines
             .get(content.n_reached)
-            .is_some_and(|id| self.lines[*id].n_accepted > 0)
+            .is_some_and(|id| self.lines[*id].is_done())
         {
             content.n_reached += 1;
         }
     }
 
     /// The agent was told so.
-    pub fn acknowledged(&mut self, id: LineId, run: u32) {
-        self.lines[id].acknowledged_in = run;
+    pub fn acknowledged(&mut self, id: LineId, life: u32) {
+        self.lines[id].acknowledged_in = life;
     }
 
-    pub fn is_all_accepted(&self) -> bool {
-        self.n_accepted == self.lines.len()
+    /// Whether every line is accepted or kept.
+    pub fn is_all_done(&self) -> bool {
+        self.n_done == self.lines.len()
     }
 
-    /// Whether the service has every line of it.
-    pub fn is_accepted(&self, content: ContentId) -> bool {
+    /// Whether every line of it is accepted or kept.
+    pub fn is_done(&self, content: ContentId) -> bool {
         let content = self.contents.get(&content);
         content.is_none_or(|content| content.n_reached == content.lines.len())
     }
 
-    /// The first line that the service hasn't.
+    /// The first line that is neither accepted nor kept.
     pub fn first_missing(&self) -> Option<(LineId, &Line)> {
         self.lines
             .iter()
             .enumerate()
-            .find(|(_, line)| line.n_accepted == 0)
+            .find(|(_, line)| !line.is_done())
     }
 
     /// The first line of these files that no checkpoint covers from which the run began.
@@ -188,21 +238,52 @@ impl Ledger {
         match place.offset <= reach {
             true => Ok(()),
             false => Err(format!(
-                "a checkpoint of {} at {} though {reach} bytes are accepted of {content:?}",
+                "a checkpoint of {} at {} though {reach} bytes are accepted or kept of {content:?}",
                 place.path.display(),
                 place.offset
             )),
         }
     }
 
-    /// A run begins with this checkpoint, of a file that holds `now`.
-    pub fn begins_at(&mut self, flow: FlowIndex, place: &Place, now: Option<ContentId>) {
+    /// What the checkpoint is about, if the file holds it `now`.
+    fn known_content(
+        &self,
+        flow: FlowIndex,
+        place: &Place,
+        now: Option<ContentId>,
+    ) -> Option<ContentId> {
         let key = (flow, place.identity, place.fingerprint);
         let content = self.known.get(&key).copied();
-        let Some(content) = content.filter(|content| Some(*content) == now) else {
+        content.filter(|content| Some(*content) == now)
+    }
+
+    /// A life of a flow begins in the middle of a run where its files were acknowledged.
+    pub fn goes_on_at(
+        &mut self,
+        flow: FlowIndex,
+        place: &Place,
+        now: Option<ContentId>,
+        life: u32,
+    ) {
+        let Some(of) = self
+            .known_content(flow, place, now)
+            .and_then(|content| self.contents.get(&content))
+        else {
             return;
         };
-        let Some(of) = self.contents.get_mut(&content) else {
+        for id in &of.lines {
+            let line = &mut self.lines[*id];
+            if line.end > place.offset {
+                break;
+            }
+            line.passed_in = life;
+        }
+    }
+
+    /// A run begins with this checkpoint, of a file that holds `now`.
+    pub fn begins_at(&mut self, flow: FlowIndex, place: &Place, now: Option<ContentId>) {
+        let content = self.known_content(flow, place, now);
+        let Some(of) = content.and_then(|content| self.contents.get_mut(&content)) else {
             return;
         };
         while let Some(id) = of.lines.get(of.n_settled)

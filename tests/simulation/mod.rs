@@ -2,7 +2,7 @@
 //! a disk, a database and a service of its own.
 //!
 //! ```text
-//!   world      who does what next: writers, flows, publisher, service, checkpoint writer, clock, kill
+//!   world      who does what next: writers, flows, publisher, service, checkpoint writer, letter writer, clock, defect, kill
 //!   ├─ ledger   what was written, and what became of each line
 //!   ├─ process  what a kill takes with it: the flows' machines, the publisher, the budget, calls, unsaved changes
 //!   └─ weather  what the service does to calls
@@ -16,9 +16,11 @@
 //! A seed is a life: [`play`] it again and the same happens. In it any two of these may follow each other, a kill among
 //! them. Whatever the seed:
 //!
-//! - every line is accepted at least once, and nothing that isn't a line;
-//! - a line goes again only if its call had no good answer, or if a kill took its checkpoint;
-//! - no checkpoint stands beyond a byte that isn't accepted;
+//! - every line is accepted at least once, and nothing that isn't a line; those that the service refuses for their
+//!   content are kept as dead letters, and no other is;
+//! - a line goes again only if its call had no good answer, if a kill took its checkpoint, or if its flow ended by a
+//!   defect before all that stood before it was acknowledged;
+//! - no checkpoint stands beyond a byte that is neither accepted nor kept;
 //! - the byte budget, the slots for sending and the queues hold;
 //! - where an order is asked for, none overtakes;
 //! - once all is well everything arrives within [`world::PATIENCE`], a stop ends, and nothing turns idly.
@@ -44,6 +46,10 @@ pub enum Planted {
     RetryDropped,
     /// A batch that is done with gives all its bytes back but one.
     BudgetLeaks,
+    /// A refused record counts as kept before it is.
+    LetterUnwritten,
+    /// A flow that starts anew after a defect does so where its files were read to.
+    RestartAtRead,
 }
 
 /// What happened in a life.
@@ -55,6 +61,10 @@ pub struct Life {
     pub n_repeated: u64,
     pub n_kills: u64,
     pub n_stops: u64,
+    /// Flows that ended by a defect.
+    pub n_defects: u64,
+    /// Dead letters.
+    pub n_letters: u64,
     pub n_calls: u64,
     /// How long it took, on its own clock.
     pub simulated_ms: u64,
@@ -69,6 +79,8 @@ impl Life {
             n_repeated: self.n_repeated + other.n_repeated,
             n_kills: self.n_kills + other.n_kills,
             n_stops: self.n_stops + other.n_stops,
+            n_defects: self.n_defects + other.n_defects,
+            n_letters: self.n_letters + other.n_letters,
             n_calls: self.n_calls + other.n_calls,
             simulated_ms: self.simulated_ms + other.simulated_ms,
         }

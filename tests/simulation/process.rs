@@ -15,9 +15,10 @@ use kinesis_agent::flow::Inbox;
 use kinesis_agent::flow::culprits::Culprits;
 use kinesis_agent::flow::inbox::Inward;
 use kinesis_agent::flow::machine::{Around, Machine, Parts};
+use kinesis_agent::flow::survivor::Survivor;
 use kinesis_agent::process::Ec2Metadata;
 use kinesis_agent::publish::budget::Budget;
-use kinesis_agent::publish::publisher::{CallId, Publisher};
+use kinesis_agent::publish::publisher::{CallId, FlowRules, Publisher, RefusedId};
 use kinesis_agent::publish::run::Inbound;
 use kinesis_agent::publish::sink::Call;
 use kinesis_agent::record::{Batch, FlowIndex};
@@ -66,16 +67,97 @@ impl Database {
     }
 }
 
+/// How a flow's thread is.
+#[expect(clippy::large_enum_variant, reason = "there are three of them")]
+pub enum Stage {
+    Alive(Machine<SharedDisk>),
+    /// A defect ended its machine; the next one starts then.
+    Resting(Instant),
+    /// It was stopped, and waits for its end.
+    Stopped,
+    Ended,
+}
+
 /// A flow and what waits for it.
 pub struct FlowSide {
-    pub machine: Machine<SharedDisk>,
+    pub stage: Stage,
+    index: FlowIndex,
+    flow: Arc<Flow>,
+    rules: Rules,
+    budget: Budget,
+    /// Makes its partition keys.
+    seed: u64,
+    /// Which start of the flow in this run it is, from 0.
+    n_lives: u32,
+    /// The same over all runs and flows, from 1.
+    pub life: u32,
     pub inbox: Arc<Inbox>,
     pub news: mpsc::Receiver<Inward>,
     pub wake_at: Instant,
     pub hints: Vec<Hint>,
-    pub has_ended: bool,
+    pub survivor: Survivor,
+    /// The publisher was told that no batch comes any more.
+    pub has_finished: bool,
     /// Times in a row that it was due at once, and did nothing.
     pub n_idle: u32,
+}
+
+impl FlowSide {
+    /// A machine starts where the files were acknowledged.
+    pub fn start_machine(&mut self, life: u32, disk: &SharedDisk, now: Instant) {
+        let flow = &self.flow;
+        let parts = Parts {
+            index: self.index,
+            flow: Arc::clone(flow),
+            rules: self.rules.clone(),
+            places: self.survivor.places(),
+            budget: self.budget.clone(),
+            inbox: Arc::clone(&self.inbox),
+            counters: Arc::new(FlowCounters::new(
+                flow.id.clone(),
+                flow.destination.clone(),
+                None,
+            )),
+            seed: self.seed,
+            life: self.n_lives,
+            culprits: Culprits::default(),
+        };
+        self.n_lives += 1;
+        (self.life, self.wake_at, self.n_idle) = (life, now, 0);
+        self.stage = Stage::Alive(Machine::new(parts, Rc::clone(disk), now));
+    }
+
+    /// When its thread has something to do though it hears of nothing.
+    pub fn due(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Alive(_) => Some(self.wake_at),
+            Stage::Resting(until) => Some(until),
+            Stage::Stopped | Stage::Ended => None,
+        }
+    }
+
+    /// Whether something of its files is still to be acknowledged to it.
+    pub fn is_behind(&self) -> bool {
+        match &self.stage {
+            // One that hasn't looked yet follows nothing.
+            Stage::Alive(machine) => {
+                machine.cursors().next().is_none()
+                    || machine.cursors().any(|cursor| cursor.behind_bytes() > 0)
+            }
+            Stage::Resting(_) => true,
+            Stage::Stopped | Stage::Ended => false,
+        }
+    }
+
+    pub fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended)
+    }
+}
+
+/// A record on its way to the dead-letter file.
+pub struct Order {
+    pub id: RefusedId,
+    pub line: LineId,
 }
 
 /// A call on its way.
@@ -84,12 +166,12 @@ pub struct OnTheWire {
     pub flow: FlowIndex,
     pub call: Call,
     pub lines: Vec<LineId>,
+    /// In which life its flow sent it.
+    pub life: u32,
 }
 
 /// The process.
 pub struct Process {
-    /// Counts from 1.
-    pub run: u32,
     pub flows: Vec<FlowSide>,
     pub publisher: Publisher,
     pub to_publisher: VecDeque<Inbound>,
@@ -100,13 +182,17 @@ pub struct Process {
     /// What the checkpoint writer is about to save.
     pub writing: Option<Vec<Change>>,
     pub calls: Vec<OnTheWire>,
+    /// Records that the letter writer was told of.
+    pub orders: VecDeque<Order>,
+    /// Those that are on disk, of which the publisher doesn't know yet.
+    pub letters: VecDeque<RefusedId>,
     pub n_finished: usize,
 }
 
 impl Process {
-    /// Starts with what the database says.
+    /// Starts with what the database says; `n_lives` flows have started before.
     pub fn start(
-        run: u32,
+        n_lives: u32,
         setting: &Setting,
         database: &Database,
         disk: &SharedDisk,
@@ -118,43 +204,41 @@ impl Process {
             let index = FlowIndex(place);
             let (inbox, news) = Inbox::new(flow.queue_capacity_batches);
             budget.register(index, inbox.clone());
-            let parts = Parts {
+            let mut side = FlowSide {
+                stage: Stage::Ended,
                 index,
                 flow: Arc::clone(flow),
                 rules: rules.clone(),
-                places: database.places(index),
                 budget: budget.clone(),
-                inbox: Arc::clone(&inbox),
-                counters: Arc::new(FlowCounters::new(
-                    flow.id.clone(),
-                    flow.destination.clone(),
-                    None,
-                )),
                 seed,
+                n_lives: 0,
                 life: 0,
-                culprits: Culprits::default(),
-            };
-            FlowSide {
-                machine: Machine::new(parts, Rc::clone(disk), now),
                 inbox,
                 news,
                 wake_at: now,
                 hints: Vec::new(),
-                has_ended: false,
+                survivor: Survivor::new(database.places(index)),
+                has_finished: false,
                 n_idle: 0,
-            }
+            };
+            side.start_machine(n_lives + 1 + place as u32, disk, now);
+            side
         };
-        let backoffs = setting.flows.iter().map(|(flow, _)| flow.backoff);
+        let rules = setting.flows.iter().map(|(flow, _)| FlowRules {
+            backoff: flow.backoff,
+            refused_records: flow.refused_records,
+        });
         Process {
-            run,
             flows: setting.flows.iter().enumerate().map(side).collect(),
-            publisher: Publisher::new(backoffs, setting.n_slots, seed),
+            publisher: Publisher::new(rules, setting.n_slots, seed),
             to_publisher: VecDeque::new(),
             budget: budget.clone(),
             sent_bytes: 0,
             pending: Pending::default(),
             writing: None,
             calls: Vec::new(),
+            orders: VecDeque::new(),
+            letters: VecDeque::new(),
             n_finished: 0,
         }
     }
@@ -174,6 +258,9 @@ pub struct Surroundings<'a> {
     pub hints_work: bool,
     pub to_publisher: &'a mut VecDeque<Inbound>,
     pub sent_bytes: &'a mut usize,
+    pub survivor: &'a mut Survivor,
+    pub has_finished: &'a mut bool,
+    pub clock_ms: i64,
     pub saved: Vec<Change>,
     /// It did something that others see.
     pub has_acted: bool,
@@ -181,7 +268,7 @@ pub struct Surroundings<'a> {
 
 impl Around for Surroundings<'_> {
     fn timestamp(&mut self) -> Timestamp {
-        Timestamp::UNIX_EPOCH
+        Timestamp::from_millisecond(self.clock_ms).unwrap_or_default()
     }
     fn ec2(&mut self) -> Option<Arc<Ec2Metadata>> {
         None
@@ -200,10 +287,12 @@ impl Around for Surroundings<'_> {
     }
     fn finished(&mut self) {
         self.has_acted = true;
+        *self.has_finished = true;
         self.to_publisher.push_back(Inbound::Finished(self.index));
     }
     fn save(&mut self, changes: Vec<Change>) {
         self.has_acted = true;
+        self.survivor.note(&changes);
         self.saved.extend(changes);
     }
 }

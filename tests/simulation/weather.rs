@@ -73,6 +73,26 @@ impl Weather {
         }
     }
 
+    /// What becomes of a call of records of which some are bad: nobody accepts those.
+    pub fn fate_of_bad(self, are_bad: &[bool], rng: &mut Rng) -> Fate {
+        match self.fate(are_bad.len(), rng) {
+            // Some services blame a record by itself, most of them the call.
+            Fate::Answered(mut outcomes) if rng.u8(..4) == 0 => {
+                let outcomes_of_bad = outcomes
+                    .iter_mut()
+                    .zip(are_bad)
+                    .filter(|(_, is_bad)| **is_bad);
+                outcomes_of_bad.for_each(|(outcome, _)| {
+                    *outcome = Some(record_error("InvalidArgumentException"))
+                });
+                Fate::Answered(outcomes)
+            }
+            Fate::Answered(_) => Fate::Failed(failure(FailureKind::Content)),
+            Fate::Unanswered | Fate::Late => Fate::Failed(failure(FailureKind::Unanswered)),
+            failed @ Fate::Failed(_) => failed,
+        }
+    }
+
     /// What becomes of a call of so many records.
     pub fn fate(self, n_records: usize, rng: &mut Rng) -> Fate {
         let chance = rng.u8(..100);

@@ -1,5 +1,6 @@
 //! A script's world: files, the real tailer, a service, a database; and a plain account of every line.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -21,6 +22,34 @@ use crate::tail::{Hint, Rules, Tailer, Turn};
 
 pub type Verdict = Result<(), String>;
 
+/// Why a line may come twice in one run, or again though a place covers it. Each is a case of the one that is promised:
+/// nothing tells that two files are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Excuse {
+    /// A copy whose source wasn't cut off is a file of its own.
+    Copied,
+    /// So is what is written to either of them later, once both are copied again.
+    GrewOn,
+    /// The folder couldn't be listed, or a file not be opened or read, when it was to be told.
+    Unreadable,
+    /// What was rotated before is copied and cut off: nobody rotates so.
+    RotatedBefore,
+    /// It was copied over a file of which nothing was to be sent, which stands for what is there.
+    OverOld,
+    /// The source of a copy is gone, and nobody saw it being cut off.
+    SourceGone,
+}
+
+thread_local! {
+    static N_LINES: Cell<u64> = const { Cell::new(0) };
+    static EXCUSED: RefCell<BTreeMap<Excuse, u64>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Lines that came in this thread since this was last asked, and how many of them came again, by their excuse.
+pub fn take_tally() -> (u64, BTreeMap<Excuse, u64>) {
+    (N_LINES.take(), EXCUSED.take())
+}
+
 macro_rules! demand {
     ($condition:expr, $($said:tt)*) => {
         if !$condition {
@@ -28,6 +57,9 @@ macro_rules! demand {
         }
     };
 }
+
+/// Within this every followed file is looked at, and every folder listed.
+const LOOK_INTERVAL_MAX_MS: u64 = 10_000;
 
 /// What the account says of one content.
 #[derive(Debug, Default, Clone)]
@@ -68,10 +100,8 @@ pub struct World<S: Stage> {
     /// Lines before a saved place.
     covered: HashSet<Vec<u8>>,
     /// Lines of copies that nobody can tell from files of their own.
-    may_repeat: HashSet<Vec<u8>>,
+    may_repeat: HashMap<Vec<u8>, Excuse>,
     undecided: HashSet<ContentId>,
-    /// Names that copies were written to since the agent last looked.
-    copied_to: HashSet<String>,
     awaited: HashMap<ContentId, Awaited>,
     /// What was copied and cut off, by its source.
     cut_off: Vec<(FileIdentity, Vec<u8>)>,
@@ -81,7 +111,9 @@ pub struct World<S: Stage> {
     /// What is saved of contents that a file held before.
     owed: HashMap<FileIdentity, Vec<(Place, Option<ContentId>)>>,
     saved_before: bool,
-    had_refusals: bool,
+    /// Something was refused, and since all is well the agent hasn't looked at everything.
+    is_troubled: bool,
+    healed_ms: u64,
     /// What the tailer says is printed.
     pub is_told: bool,
 }
@@ -114,6 +146,13 @@ fn rules(kind: Kind, root: &str) -> Rules {
         rescan_interval_max: Duration::from_secs(10),
         ignore_older: None,
         deleted_files: DeletedFiles::default(),
+    }
+}
+
+/// The lines may repeat.
+fn excuse(lines: &mut HashMap<Vec<u8>, Excuse>, text: &[u8], why: Excuse) {
+    for line in lines_of(text) {
+        lines.entry(line).or_insert(why);
     }
 }
 
@@ -161,16 +200,16 @@ impl<S: Stage> World<S> {
             handed: HashSet::new(),
             accepted: HashSet::new(),
             covered: HashSet::new(),
-            may_repeat: HashSet::new(),
+            may_repeat: HashMap::new(),
             undecided: HashSet::new(),
-            copied_to: HashSet::new(),
             awaited: HashMap::new(),
             cut_off: Vec::new(),
             packed: HashMap::new(),
             saved: HashMap::new(),
             owed: HashMap::new(),
             saved_before: false,
-            had_refusals: false,
+            is_troubled: false,
+            healed_ms: 0,
             is_told: false,
         }
     }
@@ -269,11 +308,12 @@ impl<S: Stage> World<S> {
 
     fn refuse(&mut self, what: Refusals) {
         self.stage.memory().refusals = what;
+        self.healed_ms = self.now_ms;
         if what != HEALED {
-            self.had_refusals = true;
+            self.is_troubled = true;
             // What can't be read now can't be recognised.
             for (_, text) in &self.cut_off {
-                self.may_repeat.extend(lines_of(text));
+                excuse(&mut self.may_repeat, text, Excuse::Unreadable);
             }
             self.give_up_awaited(|_| true);
         }
@@ -295,7 +335,7 @@ impl<S: Stage> World<S> {
             self.note_reach(&node, false);
             if self.undecided.contains(&content) {
                 let text = self.bytes(content);
-                self.may_repeat.extend(lines_of(&text));
+                excuse(&mut self.may_repeat, &text, Excuse::GrewOn);
             }
         }
     }
@@ -337,7 +377,7 @@ impl<S: Stage> World<S> {
             return;
         }
         let text = self.bytes(source.content.get());
-        self.may_repeat.extend(lines_of(&text));
+        excuse(&mut self.may_repeat, &text, Excuse::Copied);
         self.write_copy(source.content.get(), &text, to);
         let copy = self.node(to).map(|copy| copy.content.get());
         self.undecided.extend(copy);
@@ -372,11 +412,17 @@ impl<S: Stage> World<S> {
         let root = self.stage.root().to_owned();
         let is_known = self.is_known(identity, content) && is_matched(&root, Path::new(from));
         let text = self.bytes(content);
-        // Nobody copies two files over one at once, or what was rotated before back, or over what wasn't to be sent.
-        let is_over_another = !self.copied_to.insert(to.to_owned());
         let is_over_old = copy.is_some() && self.kind == Kind::EndOfFile;
-        if self.had_refusals || self.account(content).rotated || is_over_another || is_over_old {
-            self.may_repeat.extend(lines_of(&text));
+        let was_rotated = self.account(content).rotated;
+        let is_unreadable = self.is_troubled;
+        for (is, why) in [
+            (is_unreadable, Excuse::Unreadable),
+            (was_rotated, Excuse::RotatedBefore),
+            (is_over_old, Excuse::OverOld),
+        ] {
+            if is {
+                excuse(&mut self.may_repeat, &text, why);
+            }
         }
         self.write_copy(content, &text, to);
         self.cut_off(from, b"");
@@ -385,7 +431,7 @@ impl<S: Stage> World<S> {
         let Some(node) = self.node(to).filter(|_| is_outside) else {
             return;
         };
-        let is_awaited = is_known && copy.is_none() && !self.had_refusals;
+        let is_awaited = is_known && copy.is_none() && !self.is_troubled;
         self.account(node.content.get()).is_excused = !is_awaited;
         if is_awaited {
             let awaited = Awaited {
@@ -482,7 +528,7 @@ impl<S: Stage> World<S> {
             .collect();
         for (source, text) in &self.cut_off {
             if !named.contains(source) {
-                self.may_repeat.extend(lines_of(text));
+                excuse(&mut self.may_repeat, text, Excuse::SourceGone);
             }
         }
     }
@@ -497,10 +543,11 @@ impl<S: Stage> World<S> {
                 self.account(content).skip = skip;
             }
         }
-        self.copied_to.clear();
         self.sending.room = room;
         let now = self.now();
         let turn = self.tailer.turn(now, self.stage.disk(), &mut self.sending);
+        let is_well = self.stage.memory().refusals == HEALED;
+        self.is_troubled &= !(is_well && self.now_ms >= self.healed_ms + LOOK_INTERVAL_MAX_MS);
         let events = self.tailer.take_events();
         // Shown of a test that fails, or with `--nocapture`.
         if self.is_told {
@@ -640,7 +687,11 @@ impl<S: Stage> World<S> {
             RecordKind::TooLong => return Err(format!("cut: {shown}")),
         }
         for line in lines_of(data) {
-            if self.may_repeat.contains(&line) {
+            N_LINES.set(N_LINES.get() + 1);
+            if let Some(why) = self.may_repeat.get(&line) {
+                if self.covered.contains(&line) || !self.handed.insert(line) {
+                    EXCUSED.with_borrow_mut(|excused| *excused.entry(*why).or_default() += 1);
+                }
                 continue;
             }
             demand!(

@@ -235,7 +235,10 @@ fn hand_on<F>(
     let mut at = 0;
     loop {
         let before = cursor.split;
-        match rules.splitter.next(&mut cursor.split, buffer, at, end) {
+        match rules
+            .splitter
+            .next_sound(&mut cursor.split, buffer, at, end)
+        {
             Piece::Record { .. } if rules.split.is_header_needed && cursor.header.is_none() => {
                 cursor.split = before;
                 return (at, Stop::HeaderMissing);

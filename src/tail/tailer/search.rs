@@ -27,11 +27,13 @@ use crate::tail::split::SplitState;
 const PROBE_BYTES_PER_TURN: u64 = 4 * 1024 * 1024;
 /// Copies that a turn may open.
 const PROBES_PER_TURN: usize = 64;
-/// For so long a search is taken up again where something stood in its way: a gzip that wasn't whole yet, a folder that
-/// couldn't be listed.
+/// For so long a search is taken up again soon where something stood in its way: a gzip that wasn't whole yet, a folder
+/// that couldn't be listed.
 const SEARCH_TIME: Duration = Duration::from_secs(60);
 /// The time between two such tries.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
+/// The same later, while the system refuses to show what there is.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(60);
 /// Folders that are listed in one search, the file's own first.
 const FOLDERS_MAX: usize = 64;
 /// Files that are looked at in one search.
@@ -49,16 +51,28 @@ pub(super) struct Search<F> {
     until: Instant,
     pub try_at: Instant,
     stage: Stage<F>,
-    /// A try may turn out otherwise later.
-    is_hopeful: bool,
+    /// Why a try may turn out otherwise later.
+    hope: Hope,
     n_tries: u32,
+}
+
+/// Whether it is worth while to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Hope {
+    None,
+    /// Something was in the making: a gzip wasn't whole, a file had another name already.
+    ForAWhile,
+    /// The system refused to list a folder or to read a file. Nothing is known before it does.
+    WhileRefused,
 }
 
 enum Stage<F> {
     Listing,
     Probing {
         candidates: VecDeque<Candidate>,
-        probe: Option<Probe<F>>,
+        probe: Option<Box<Probe<F>>>,
+        /// The longest that holds the content so far.
+        found: Option<Box<Copy<F>>>,
     },
 }
 
@@ -88,11 +102,25 @@ impl<F> Search<F> {
             Stage::Listing => {
                 self.n_tries == 0 && self.loss == Loss::CutOff && self.cursor.identity != identity
             }
-            Stage::Probing { candidates, probe } => {
+            Stage::Probing {
+                candidates,
+                probe,
+                found,
+            } => {
                 let probed = probe.iter().map(|probe| &probe.candidate);
-                let mut all = candidates.iter().chain(probed);
+                let found = found.iter().map(|found| &found.candidate);
+                let mut all = candidates.iter().chain(probed).chain(found);
                 all.any(|candidate| candidate.sighting.stat.identity == identity)
             }
+        }
+    }
+
+    /// Whether another try may find what this one didn't.
+    fn may_be_found_at(&self, now: Instant) -> bool {
+        match self.hope {
+            Hope::None => false,
+            Hope::ForAWhile => now < self.until,
+            Hope::WhileRefused => true,
         }
     }
 
@@ -127,7 +155,7 @@ impl<D: Disk> Tailer<D> {
             until: now + SEARCH_TIME,
             try_at: now,
             stage: Stage::Listing,
-            is_hopeful: false,
+            hope: Hope::None,
             n_tries: 0,
             cursor,
         });
@@ -165,6 +193,7 @@ impl<D: Disk> Tailer<D> {
                 search.stage = Stage::Probing {
                     candidates: candidates.into(),
                     probe: None,
+                    found: None,
                 };
             }
             let open =
@@ -172,9 +201,12 @@ impl<D: Disk> Tailer<D> {
             match probe_on(&mut search, &mut left, open, disk) {
                 Found::Copy(found) => self.read_on_in(search, *found, now, disk),
                 Found::NotYet => self.searches.push(search),
-                Found::Nothing if search.is_hopeful && now < search.until => {
-                    (search.is_hopeful, search.stage) = (false, Stage::Listing);
-                    search.try_at = now + SEARCH_INTERVAL;
+                Found::Nothing if search.may_be_found_at(now) => {
+                    (search.hope, search.stage) = (Hope::None, Stage::Listing);
+                    search.try_at = match now < search.until {
+                        true => now + SEARCH_INTERVAL,
+                        false => now + REFUSED_INTERVAL,
+                    };
                     search.n_tries += 1;
                     self.searches.push(search);
                 }
@@ -202,7 +234,9 @@ impl<D: Disk> Tailer<D> {
         let Some((sightings, is_complete)) = listings.get(&folder) else {
             return Vec::new();
         };
-        search.is_hopeful |= !is_complete;
+        if !is_complete {
+            search.hope = Hope::WhileRefused;
+        }
         rotation::candidates(&remnant, sightings)
     }
 
@@ -518,6 +552,19 @@ struct Copy<F> {
     body: F,
 }
 
+impl<F> Copy<F> {
+    /// Of two copies that hold what was read the longer was made last: it has the rest.
+    fn has_more_than(&self, other: &Copy<F>, disk: &mut impl Disk<File = F>) -> io::Result<bool> {
+        let [own, others] = [self, other].map(|copy| &copy.candidate.sighting);
+        let mut byte = [0];
+        if !is_gzip(&others.path) {
+            return Ok(disk.read_at(&self.body, others.stat.size, &mut byte)? > 0);
+        }
+        let last = own.stat.size.saturating_sub(1);
+        Ok(disk.read_at(&other.body, last, &mut byte)? == 0)
+    }
+}
+
 enum Found<F> {
     Copy(Box<Copy<F>>),
     /// This turn has done enough.
@@ -532,13 +579,18 @@ fn probe_on<D: Disk>(
     open: impl Fn(&Sighting, &mut D) -> io::Result<D::File>,
     disk: &mut D,
 ) -> Found<D::File> {
-    let Stage::Probing { candidates, probe } = &mut search.stage else {
+    let Stage::Probing {
+        candidates,
+        probe,
+        found,
+    } = &mut search.stage
+    else {
         return Found::NotYet;
     };
     loop {
         if probe.is_none() {
             let Some(candidate) = candidates.front() else {
-                return Found::Nothing;
+                return found.take().map_or(Found::Nothing, Found::Copy);
             };
             if left.n_probes == 0 {
                 return Found::NotYet;
@@ -548,9 +600,9 @@ fn probe_on<D: Disk>(
                 .and_then(|body| begin_probe(&search.cursor, candidate, body, disk));
             candidates.pop_front();
             match opened {
-                Ok(Some(opened)) => *probe = Some(opened),
+                Ok(Some(opened)) => *probe = Some(Box::new(opened)),
                 Ok(None) => {}
-                Err(error) => search.is_hopeful |= may_pass(&error),
+                Err(error) => search.hope = search.hope.max(hope_after(&error)),
             }
             continue;
         }
@@ -559,18 +611,34 @@ fn probe_on<D: Disk>(
         };
         match hash_on(&mut current, left, disk) {
             Probed::Same => {
-                return Found::Copy(Box::new(Copy {
-                    candidate: current.candidate,
-                    body: current.body,
-                }));
+                let Probe {
+                    candidate, body, ..
+                } = *current;
+                let copy = Copy { candidate, body };
+                candidates.retain(|other| may_have_more(&other.sighting, &copy.candidate.sighting));
+                let is_best = found.as_ref().map(|found| copy.has_more_than(found, disk));
+                match is_best {
+                    None | Some(Ok(true)) => *found = Some(Box::new(copy)),
+                    Some(Ok(false)) => {}
+                    Some(Err(error)) => search.hope = search.hope.max(hope_after(&error)),
+                }
             }
             Probed::Other => {}
-            Probed::Unknown(error) => search.is_hopeful |= may_pass(&error),
+            Probed::Unknown(error) => search.hope = search.hope.max(hope_after(&error)),
             Probed::Goes => {
                 *probe = Some(current);
                 return Found::NotYet;
             }
         }
+    }
+}
+
+/// Whether another file may hold more of the same content than a copy that was found. A gzip's size tells nothing.
+fn may_have_more(other: &Sighting, copy: &Sighting) -> bool {
+    match (is_gzip(&other.path), is_gzip(&copy.path)) {
+        (true, true) => false,
+        (false, false) => other.stat.size > copy.stat.size,
+        _ => true,
     }
 }
 
@@ -601,13 +669,13 @@ fn begin_probe<D: Disk>(
     }))
 }
 
-/// Whether the file may be readable later: it was renamed meanwhile, or isn't whole yet. One that isn't a gzip for all its
-/// name stays so.
-fn may_pass(error: &io::Error) -> bool {
-    !matches!(
-        error.kind(),
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
-    )
+/// Whether the file may be readable later. One that isn't a gzip for all its name stays so.
+fn hope_after(error: &io::Error) -> Hope {
+    match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Hope::None,
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Hope::ForAWhile,
+        _ => Hope::WhileRefused,
+    }
 }
 
 /// Hashes what this turn may; at the end the hash and what stands before it decide.

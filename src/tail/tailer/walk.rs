@@ -14,7 +14,7 @@ use crate::tail::Event;
 use crate::tail::cursor::{Cursor, Start};
 use crate::tail::discover::Found;
 use crate::tail::disk::{Disk, FileKind, FileStat};
-use crate::tail::gzip::{Body, WithGzip};
+use crate::tail::gzip::{Body, WithGzip, is_gzip};
 use crate::tail::handles::is_out_of_handles;
 use crate::tail::place::{Placed, extra_of};
 use crate::tail::rotation::{self, Known, Loss, Move};
@@ -280,6 +280,12 @@ impl<D: Disk> Tailer<D> {
         cursor.marks.extend(placed.mark);
         cursor.rotated_at = placed.is_rotated.then_some(now);
         cursor.is_finished = placed.is_finished;
+        // It may turn out to be another file: what is known of the one that was read isn't what this one is like. What a
+        // gzip holds shows once it is open.
+        if let Some((size, modified_ms)) = placed.last_look.filter(|_| !is_gzip(&found.path)) {
+            (cursor.size, cursor.known_size) = (size, size);
+            cursor.modified_ms = modified_ms;
+        }
         cursor.is_hinted = disk.tells_of(&found.path);
         cursor.is_new = placed.is_new;
         cursor.since_turn = if placed.is_new { self.n_turns } else { 0 };

@@ -236,6 +236,12 @@ pub fn checkpoints_rebuilt(path: &Path, aside: &Path) {
     Entry::new(Level::WARN, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
 }
 
+/// Checkpoints that are out of date can't be deleted at the start. WARN: the next start tries again.
+pub fn old_checkpoints_kept(error: &dyn std::fmt::Display) {
+    let message = format!("{error}; old checkpoints are kept until the next start");
+    Entry::new(Level::WARN, names::THREAD_MAIN, names::CHECKPOINTS, message).emit();
+}
+
 /// The system tells nothing of changes. WARN: files are found and read by polling alone.
 pub fn no_change_events(troubles: &AgentTroubles, error: &dyn std::fmt::Display) {
     let problem = format!("no change events from the system ({error})");

@@ -449,7 +449,7 @@ fn permissions_are_those_of_the_destination() {
 #[test]
 fn events_of_the_agent_say_what_where_why_and_what_to_do() {
     let none = AgentTroubles::default();
-    let table: [(&dyn Fn(), &str); 17] = [
+    let table: [(&dyn Fn(), &str); 18] = [
         (
             &|| wire_is_json(&"HTTP 400: no"),
             "(main) [INFO] the Kinesis endpoint takes no CBOR (HTTP 400: no): bodies are sent as JSON from now on",
@@ -505,6 +505,10 @@ fn events_of_the_agent_say_what_where_why_and_what_to_do() {
         (
             &|| checkpoints_writable_again(&none, Path::new("/c")),
             "(main) [INFO] the checkpoints /c are written again",
+        ),
+        (
+            &|| old_checkpoints_kept(&"cannot delete old checkpoints in /c: disk full"),
+            "(main) [WARN] cannot delete old checkpoints in /c: disk full; old checkpoints are kept until the next start",
         ),
         (
             &|| checkpoints_taken_over(Path::new("/old"), Path::new("/new"), 2),

@@ -1,6 +1,7 @@
 //! What the agent's threads and tasks do in one step each, and what must hold then.
 
 use std::collections::HashMap;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,18 +9,19 @@ use kinesis_agent::checkpoint::pending::Due;
 use kinesis_agent::checkpoint::{Change, FileIdentity, Fingerprint};
 use kinesis_agent::config::Ordering;
 use kinesis_agent::flow::inbox::Inward;
-use kinesis_agent::flow::machine::Next;
+use kinesis_agent::flow::machine::{Machine, Next};
 use kinesis_agent::publish::publisher::Command;
 use kinesis_agent::publish::run::Inbound;
 use kinesis_agent::publish::wire::data_of;
 use kinesis_agent::record::FlowIndex;
 use kinesis_agent::tail::cursor::fingerprint_of;
+use kinesis_agent::tail::disk::Disk as _;
 use kinesis_agent::tail::testing::ContentId;
 
 use super::World;
 use crate::simulation::Planted;
 use crate::simulation::ledger::Verdict;
-use crate::simulation::process::{OnTheWire, Surroundings};
+use crate::simulation::process::{OnTheWire, Order, Stage, Surroundings};
 
 /// Times in a row that a flow may be due at once and do nothing.
 const IDLE_MAX: u32 = 20;
@@ -36,8 +38,12 @@ impl World {
         for place in (0..n_flows).map(|n| (first + n) % n_flows) {
             let side = &mut self.process.flows[place];
             let news = side.news.try_recv().ok();
-            if !side.has_ended && (news.is_some() || side.wake_at <= self.now) {
-                self.flow_hears(place, news)?;
+            let is_due = side.due().is_some_and(|at| at <= self.now);
+            if !side.has_ended() && (news.is_some() || is_due) {
+                match side.stage {
+                    Stage::Alive(_) => self.flow_hears(place, news)?,
+                    _ => self.thread_hears(place, news)?,
+                }
                 return Ok(true);
             }
         }
@@ -48,33 +54,49 @@ impl World {
         let heard = self.story.is_some().then(|| format!("{news:?}"));
         let has_news = news.is_some();
         let n_before = self.process.to_publisher.len();
+        let clock_ms = self.disk.borrow_mut().clock_ms();
         let side = &mut self.process.flows[place];
+        let Stage::Alive(machine) = &mut side.stage else {
+            return Ok(());
+        };
         let mut around = Surroundings {
             index: FlowIndex(place),
             hints: &mut side.hints,
             hints_work: self.hints_work,
             to_publisher: &mut self.process.to_publisher,
             sent_bytes: &mut self.process.sent_bytes,
+            survivor: &mut side.survivor,
+            has_finished: &mut side.has_finished,
+            clock_ms,
             saved: Vec::new(),
             has_acted: false,
         };
-        let next = side.machine.on(news, self.now, &mut around);
+        // Nothing of the machine is used after a panic but what its files had acknowledged.
+        let next =
+            panic::catch_unwind(AssertUnwindSafe(|| machine.on(news, self.now, &mut around)));
         let (saved, has_acted) = (around.saved, around.has_acted);
+        self.disk.borrow_mut().panics_in = None;
+        let Ok(next) = next else {
+            self.submit(place, saved)?;
+            return self.flow_died(place);
+        };
         match next {
             Next::At(at) => side.wake_at = at,
-            Next::Ended => side.has_ended = true,
+            Next::Ended => {
+                self.submit(place, saved)?;
+                self.process.flows[place].stage = Stage::Ended;
+                self.tell(|| format!("flow {place} ends"));
+                return self.check_budget();
+            }
         }
-        let is_idle = !has_news && !has_acted && side.wake_at <= self.now && !side.has_ended;
+        let is_idle = !has_news && !has_acted && side.wake_at <= self.now;
         side.n_idle = if is_idle { side.n_idle + 1 } else { 0 };
         let n_idle = side.n_idle;
         let (heard, now) = (heard.unwrap_or_default(), self.now);
-        self.tell(|| match next {
-            Next::At(at) => {
-                let wait = at.saturating_duration_since(now);
-                format!("flow {place} hears {heard}, and waits {wait:?}")
-            }
-            Next::Ended => format!("flow {place} ends"),
-        });
+        let wait = self.process.flows[place]
+            .wake_at
+            .saturating_duration_since(now);
+        self.tell(|| format!("flow {place} hears {heard}, and waits {wait:?}"));
         if n_idle > IDLE_MAX {
             return Err(format!(
                 "flow {place} is due at once again and again, and does nothing"
@@ -99,9 +121,13 @@ impl World {
     pub(super) fn submit(&mut self, place: usize, changes: Vec<Change>) -> Verdict {
         let mut disk = self.disk.clone();
         let refusals = std::mem::take(&mut self.disk.borrow_mut().refusals);
-        let cursors: HashMap<(FileIdentity, Fingerprint), ContentId> = self.process.flows[place]
-            .machine
-            .cursors()
+        let machine = match &self.process.flows[place].stage {
+            Stage::Alive(machine) => Some(machine),
+            _ => None,
+        };
+        let cursors: HashMap<(FileIdentity, Fingerprint), ContentId> = machine
+            .into_iter()
+            .flat_map(Machine::cursors)
             .filter_map(|cursor| {
                 let file = cursor.file.as_ref()?.plain()?;
                 // A place may speak of what stood in a file before, or under its number.
@@ -156,14 +182,20 @@ impl World {
                 self.process
                     .publisher
                     .batch(flow, batch, self.now, &mut self.commands);
-                self.obey(Some(flow))?;
+                self.obey(Some((flow, 1)))?;
             }
             Inbound::Finished(_) => self.process.n_finished += 1,
-            _ => {
-                return Err(format!(
-                    "{inbound:?} in a world without refusals and defects"
-                ));
+            Inbound::Kept(id) => {
+                let publisher = &mut self.process.publisher;
+                publisher.kept(id, self.now, &mut self.commands);
+                self.obey(Some((id.flow, 0)))?;
             }
+            Inbound::Restarted(flow) => {
+                let publisher = &mut self.process.publisher;
+                publisher.restarted(flow, self.now, &mut self.commands);
+                self.obey(Some((flow, 0)))?;
+            }
+            _ => return Err(format!("{inbound:?} though no flow comes or goes")),
         }
         Ok(true)
     }
@@ -183,19 +215,19 @@ impl World {
 
     /// Does what the publisher wants done, and tells those flows how many batches wait of which that may have changed,
     /// as `publish::run` does.
-    pub(super) fn obey(&mut self, touched: Option<FlowIndex>) -> Verdict {
-        let arrived = touched.map(|flow| (flow, 1));
+    pub(super) fn obey(&mut self, arrived: Option<(FlowIndex, usize)>) -> Verdict {
         let mut touched = Vec::from_iter(arrived);
         for command in std::mem::take(&mut self.commands) {
             match command {
                 Command::Send { id, flow, call } => {
                     let keeps_order = self.setting.flows[flow.0].0.ordering == Ordering::PerFile;
+                    let life = self.process.flows[flow.0].life;
                     let mut lines = Vec::with_capacity(call.chosen.len());
                     for chosen in &call.chosen {
                         let record = &call.batch.records[usize::from(*chosen)];
                         let data = data_of(&call.batch, record);
                         let line = self.ledger.line_of(flow, data, &self.disk.borrow())?;
-                        self.ledger.sends(line, self.process.run, keeps_order)?;
+                        self.ledger.sends(line, life, keeps_order)?;
                         lines.push(line);
                     }
                     self.life.n_calls += 1;
@@ -207,14 +239,20 @@ impl World {
                         flow,
                         call,
                         lines,
+                        life,
                     });
                     self.check_slots(flow)?;
                     touched.push((flow, 0));
                 }
-                Command::Keep { flow, .. } => {
-                    return Err(format!(
-                        "a record of {flow:?} is refused, of lines that are all good"
-                    ));
+                Command::Keep { id, flow, refused } => {
+                    let record = &refused.batch.records[usize::from(refused.place)];
+                    let data = data_of(&refused.batch, record);
+                    let line = self.ledger.line_of(flow, data, &self.disk.borrow())?;
+                    self.tell(|| format!("line {line} of {flow:?} is refused for good"));
+                    match self.planted == Planted::LetterUnwritten {
+                        true => self.process.letters.push_back(id),
+                        false => self.process.orders.push_back(Order { id, line }),
+                    }
                 }
                 Command::Advance {
                     flow,

@@ -34,6 +34,7 @@ impl World {
                 _ => self.rng.usize(1..200),
             };
             let line = format!("{} {:x<width$}\n", self.ledger.next(), "");
+            let is_bad = self.has_bad_lines && self.rng.u8(..40) == 0;
             let cut = match self.rng.u8(..20) {
                 0 => self.rng.usize(1..line.len()),
                 _ => line.len(),
@@ -45,7 +46,8 @@ impl World {
                 let content = node.content.get();
                 let end = (disk.bytes(content).len() + rest.len()) as u64;
                 let start = end - line.len() as u64;
-                self.ledger.wrote(FlowIndex(flow), content, start, end);
+                self.ledger
+                    .wrote(FlowIndex(flow), content, start..end, is_bad);
             }
             if !rest.is_empty() {
                 self.folders[flow].unfinished = Some(Unfinished {
@@ -100,7 +102,7 @@ impl World {
         true
     }
 
-    /// The oldest file goes, if the service has all of it: what nobody could read any more isn't owed.
+    /// The oldest file goes, if all of it is accepted or kept: what nobody could read any more isn't owed.
     pub(super) fn clean_up(&mut self) -> bool {
         let flow = self.rng.usize(..self.folders.len());
         let mut disk = self.disk.borrow_mut();
@@ -112,7 +114,7 @@ impl World {
         let Some((path, content)) = oldest.as_ref().and_then(content) else {
             return false;
         };
-        if !self.ledger.is_accepted(content) {
+        if !self.ledger.is_done(content) {
             return false;
         }
         disk.delete(&path);

@@ -1,6 +1,7 @@
 //! Who does what next: one step after the other, each drawn by chance.
 
 mod agent;
+mod defects;
 mod ends;
 mod files;
 mod service;
@@ -16,7 +17,7 @@ use kinesis_agent::publish::publisher::Command;
 use kinesis_agent::tail::testing::MemoryDisk;
 
 use super::ledger::{Ledger, LineId, Verdict};
-use super::process::{Database, Process, Setting, SharedDisk};
+use super::process::{Database, FlowSide, Process, Setting, SharedDisk};
 use super::weather::Weather;
 use super::{Failed, Life, Planted};
 pub use ends::PATIENCE;
@@ -52,8 +53,16 @@ enum Act {
     Late,
     TakeChanges,
     Commit,
+    /// A refused record is written to the dead-letter file, and synced.
+    WriteLetter,
+    /// The publisher hears of it.
+    TellKept,
     Pass,
+    /// The clock of the host is set, back or ahead.
+    SetClock,
     ChangeWeather,
+    /// A defect of the agent ends a flow, at any place of its work.
+    Defect,
     Kill,
     Stop,
 }
@@ -65,21 +74,34 @@ const CHANCES: &[(Act, u32)] = &[
     (Write, 1500),
     (Rotate, 40),
     (CleanUp, 20),
-    (Flow, 3000),
+    (Flow, 2765),
     (Publish, 1500),
     (Wake, 500),
     (Answer, 1700),
     (Late, 50),
     (TakeChanges, 300),
     (Commit, 300),
+    (WriteLetter, 100),
+    (TellKept, 100),
     (Pass, 1000),
+    (SetClock, 5),
     (ChangeWeather, 60),
+    (Defect, 30),
     (Kill, 20),
     (Stop, 10),
 ];
 
 /// What an agent does by itself.
-const AGENT: &[Act] = &[Flow, Publish, Wake, Answer, TakeChanges, Commit];
+const AGENT: &[Act] = &[
+    Flow,
+    Publish,
+    Wake,
+    Answer,
+    TakeChanges,
+    Commit,
+    WriteLetter,
+    TellKept,
+];
 
 /// The world.
 pub struct World {
@@ -95,6 +117,14 @@ pub struct World {
     folders: Vec<Folder>,
     database: Database,
     database_works: bool,
+    /// Whether the dead-letter file's disk has room.
+    letters_have_room: bool,
+    /// Some lines are refused for their content.
+    has_bad_lines: bool,
+    /// Processes so far.
+    n_runs: u32,
+    /// Lives of flows so far, in all of them.
+    n_lives: u32,
     ledger: Ledger,
     weather: Weather,
     /// Calls that nobody waits for, and that may be accepted.
@@ -119,10 +149,14 @@ impl World {
             now,
             start: now,
             folders: setting.flows.iter().map(|_| Folder::default()).collect(),
-            process: Process::start(1, &setting, &database, &disk, rng.u64(..), now),
+            process: Process::start(0, &setting, &database, &disk, rng.u64(..), now),
             disk,
             database,
             database_works: true,
+            letters_have_room: true,
+            has_bad_lines: rng.u8(..3) == 0,
+            n_runs: 1,
+            n_lives: setting.flows.len() as u32,
             ledger: Ledger::default(),
             weather: Weather::CLEAR,
             strays: Vec::new(),
@@ -143,6 +177,7 @@ impl World {
             .and_then(|()| self.end());
         self.life.n_lines = self.ledger.n_lines() as u64;
         self.life.n_repeated = self.ledger.n_repeated;
+        self.life.n_letters = self.ledger.n_letters;
         self.life.simulated_ms = (self.now - self.start).as_millis() as u64;
         match lived {
             Ok(()) => Ok(self.life),
@@ -195,12 +230,11 @@ impl World {
 
     /// When the agent has something to do if it hears of nothing.
     fn next_due(&self) -> Instant {
-        let flows = self.process.flows.iter().filter(|side| !side.has_ended);
         let saving = match self.process.pending.due(self.now) {
             Due::At(at) => Some(at),
             Due::Now | Due::Idle => None,
         };
-        let dues = flows.map(|side| side.wake_at);
+        let dues = self.process.flows.iter().filter_map(FlowSide::due);
         let dues = dues.chain(self.process.publisher.next_wake()).chain(saving);
         dues.min().unwrap_or(self.now + PATIENCE)
     }
@@ -229,6 +263,10 @@ impl World {
             Late => self.late(),
             TakeChanges => self.take_changes(),
             Commit => self.commit(),
+            WriteLetter => self.write_letter()?,
+            TellKept => self.tell_kept(),
+            SetClock => self.set_clock(),
+            Defect => self.defect()?,
             Pass => {
                 let some = Duration::from_micros(self.rng.u64(..30_000));
                 self.pass_to(self.now + some);

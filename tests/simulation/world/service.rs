@@ -15,7 +15,15 @@ impl World {
             return Ok(false);
         }
         let wire = self.process.calls.swap_remove(self.rng.usize(..n_calls));
-        let fate = self.weather.fate(wire.lines.len(), &mut self.rng);
+        let are_bad: Vec<bool> = wire
+            .lines
+            .iter()
+            .map(|line| self.ledger.is_bad(*line))
+            .collect();
+        let fate = match are_bad.contains(&true) {
+            true => self.weather.fate_of_bad(&are_bad, &mut self.rng),
+            false => self.weather.fate(wire.lines.len(), &mut self.rng),
+        };
         let id = wire.id;
         let text = self.story.is_some().then(|| format!("{fate:?}"));
         self.tell(|| format!("{id:?}: {}", text.unwrap_or_default()));
@@ -32,11 +40,10 @@ impl World {
                 Err(failure(FailureKind::Unanswered))
             }
             Fate::Answered(outcomes) => {
-                let run = self.process.run;
                 for (line, outcome) in wire.lines.iter().zip(&outcomes) {
                     if outcome.is_none() {
                         self.ledger.accepted(*line);
-                        self.ledger.acknowledged(*line, run);
+                        self.ledger.acknowledged(*line, wire.life);
                     }
                 }
                 let is_accepted = outcomes.iter().all(Option::is_none);
@@ -75,6 +82,7 @@ impl World {
     pub(super) fn change_weather(&mut self) -> bool {
         self.weather = Weather::any(&mut self.rng);
         self.database_works = self.rng.u8(..5) > 0;
+        self.letters_have_room = self.rng.u8(..4) > 0;
         self.disk.borrow_mut().refusals = match self.rng.u8(..5) {
             0 => Refusals {
                 names: self.rng.bool(),
