@@ -60,16 +60,24 @@ fn main() {
 
 const RAW_200_PLAIN: &str = "raw, 200-byte lines, no TLS";
 const RAW_200: &str = "raw, 200-byte lines";
-const RAW_200_FAR: &str = "raw, 200-byte lines, answers after 50 ms";
+const RAW_200_FAR: &str = "raw, 200-byte lines, 24 answers after 50 ms";
+/// Calls in flight at once at most, far from the endpoint: what the AWS Kinesis Agent has on two cores.
+const SLOTS_FAR: usize = 24;
 const FLOWS_100: &str = "raw, 200-byte lines, 100 flows";
+const FLOWS_100_LONG: &str = "raw, 200-byte lines, 1,000 MB, 100 flows";
 const FILES_10_000: &str = "raw, 200-byte lines, 10,000 files";
 const RAW_200_LONG: &str = "raw, 200-byte lines, 1,000 MB";
 const FILES_10_000_LONG: &str = "raw, 200-byte lines, 1,000 MB, 10,000 files";
 
 /// What a row costs beside another.
-const RATIOS: [(&str, &str, &str); 4] = [
+const RATIOS: [(&str, &str, &str); 5] = [
     ("TLS", RAW_200_PLAIN, RAW_200),
-    ("100 flows instead of one", RAW_200, FLOWS_100),
+    ("100 flows of 1.3 MB instead of one", RAW_200, FLOWS_100),
+    (
+        "100 flows of 10 MB instead of one",
+        RAW_200_LONG,
+        FLOWS_100_LONG,
+    ),
     (
         "10,000 files of 13 kB instead of one",
         RAW_200,
@@ -91,8 +99,9 @@ fn rows() -> Vec<(&'static str, Line, Scenario)> {
     let csv = json!({ "optionName": "CSVTOJSON", "customFieldNames": names });
     let log = json!({ "optionName": "LOGTOJSON", "logFormat": "COMMONAPACHELOG" });
     let with = |option: Value| json!({ "kinesisStream": "s", "dataProcessingOptions": [option] });
-    let long = |n_files_each| Scenario {
+    let long = |n_flows, n_files_each| Scenario {
         input_bytes: 1_000_000_000,
+        n_flows,
         n_files_each,
         ..tls(raw())
     };
@@ -116,6 +125,7 @@ fn rows() -> Vec<(&'static str, Line, Scenario)> {
             raw_200,
             Scenario {
                 faults: "delay=50ms",
+                agent: json!({ "maxSendingThreads": SLOTS_FAR }),
                 ..tls(raw())
             },
         ),
@@ -143,8 +153,9 @@ fn rows() -> Vec<(&'static str, Line, Scenario)> {
                 ..tls(raw())
             },
         ),
-        (RAW_200_LONG, raw_200, long(1)),
-        (FILES_10_000_LONG, raw_200, long(10_000)),
+        (RAW_200_LONG, raw_200, long(1, 1)),
+        (FLOWS_100_LONG, raw_200, long(100, 1)),
+        (FILES_10_000_LONG, raw_200, long(1, 10_000)),
     ]
 }
 
@@ -178,8 +189,5 @@ fn median(scenario: &Scenario, line: Line) -> Run {
 
 /// MB/s that calls of the size seen come to where each takes 50 ms.
 fn bound_far(run: &Run) -> f64 {
-    /// `maxSendingThreads` where nothing is said, for one core; more cores have more.
-    const SLOTS_PER_CORE: usize = 12;
-    let n_cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (SLOTS_PER_CORE * n_cores) as f64 * run.mb / run.n_calls as f64 / 0.050
+    SLOTS_FAR as f64 * run.mb / run.n_calls as f64 / 0.050
 }

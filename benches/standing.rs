@@ -76,7 +76,7 @@ fn idle(endpoint: &Endpoint, n_files: usize, n_written: usize) -> (f64, f64) {
     (0..n_files).for_each(|n| fs::write(path(n), "a line\n").expect("room for the files"));
     let flow = flow_of(&logs.join("*.log"), &json!({ "kinesisStream": "idle" }));
     let before = endpoint.received().n_records() as usize;
-    let agent = Agent::start(&endpoint.url(), &json!([flow]), folder.path());
+    let agent = Agent::start(&endpoint.url(), &json!([flow]), &json!({}), folder.path());
     let until = Instant::now() + DEADLINE;
     while (endpoint.received().n_records() as usize) < before + n_files && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(10));
@@ -107,7 +107,7 @@ fn start(endpoint: &Endpoint) -> Duration {
     inotify::add_watch(&watch, &log, inotify::WatchFlags::ACCESS).expect("a watch");
     let flow = flow_of(&log, &json!({ "kinesisStream": "start" }));
     let began = Instant::now();
-    let agent = Agent::start(&endpoint.url(), &json!([flow]), folder.path());
+    let agent = Agent::start(&endpoint.url(), &json!([flow]), &json!({}), folder.path());
     let within = DEADLINE.try_into().expect("it is short");
     let n_ready = poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&within))
         .expect("it can be waited for");
@@ -127,6 +127,7 @@ fn latencies(endpoint: &Endpoint, max_age_ms: u64) -> Vec<Duration> {
     let agent = Agent::start(
         &endpoint.url(),
         &json!([flow_of(&log, &members)]),
+        &json!({}),
         folder.path(),
     );
     let before = endpoint.received().n_records() as usize;

@@ -34,6 +34,7 @@ pub mod dead_letters;
 pub mod flow;
 pub mod former;
 pub mod local;
+mod planted;
 pub mod process;
 pub mod publish;
 pub mod record;

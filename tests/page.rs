@@ -1,5 +1,6 @@
 //! The status page in a browser: Debian's `chromium`, without a screen. Where there is none this says so and nothing else.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -40,6 +41,12 @@ fn rendered(url: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+async fn page_at(address: SocketAddr) -> Option<String> {
+    let url = format!("http://{address}/");
+    let rendering = tokio::task::spawn_blocking(move || rendered(&url));
+    rendering.await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bar_a_file_and_names_that_are_no_markup() {
     let endpoint = endpoint("").await;
@@ -59,11 +66,7 @@ async fn a_bar_a_file_and_names_that_are_no_markup() {
             .then_some(())
     })
     .await;
-    let url = format!("http://{address}/");
-    let Some(page) = tokio::task::spawn_blocking(move || rendered(&url))
-        .await
-        .unwrap()
-    else {
+    let Some(page) = page_at(address).await else {
         return;
     };
     assert_eq!(page.matches("<div class=\"file\">").count(), 3, "{page}");
@@ -99,11 +102,7 @@ async fn what_is_wrong_is_shown_with_what_to_do() {
     let mut agent = host.start();
     let address = address_in(&agent.says("the status page are at").await);
     agent.says("can't connect to").await;
-    let url = format!("http://{address}/");
-    let Some(page) = tokio::task::spawn_blocking(move || rendered(&url))
-        .await
-        .unwrap()
-    else {
+    let Some(page) = page_at(address).await else {
         return;
     };
     for words in [

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat, openat};
@@ -10,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::support::agent::AgentProcess;
 use crate::support::scene::Scene;
-use crate::support::wait::{DEADLINE, until};
+use crate::support::supervisor::Supervisor;
+use crate::support::wait::until;
 
 const DONE: &str = "the configuration is read anew";
 
@@ -231,20 +231,15 @@ async fn keys_of_the_agent_are_named_that_need_a_restart() {
 async fn systemd_is_told_when_a_reload_begins_and_when_it_is_over() {
     let scene = Scene::new().await;
     scene.configure(config(&scene, vec![flow("a", json!({}))]));
-    let socket = UnixDatagram::bind(scene.folder().join("notify")).unwrap();
-    socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let hear = || {
-        let mut buffer = [0; 4096];
-        let n_bytes = socket.recv(&mut buffer).expect("the agent tells");
-        String::from_utf8_lossy(&buffer[..n_bytes]).into_owned()
-    };
+    let supervisor = Supervisor::beside(&scene);
     let heard = |start: &str| {
-        std::iter::repeat_with(hear)
+        supervisor
+            .messages()
             .find(|said| said.starts_with(start))
             .unwrap()
     };
     let agent = scene.start_with(|command| {
-        command.env("NOTIFY_SOCKET", scene.folder().join("notify"));
+        command.env("NOTIFY_SOCKET", supervisor.socket());
     });
     heard("READY=1\n");
     scene.configure_as_written("{");

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -10,8 +9,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::scene::Scene;
+use crate::support::supervisor::Supervisor;
 use crate::support::users;
-use crate::support::wait::{DEADLINE, until};
+use crate::support::wait::until;
 
 /// A user of every Unix that isn't root (Debian's and RedHat's `nobody`).
 const USER: &str = "nobody";
@@ -280,27 +280,23 @@ async fn without_a_daemon_the_user_is_assumed_by_the_process_itself() {
 async fn systemd_is_told_of_readiness_life_and_the_end() {
     let scene = Scene::new().await;
     scene.configure(config());
-    let socket = UnixDatagram::bind(scene.folder().join("notify")).unwrap();
-    socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let hear = || {
-        let mut buffer = [0; 4096];
-        let n_bytes = socket.recv(&mut buffer).expect("the agent tells");
-        String::from_utf8_lossy(&buffer[..n_bytes]).into_owned()
-    };
+    let supervisor = Supervisor::beside(&scene);
     let agent = scene.start_with(|command| {
         command
-            .env("NOTIFY_SOCKET", scene.folder().join("notify"))
+            .env("NOTIFY_SOCKET", supervisor.socket())
             .env("WATCHDOG_USEC", "60000");
     });
-    let first = hear();
+    let first = supervisor.hear();
     assert!(first.starts_with("READY=1\nSTATUS=1 flow, "), "{first}");
-    let n_signs = std::iter::repeat_with(hear)
+    let n_signs = supervisor
+        .messages()
         .filter(|said| said == "WATCHDOG=1")
         .take(3)
         .count();
     assert_eq!(n_signs, 3);
     agent.terminate();
-    let last = std::iter::repeat_with(hear)
+    let last = supervisor
+        .messages()
         .find(|said| said.starts_with("STOPPING=1\n"))
         .unwrap();
     assert!(last.contains("EXTEND_TIMEOUT_USEC=25000000"), "{last}");

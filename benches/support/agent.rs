@@ -16,10 +16,10 @@ const SECRET_ACCESS_KEY: &str = "secret";
 pub struct Agent(pub Child);
 
 impl Agent {
-    /// An agent with these flows, which keeps its files in `folder`.
-    pub fn start(url: &str, flows: &Value, folder: &Path) -> Agent {
+    /// An agent with these flows, which keeps its files in `folder`; `members` are more of its configuration.
+    pub fn start(url: &str, flows: &Value, members: &Value, folder: &Path) -> Agent {
         let at = |name: &str| folder.join(name);
-        let configuration = json!({
+        let mut configuration = json!({
             "cloudwatch.emitMetrics": false,
             "kinesis.endpoint": url,
             "firehose.endpoint": url,
@@ -28,6 +28,7 @@ impl Agent {
             "checkpointFile": at("checkpoints"),
             "flows": flows,
         });
+        extend(&mut configuration, members);
         let written = at("agent.json");
         fs::write(&written, configuration.to_string()).expect("room for the configuration");
         let mut command = Command::new(PROGRAM);
@@ -93,9 +94,13 @@ pub fn flow_of(pattern: &Path, members: &Value) -> Value {
         "initialPosition": "START_OF_FILE",
         "maxBufferAgeMillis": 1000,
     });
-    let (Some(flow_members), Some(members)) = (flow.as_object_mut(), members.as_object()) else {
+    extend(&mut flow, members);
+    flow
+}
+
+fn extend(object: &mut Value, members: &Value) {
+    let (Some(object), Some(members)) = (object.as_object_mut(), members.as_object()) else {
         unreachable!("both are objects");
     };
-    flow_members.extend(members.clone());
-    flow
+    object.extend(members.clone());
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::agent::{Agent, PROGRAM, flow_of};
 
@@ -100,17 +100,20 @@ pub struct Scenario {
     pub faults: &'static str,
     /// Members of each flow beside its files and where they start.
     pub flow: Value,
+    /// Members of the agent's configuration.
+    pub agent: Value,
     pub n_flows: usize,
     pub n_files_each: usize,
     pub input_bytes: usize,
 }
 
 impl Scenario {
-    pub const fn new(transport: Transport, flow: Value) -> Scenario {
+    pub fn new(transport: Transport, flow: Value) -> Scenario {
         Scenario {
             transport,
             faults: "",
             flow,
+            agent: json!({}),
             n_flows: 1,
             n_files_each: 1,
             input_bytes: 128_000_000,
@@ -164,7 +167,12 @@ pub fn run(scenario: &Scenario, line: &dyn Fn(usize) -> String) -> Run {
         folder.path(),
     );
     let started = Instant::now();
-    let agent = Agent::start(&endpoint.url, &Value::Array(flows), folder.path());
+    let agent = Agent::start(
+        &endpoint.url,
+        &Value::Array(flows),
+        &scenario.agent,
+        folder.path(),
+    );
     let ended = endpoint.wait();
     let wall = started.elapsed();
     let (cpu, peak_mb) = (agent.cpu(), agent.memory_mb("VmHWM"));

@@ -61,7 +61,7 @@ mod tests {
     use crate::config::{Destination, Flow};
     use crate::flow::inbox::Inbox;
     use crate::flow::machine::{Around, Machine, Next, Parts};
-    use crate::flow::planted;
+    use crate::planted;
     use crate::process::Ec2Metadata;
     use crate::publish::budget::Budget;
     use crate::publish::wire::data_of;
@@ -105,7 +105,7 @@ mod tests {
     /// A file with a bad record among others.
     fn disk() -> MemoryDisk {
         let mut disk = MemoryDisk::default();
-        let bad = [b"bad: ", planted::DEFECT, b"\n"].concat();
+        let bad = [b"bad: ", planted::IN_FLOW, b"\n"].concat();
         for line in [&b"one\n"[..], &bad, b"two\n"] {
             disk.append("/l/a.log", line);
         }

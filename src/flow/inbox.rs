@@ -92,7 +92,7 @@ impl Inbox {
         }
     }
 
-    /// A wake-up is followed: what changed from now on needs another one. Whether the open batch has to go now.
+    /// A wake-up is followed: what changed from now on needs another one. Whether the open batch has to go soon.
     pub fn take_wake(&self) -> bool {
         // A swap and not a store: what was changed before a wake-up that found the flag still set must be seen from
         // here on, or it never is.

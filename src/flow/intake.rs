@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::culprits::{Culprit, Culprits};
 use super::inbox::Inbox;
 use super::machine::Around;
-use super::planted;
 use crate::config::Flow;
+use crate::planted;
 use crate::process::{self, Chain, Context, Verdict};
 use crate::publish::batch::{self, OpenBatch};
 use crate::record::Span;
@@ -107,7 +107,7 @@ pub fn mend(flow: &Flow, data: &[u8], kind: RecordKind, mended: &mut Vec<u8>) ->
 
 impl<A: Around> FlowIntake<'_, A> {
     fn take(&mut self, span: Span, data: &[u8], kind: RecordKind, path: &Path) {
-        planted::defect_in(data);
+        planted::defect_in(data, planted::IN_FLOW);
         self.done.records_parsed += 1;
         self.done.bytes_parsed += data.len() as u64;
         let mut mended = std::mem::take(self.scratch);

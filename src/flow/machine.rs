@@ -173,9 +173,11 @@ impl<D: Disk> Machine<D> {
             }
             Some(Inward::Woken) => {
                 if self.inbox.take_wake() {
-                    self.close_batch(around);
+                    self.open.hurry();
                 }
-                if !self.is_blocked && now < self.turn_at {
+                let is_due = self.open.deadline().is_some_and(|at| at <= now);
+                if !self.is_blocked && !is_due && now < self.turn_at {
+                    self.wake_by(self.open.deadline());
                     return self.wake_by(Some(self.turn_at));
                 }
             }
@@ -268,7 +270,8 @@ impl<D: Disk> Machine<D> {
         }
         if turn.is_blocked && is_short_of_bytes {
             // The open batch holds bytes that it can only give back by being sent.
-            self.close_batch(around);
+            let batch = self.open.close_short();
+            self.hand_over(batch, around);
         }
         if turn.has_more { now } else { turn.wake_at }
     }
@@ -302,7 +305,12 @@ impl<D: Disk> Machine<D> {
     }
 
     fn close_batch(&mut self, around: &mut impl Around) {
-        if let Some(batch) = self.open.close() {
+        let batch = self.open.close();
+        self.hand_over(batch, around);
+    }
+
+    fn hand_over(&self, batch: Option<Batch>, around: &mut impl Around) {
+        if let Some(batch) = batch {
             self.inbox.sent();
             around.send(batch);
         }

@@ -8,7 +8,6 @@ pub mod culprits;
 pub mod inbox;
 mod intake;
 pub mod machine;
-mod planted;
 pub mod survivor;
 mod tell;
 mod thread;

@@ -12,8 +12,8 @@ use super::add_ec2_metadata::{AddEc2Metadata, Ec2Metadata};
 use super::add_metadata::AddMetadata;
 use super::csv_to_json::CsvToJson;
 use super::log_to_json::LogToJson;
-use super::planted;
 use super::single_line;
+use crate::planted;
 
 /// A record longer than this, read or half converted, leaves no scratch space behind: it is rare, and what it needed
 /// would be held for ever, by each flow.
@@ -129,7 +129,7 @@ impl Chain {
     pub fn run(&mut self, record: &[u8], context: &Context, out: &mut Vec<u8>) -> Verdict {
         let start = out.len();
         let verdict = contained(|| {
-            planted::defect_in(record);
+            planted::defect_in(record, planted::IN_CHAIN);
             self.run_steps(record, context, out)
         });
         let verdict = verdict.unwrap_or_else(|| {
@@ -322,7 +322,7 @@ mod tests {
             ec2: None,
         };
         let mut out = b"before".to_vec();
-        let bad = [planted::DEFECT, b",2\n"].concat();
+        let bad = [planted::IN_CHAIN, b",2\n"].concat();
         for _ in 0..2 {
             let verdict = chain.run(&bad, &context, &mut out);
             assert_eq!(verdict, Verdict::Raw(RawReason::Defect));

@@ -21,7 +21,6 @@ mod json;
 pub mod log_format;
 mod log_to_json;
 pub mod mismatch;
-mod planted;
 mod single_line;
 pub mod text;
 

@@ -26,7 +26,7 @@ const SPARE_BODY_BYTES_MAX: usize = 256 * 1024;
 pub trait Wake: Send + Sync {
     /// Bytes were released: a refused flow may try again.
     fn released(&self);
-    /// Others are short: send the open batch now.
+    /// Others are short: send the open batch soon.
     fn flush(&self);
 }
 

@@ -13,5 +13,6 @@ pub mod memory;
 pub mod project;
 pub mod scene;
 pub mod sources;
+pub mod supervisor;
 pub mod users;
 pub mod wait;

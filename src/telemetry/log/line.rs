@@ -44,7 +44,7 @@ impl Line<'_> {
     fn to_json(self) -> String {
         let mut text = String::with_capacity(160 + self.message.len());
         text.push_str("{\"time\":\"");
-        push_rfc3339(&mut text, self.at);
+        push_time(&mut text, self.at, 'T', "Z");
         text.push('"');
         for (name, value) in [
             ("level", self.level.as_str()),
@@ -65,7 +65,7 @@ impl Line<'_> {
 
     fn to_text(self) -> String {
         let mut text = String::with_capacity(128 + self.message.len());
-        push_time(&mut text, self.at);
+        push_time(&mut text, self.at, ' ', "+0000");
         text.push_str("  (");
         push_escaped(&mut text, self.thread);
         text.push_str(") ");
@@ -79,28 +79,13 @@ impl Line<'_> {
     }
 }
 
-fn push_time(text: &mut String, at: Timestamp) {
+/// `yyyy-MM-dd`, `between`, `HH:mm:ss.SSS`, `zone`, which is to say UTC in the format's way.
+fn push_time(text: &mut String, at: Timestamp, between: char, zone: &str) {
     let civil = Offset::UTC.to_datetime(at);
     // Writing to a String can't fail.
     let _ = write!(
         text,
-        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03}+0000",
-        civil.year(),
-        civil.month(),
-        civil.day(),
-        civil.hour(),
-        civil.minute(),
-        civil.second(),
-        civil.millisecond()
-    );
-}
-
-/// `yyyy-MM-ddTHH:mm:ss.SSSZ`
-fn push_rfc3339(text: &mut String, at: Timestamp) {
-    let civil = Offset::UTC.to_datetime(at);
-    let _ = write!(
-        text,
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        "{:04}-{:02}-{:02}{between}{:02}:{:02}:{:02}.{:03}{zone}",
         civil.year(),
         civil.month(),
         civil.day(),
