@@ -9,6 +9,7 @@ mod bad_input;
 mod borders;
 mod change_data;
 mod check;
+mod clocks;
 mod cloudwatch;
 mod complaints;
 mod crash;

@@ -96,6 +96,25 @@ async fn stop_and_start_lose_and_repeat_nothing() {
     assert_eq!(scene.sorted_texts(STREAM), expected);
 }
 
+/// P-RESUME: After a restart each file is read from its checkpoint on, whatever its name is by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_empty_and_was_rotated_since_is_read() {
+    let scene = Scene::new().await;
+    scene.configure(flow("app.log", from_start()));
+    scene.write("app.log", "");
+    let agent = scene.start();
+    let path = scene.path("app.log");
+    Rows::until(&scene, |rows| rows.offset_of(&path) == Some(0)).await;
+    agent.kill().await;
+    // Neither is another that has nothing to do with it.
+    scene.write("other.log", lines(7..9).concat());
+    scene.append("app.log", lines(0..3).concat());
+    fs::rename(&path, scene.path("app.log.1")).unwrap();
+    scene.write("app.log", lines(3..5).concat());
+    run_until(&scene, 5).await;
+    assert_eq!(scene.sorted_texts(STREAM), lines(0..5));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn end_of_file_starts_after_the_last_whole_line() {
     let scene = Scene::new().await;

@@ -103,7 +103,7 @@ FORMER
 let_former_work() {
     mkdir -p "$tree/var/log/app"
     lines 1 50000 >"$tree/var/log/app/app.log"
-    configure "$1" '"flows"' ', {"filePattern": "/var/log/app/app.log*", "kinesisStream": "app"}'
+    configure "$1" '"flows"' ', {"filePattern": "/var/log/app/app.log*", "kinesisStream": "app", "maxBufferAgeMillis": 100}'
     in_tree "$INIT" start
     lines 1 40 >"$tree/tmp/app1.csv"
     local offset

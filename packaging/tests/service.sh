@@ -22,7 +22,7 @@ lead_a_life() {
     pid=$(<"$tree/run/aws-kinesis-agent.pid")
     user=$(stat -c %u "/proc/$pid")
     [[ $user != 0 && $user == $(in_tree id -u aws-kinesis-agent-user) ]] || fail "it runs as user $user"
-    tr '\0' '\n' <"/proc/$pid/environ" | grep -q '^AWS_DEFAULT_REGION=eu-central-1$' || fail "the defaults aren't exported"
+    is_set AWS_DEFAULT_REGION=eu-central-1
 
     proves "a second start, condrestart, and what isn't a command"
     expect 0 "$INIT" start
@@ -72,6 +72,11 @@ lead_a_life() {
     expect 0 "$INIT" start
     expect 0 "$INIT" status
     arrived tmp 1 40
+}
+
+# is_set NAME=VALUE: the agent has it in its environment.
+is_set() {
+    grep -qxF "$1" <<<"$(tr '\0' '\n' <"/proc/$(<"$tree/run/aws-kinesis-agent.pid")/environ")" || fail "$1 isn't exported to the agent"
 }
 
 # is_process PID: the service is that process.
@@ -144,7 +149,7 @@ DEFAULTS
     [[ $said == *"JVM_ARGS: -Xmx512m has no effect"* ]] || fail "start: $said"
     local setting
     for setting in HTTPS_PROXY=http://proxy.example.com:3128 NO_PROXY=localhost,.example.org AGENT_LOG_LEVEL=WARN; do
-        tr '\0' '\n' <"/proc/$(<"$tree/run/aws-kinesis-agent.pid")/environ" | grep -qxF "$setting" || fail "no $setting"
+        is_set $setting
     done
     local log=$tree/var/log/aws-kinesis-agent/other.log
     until_true "a warning in its log" grep -qF "[WARN] the region eu-central-1" "$log"

@@ -11,6 +11,7 @@ use super::disk::Disk;
 use super::gzip::is_gzip;
 use super::mark::{Extra, Mark};
 use super::owed::{Owed, without_owed};
+use super::rotation::is_called_after;
 use super::split::SplitState;
 use super::tailer::is_other_device;
 use crate::checkpoint::{FileIdentity, Fingerprint, FlowPlaces, Place, PlaceState, ReferenceRow};
@@ -241,7 +242,8 @@ impl Memory {
     /// and files could be looked into.
     pub fn strays<D: Disk>(&self, disk: &mut D) -> (Vec<Found>, bool) {
         let mut folders: BTreeSet<&Path> = BTreeSet::new();
-        let left = self.places.values().filter(|place| is_findable(place));
+        let may_be_there = |place: &&Place| is_findable(place) || was_empty(place);
+        let left = self.places.values().filter(may_be_there);
         folders.extend(left.filter_map(|place| place.path.parent()));
         let (mut strays, mut seen, mut is_complete) = (Vec::new(), HashSet::new(), true);
         for folder in folders {
@@ -255,7 +257,7 @@ impl Memory {
             for path in names.into_iter().map(|name| folder.join(name.text)) {
                 let Ok(stat) = disk.look(&path) else { continue };
                 let place = self.places.get(&stat.identity);
-                let Some(place) = place.filter(|place| is_findable(place)) else {
+                let Some(place) = place.filter(may_be_there) else {
                     continue;
                 };
                 // Under its old name it is out of reach because the patterns were changed.
@@ -267,7 +269,16 @@ impl Memory {
                 if !is_rotated || is_shorter(&found, place.offset) {
                     continue;
                 }
-                match holds(disk, &path, place) {
+                let is_it = match was_empty(place) {
+                    // Only its number and its name tell. A number goes to another file soon, but seldom to one of such a
+                    // name; what is in doubt is sent.
+                    true => {
+                        let is_later = stat.modified_ms >= place.modified_ms;
+                        Ok(is_later && is_called_after(&place.path, &path))
+                    }
+                    false => holds(disk, &path, place),
+                };
+                match is_it {
                     Ok(true) if seen.insert(stat.identity) => strays.push(found),
                     Ok(_) => {}
                     Err(_) => is_complete = false,
@@ -352,6 +363,11 @@ fn is_shorter(found: &Found, offset: u64) -> bool {
 /// Whether more may be to be had of a file, and it can be told from others.
 pub fn is_findable(place: &Place) -> bool {
     place.state == PlaceState::Live && place.offset > 0 && place.fingerprint.len > 0
+}
+
+/// Whether a file held nothing when it was last looked at.
+fn was_empty(place: &Place) -> bool {
+    place.state == PlaceState::Live && place.size == 0 && place.fingerprint.len == 0
 }
 
 fn holds<D: Disk>(disk: &mut D, path: &Path, place: &Place) -> io::Result<bool> {

@@ -211,6 +211,11 @@ enum Kinship {
     None,
 }
 
+/// Whether a file may be another under the name that it was rotated to, such as `app.log.1`.
+pub fn is_called_after(of: &Path, path: &Path) -> bool {
+    kinship(of, path) == Kinship::Whole && !is_gzip(path)
+}
+
 fn kinship(of: &Path, path: &Path) -> Kinship {
     let name = |path: &Path| {
         path.file_name()

@@ -262,6 +262,7 @@ mod tests {
     use crate::tail::disk::OsDisk;
     use crate::tail::split::RecordKind;
     use crate::tail::split::Splitter;
+    use crate::tail::testing::MemoryDisk;
 
     /// What reaches the intake, in words.
     #[derive(Default)]
@@ -317,6 +318,38 @@ mod tests {
             ignore_older: None,
             deleted_files: DeletedFiles::default(),
         }
+    }
+
+    /// All that was read of the old file is acknowledged; what the new one has more of isn't lost of the old one.
+    #[test]
+    fn a_longer_file_under_an_old_number_is_no_loss() {
+        let mut disk = MemoryDisk::default();
+        disk.append("/l/a.csv", b"h\nid\n1\n");
+        let now = Instant::now();
+        let rules = rules(Path::new("/l"));
+        let mut tailer = Tailer::new(rules.clone(), FlowPlaces::default(), now);
+        tailer.turn(now, &mut disk, &mut Heard::default());
+        for cursor in tailer.cursors.values_mut() {
+            cursor.acknowledge(cursor.read);
+        }
+        let (places, _) = tailer.take_changes();
+        drop(tailer);
+        disk.delete("/l/a.csv");
+        disk.append("/l/a.csv", b"other\nname\n2\n3\n");
+        let places = FlowPlaces {
+            ours: places,
+            saved_before: true,
+            ..FlowPlaces::default()
+        };
+        let mut tailer = Tailer::new(rules, places, now);
+        let mut heard = Heard::default();
+        for s in 0..10 {
+            tailer.turn(now + Duration::from_secs(s), &mut disk, &mut heard);
+        }
+        assert_eq!(heard.0, ["header name", "record 2", "record 3"]);
+        let events = tailer.take_events();
+        let is_loss = |event: &Event| matches!(event, Event::Lost { .. });
+        assert!(!events.iter().any(is_loss), "{events:?}");
     }
 
     #[test]
