@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kinesis_agent::checkpoint::pending::Due;
-use kinesis_agent::checkpoint::{Change, FileIdentity, Fingerprint};
+use kinesis_agent::checkpoint::{Change, FileIdentity, Fingerprint, Place};
 use kinesis_agent::config::Ordering;
 use kinesis_agent::flow::inbox::Inward;
 use kinesis_agent::flow::machine::{Machine, Next};
@@ -137,13 +137,34 @@ impl World {
                 is_of_it.then(|| ((cursor.identity, known), file.content.get()))
             })
             .collect();
+        // A flow that is dead has no cursors, and one may have closed its file: then its number and its beginning tell.
+        let nodes: Vec<_> = disk
+            .borrow()
+            .files()
+            .map(|(_, node)| node.clone())
+            .collect();
+        let mut content_of = |at: &Place| {
+            let node = nodes.iter().find(|node| node.inode == at.identity.inode)?;
+            let there = fingerprint_of(&mut disk, node, at.fingerprint.len).ok()?;
+            (there == Some(at.fingerprint)).then(|| node.content.get())
+        };
+        let contents: Vec<_> = changes
+            .iter()
+            .map(|change| match change {
+                Change::Upsert { place: at, .. } => cursors
+                    .get(&(at.identity, at.fingerprint))
+                    .copied()
+                    .or_else(|| content_of(at)),
+                Change::Remove { .. } => None,
+            })
+            .collect();
         self.disk.borrow_mut().refusals = refusals;
-        for change in &changes {
+        for (change, content) in changes.iter().zip(contents) {
             if let Change::Upsert { place: at, .. } = change
-                && let Some(content) = cursors.get(&(at.identity, at.fingerprint))
+                && let Some(content) = content
             {
                 let (path, offset) = (&at.path, at.offset);
-                self.ledger.submitted(FlowIndex(place), at, *content)?;
+                self.ledger.submitted(FlowIndex(place), at, content)?;
                 let text = self
                     .story
                     .is_some()
