@@ -306,6 +306,10 @@ impl<F> Cursor<F> {
         if !fill(disk, file, start, &mut before)? {
             return Ok(false);
         }
+        // What is gone doesn't come back: if it is the same now, it was while all of this was read.
+        if !self.is_same(disk)? {
+            return Ok(false);
+        }
         self.moved_to(Mark::of(self.read, &before));
         self.extend_fingerprint(disk)?;
         Ok(true)
@@ -355,6 +359,12 @@ impl<F> Cursor<F> {
             return Ok(());
         };
         if let Some(fingerprint) = fingerprint_of(disk, file, len)? {
+            // It may have been written over since it was read: that is another content's beginning.
+            if let Some(tail) = self.tail
+                && !tail.is_in(disk, file)?
+            {
+                return Ok(());
+            }
             self.fingerprint = fingerprint;
             self.is_dirty = true;
         }

@@ -632,7 +632,7 @@ mod tests {
         assert_eq!(scene.losses(), [("a.log".to_owned(), 9, Some(12))]);
     }
 
-    /// P-GIVEN-UP: Of deleted files that aren't wholly read the one deleted first is given up, and its range said, while all
+    /// P-GIVEN-UP: Of deleted files that aren't wholly sent the one deleted first is given up, and its range said, while all
     /// hold more than `deletedFiles.maxBytes`, or it is held for longer than `deletedFiles.maxAge`.
     #[test]
     fn deleted_files_are_given_up_beyond_their_bounds_the_first_deleted_first() {
