@@ -401,7 +401,7 @@ pub static KEYS: &[Key] = &[
     key(Flow, "ordering", choice(&["NONE", "PER_KEY", "PER_FILE"], Some("NONE")),
         Sets("ordering"), "which records are accepted in order: one at a time of each partition key, or of each file"),
     key(Flow, "initialPosition", choice(&["START_OF_FILE", "END_OF_FILE"], Some("END_OF_FILE")),
-        Sets("initial_position"), "where files start that were there before the agent's first start"),
+        Sets("initial_position"), "where files start that were there before the flow's first start"),
 
     // A flow: batches
     key(Flow, "maxBufferAgeMillis", number(Millis, BUFFER_AGE_MS, Some(60_000), Refuse),

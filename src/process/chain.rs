@@ -304,8 +304,8 @@ mod tests {
         (verdict, out.split_off(b"before".len()))
     }
 
-    /// P-DEFECT: A record in the work on which a defect of the agent shows is sent as it is, and costs no other record
-    /// anything.
+    /// P-DEFECT: A record in the splitting or conversion of which a defect of the agent shows is sent as it is, and costs
+    /// no other record anything.
     #[test]
     fn a_record_over_which_a_defect_shows_is_raw_and_the_next_is_converted() {
         let options = [

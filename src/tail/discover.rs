@@ -18,7 +18,7 @@ use super::disk::{Disk, FileKind, FileStat, Name};
 use crate::checkpoint::FileIdentity;
 use crate::config::{Excluded, Flow, pattern};
 
-/// Names ending so (in any case) are never read: compressed copies of what was.
+/// Names ending so (in any case) aren't followed: compressed copies of what was.
 const IGNORED_SUFFIXES: [&str; 3] = [".gz", ".bz2", ".zip"];
 /// Folders that `**` goes down at most: links may make circles.
 const FOLDER_DEPTH_MAX: usize = 32;
@@ -469,7 +469,7 @@ mod tests {
         );
     }
 
-    /// P-EXCLUDE: A file is not followed while its name or path, or that of a folder it is in, matches `exclude`.
+    /// P-EXCLUDE: A file is not followed while its name, its path, or the path of a folder it is in matches `exclude`.
     #[test]
     fn what_is_excluded_isnt_found() {
         let folder = tree(&[

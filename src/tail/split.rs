@@ -605,8 +605,8 @@ mod tests {
         assert!(!matches(defect));
     }
 
-    /// P-DEFECT: A record in the work on which a defect of the agent shows is sent as it is, and costs no other record
-    /// anything.
+    /// P-DEFECT: A record in the splitting or conversion of which a defect of the agent shows is sent as it is, and costs
+    /// no other record anything.
     #[test]
     fn a_line_that_can_not_be_split_is_a_record_and_those_behind_it_are_what_they_were() {
         let header = Split {

@@ -595,7 +595,8 @@ fn a_record_that_is_too_long_is_cut_to_fit() {
     }
 }
 
-/// P-CONVERT: A record that an option can't make sense of is sent as it is.
+/// P-CONVERT: A record that an option can't make sense of is sent as it is, but for `LOGTOJSON`, which leaves out what
+/// doesn't match.
 #[test]
 fn what_cannot_be_converted_is_for_sending_as_it_is() {
     let options = [
@@ -614,6 +615,10 @@ fn what_cannot_be_converted_is_for_sending_as_it_is() {
         assert!(matches!(verdict, Verdict::Raw(_)), "{option}: {verdict:?}");
         assert_eq!(out, b"before", "the caller sends what it has");
     }
+    let option = r#"{"optionName": "LOGTOJSON", "logFormat": "COMMONAPACHELOG"}"#;
+    let flow = flow("/l/x", &format!(r#", "dataProcessingOptions": [{option}]"#));
+    let verdict = Chain::new(&flow.processing).run(b"no log\n", &context, &mut Vec::new());
+    assert!(matches!(verdict, Verdict::Skipped(_)), "{verdict:?}");
 }
 
 /// P-STEPS: A pattern that takes too many steps over a record or line is no match there, and a record that it was to

@@ -120,7 +120,7 @@ fn look_at_flow(
         None => add(
             Severity::Warning,
             "matches no file".to_owned(),
-            "if there should be one try the pattern with ls; names ending in .gz, .bz2 or .zip are never read",
+            "if there should be one try the pattern with ls; names ending in .gz, .bz2 or .zip aren't followed",
         ),
     }
 }
