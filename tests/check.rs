@@ -125,7 +125,7 @@ fn each_finding_names_what_is_wrong_and_decides_the_exit_code() {
                 "warning: ",
                 "flows[0].filePattern",
                 "matches no file",
-                "never read",
+                "followed",
             ],
         ),
         (

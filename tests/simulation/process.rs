@@ -89,8 +89,8 @@ pub struct FlowSide {
     seed: u64,
     /// Which start of the flow in this run it is, from 0.
     n_lives: u32,
-    /// The same over all runs and flows, from 1.
-    pub life: u32,
+    /// The same over all runs and flows, from 1: the one that the publisher has heard of, then those that began since.
+    pub lives: VecDeque<u32>,
     pub inbox: Arc<Inbox>,
     pub news: mpsc::Receiver<Inward>,
     pub wake_at: Instant,
@@ -123,7 +123,8 @@ impl FlowSide {
             culprits: Culprits::default(),
         };
         self.n_lives += 1;
-        (self.life, self.wake_at, self.n_idle) = (life, now, 0);
+        self.lives.push_back(life);
+        (self.wake_at, self.n_idle) = (now, 0);
         self.stage = Stage::Alive(Machine::new(parts, Rc::clone(disk), now));
     }
 
@@ -212,7 +213,7 @@ impl Process {
                 budget: budget.clone(),
                 seed,
                 n_lives: 0,
-                life: 0,
+                lives: VecDeque::new(),
                 inbox,
                 news,
                 wake_at: now,

@@ -212,6 +212,8 @@ impl World {
                 self.obey(Some((id.flow, 0)))?;
             }
             Inbound::Restarted(flow) => {
+                // What it sends before it has heard of it belongs to the life that is over.
+                self.process.flows[flow.0].lives.pop_front();
                 let publisher = &mut self.process.publisher;
                 publisher.restarted(flow, self.now, &mut self.commands);
                 self.obey(Some((flow, 0)))?;
@@ -242,7 +244,7 @@ impl World {
             match command {
                 Command::Send { id, flow, call } => {
                     let keeps_order = self.setting.flows[flow.0].0.ordering == Ordering::PerFile;
-                    let life = self.process.flows[flow.0].life;
+                    let life = self.process.flows[flow.0].lives[0];
                     let mut lines = Vec::with_capacity(call.chosen.len());
                     for chosen in &call.chosen {
                         let record = &call.batch.records[usize::from(*chosen)];
