@@ -159,6 +159,7 @@ mod tests {
         let snapshot = counters.snapshot();
         assert_eq!(snapshot.records_skipped, 1);
         assert_eq!(snapshot.records_skipped_by.last(), Some(&1));
+        assert_eq!(DEATHS_MAX, 3, "as SEMANTICS.md says");
     }
 
     #[test]
