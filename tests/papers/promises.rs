@@ -7,13 +7,15 @@ use jiff::Timestamp;
 use kinesis_agent::checkpoint::{
     Change, FileIdentity, Fingerprint, OpenError, Place, PlaceState, Store,
 };
-use kinesis_agent::config::{Backoff, Checkpoints, Flow, Refused, Severity, limits};
+use kinesis_agent::config::{
+    Backoff, Checkpoints, Flow, Refused, RefusedRecords, Severity, limits,
+};
 use kinesis_agent::flow::mend;
 use kinesis_agent::process::{Chain, Context, Verdict};
 use kinesis_agent::publish::batch::OpenBatch;
 use kinesis_agent::publish::budget::Budget;
 use kinesis_agent::publish::failure::{CallFailure, FailureKind};
-use kinesis_agent::publish::publisher::{CallId, Command, Publisher};
+use kinesis_agent::publish::publisher::{CallId, Command, FlowRules, Publisher};
 use kinesis_agent::publish::sink::Call;
 use kinesis_agent::publish::wire::{Answer, RecordError, data_of, key_of};
 use kinesis_agent::record::{Batch, CursorId, FlowIndex, Span};
@@ -71,7 +73,12 @@ struct Sending {
 
 impl Sending {
     fn new(n_slots: usize) -> Sending {
-        let publisher = Publisher::new([BACKOFF], n_slots, 1);
+        // As it is unless a configuration says otherwise.
+        let rules = FlowRules {
+            backoff: BACKOFF,
+            refused_records: RefusedRecords::DeadLetter,
+        };
+        let publisher = Publisher::new([rules], n_slots, 1);
         Sending {
             publisher,
             now: Instant::now(),
@@ -442,6 +449,8 @@ fn a_file_that_is_renamed_so_that_exclude_matches_is_read_to_its_end() {
     following.append("app.log", "2\n");
     following.rename("app.log", "app.log.bak");
     assert_eq!(following.after(A_LOOK), ["2\n"]);
+    following.acknowledge_all();
+    following.places();
     following.append("app.log.bak", "3\n");
     assert_eq!(following.after(A_LOOK), ["3\n"]);
     following.append("app.log.bak", "last");
