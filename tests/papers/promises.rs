@@ -451,6 +451,8 @@ fn a_file_that_is_renamed_so_that_exclude_matches_is_read_to_its_end() {
     assert_eq!(following.after(A_LOOK), ["2\n"]);
     following.acknowledge_all();
     following.places();
+    assert_eq!(following.after(A_LOOK), [""; 0]);
+    following.places();
     following.append("app.log.bak", "3\n");
     assert_eq!(following.after(A_LOOK), ["3\n"]);
     following.append("app.log.bak", "last");
