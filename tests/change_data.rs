@@ -59,6 +59,8 @@ async fn ship(endpoint: &Endpoint, ordering: &str, n_files: u64) {
     assert!(status.success(), "{status}\n{log}");
 }
 
+/// P-ORDER: With `ordering` `PER_KEY` or `PER_FILE`, of the records of one key or file a later one is sent only once the
+/// earlier one is accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_changes_of_an_order_are_accepted_in_turn() {
     let endpoint = endpoint(FAULTS).await;
@@ -83,6 +85,8 @@ async fn the_changes_of_an_order_are_accepted_in_turn() {
     }
 }
 
+/// P-ORDER: With `ordering` `PER_KEY` or `PER_FILE`, of the records of one key or file a later one is sent only once the
+/// earlier one is accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_changes_of_a_file_are_accepted_in_turn() {
     const N_FILES: u64 = 16;

@@ -104,6 +104,7 @@ async fn note_covered(
     }
 }
 
+/// P-WATERMARK: A checkpoint never passes a byte whose record isn't acknowledged.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_kills_lose_nothing_tear_nothing_and_repeat_nothing_that_was_saved() {
     let started_at = Instant::now();

@@ -75,6 +75,8 @@ fn lines_at(range: &Range<usize>) -> Range<usize> {
     range.start / len..range.end / len
 }
 
+/// P-LOST: Bytes that were seen in a file and are gone before they were read are reported as lost, with the file and
+/// their offsets.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_overwritten_unread_is_reported() {
     // Shorter than before, and longer: the second shows by what stands there.
@@ -104,6 +106,8 @@ async fn what_was_overwritten_unread_is_reported() {
     }
 }
 
+/// P-LOST: Bytes that were seen in a file and are gone before they were read are reported as lost, with the file and
+/// their offsets.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_deleted_while_nobody_ran_is_reported_from_its_checkpoint_on() {
     // Some of it is accepted before; then nothing more is.

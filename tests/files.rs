@@ -64,6 +64,19 @@ async fn a_thousand_files_are_read_with_a_handful_of_handles() {
     assert_eq!(sorted(&endpoint, "s"), expected);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_open_files_is_raised_as_far_as_the_system_lets_the_agent() {
+    let endpoint = start(Options::default()).await;
+    let mut host = Host::sending_to(&endpoint.url());
+    host.limit_open_files_softly(64);
+    host.add_flow("logs/*.log", json!({ "kinesisStream": "s" }));
+    let mut agent = host.start();
+    agent.says("Startup completed").await;
+    let [soft, hard] = agent.limit("Max open files");
+    assert_ne!(hard, "64");
+    assert_eq!(soft, hard);
+}
+
 /// P-PATTERN: A changed `filePattern`, or an `id` where there was none, keeps the places of the files that it still names, as
 /// long as the stream is the same.
 #[tokio::test(flavor = "multi_thread")]

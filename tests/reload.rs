@@ -180,6 +180,46 @@ async fn a_configuration_with_mistakes_changes_nothing_and_is_told() {
     assert_eq!(agent.stop().await.code, Some(0));
 }
 
+/// P-KEEPS: A configuration that is refused while the agent runs changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_refused_no_flow_starts_or_starts_anew() {
+    let scene = Scene::new().await;
+    scene.append("a.log", "0\n");
+    scene.append("b.log", "never asked for\n");
+    scene.configure(config(&scene, vec![flow("a", json!({}))]));
+    let mut agent = scene.start();
+    scene.receives(1).await;
+    let with_b = || vec![flow("a", json!({"ordering": "NO"})), flow("b", json!({}))];
+    let bad: [&dyn Fn(); 5] = [
+        &|| scene.configure(config(&scene, with_b())),
+        &|| scene.configure_as_written("{"),
+        &|| scene.configure_as_written("{}"),
+        &|| scene.configure_as_written(r#"{"flows": 1}"#),
+        &|| fs::remove_file(scene.configuration()).unwrap(),
+    ];
+    for (n, make) in (1..).zip(bad) {
+        make();
+        agent.reload();
+        agent
+            .says_times("the new configuration is refused", n)
+            .await;
+        scene.append("a.log", format!("{n}\n"));
+        scene.receives(n as u64 + 1).await;
+    }
+    let ended = agent.stop().await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let numbers: Vec<_> = (0..=5).map(|n| format!("{n}\n")).collect();
+    assert_eq!(scene.texts("a"), numbers);
+    assert_eq!(scene.texts("b"), [""; 0]);
+    let n_started = |name: &str| {
+        let lines = ended.log.lines();
+        let started = lines.filter(|line| line.contains("Starting tailer for file"));
+        started.filter(|line| line.contains(name)).count()
+    };
+    let n_started = ["a.log", "b.log"].map(n_started);
+    assert_eq!(n_started, [1, 0], "{}", ended.log);
+}
+
 /// P-EARLY: SIGHUP ends nothing: one that comes before the start is over is heeded after it.
 ///
 /// The configuration is a pipe here, so that the start waits for it.

@@ -21,6 +21,7 @@ fn good_life(seed: u64) -> Life {
     play(seed, Planted::Nothing).unwrap_or_else(|failed| panic!("{failed}"))
 }
 
+/// P-WATERMARK: A checkpoint never passes a byte whose record isn't acknowledged.
 #[test]
 fn nothing_is_lost_torn_invented_or_stuck_whatever_follows_what() {
     if let Some(seed) = number("SIMULATION_SEED") {

@@ -351,6 +351,19 @@ mod tests {
     }
 
     #[test]
+    fn each_save_is_on_disk_before_the_next_begins() {
+        // FULL.
+        let home = Home::new();
+        let store = home.open();
+        let synchronous: i64 = store
+            .reader
+            .connection
+            .query_row("PRAGMA synchronous", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(synchronous, 2);
+    }
+
+    #[test]
     fn second_opener_is_told_who_has_it() {
         let home = Home::new();
         let store = home.open();

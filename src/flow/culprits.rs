@@ -51,50 +51,17 @@ impl Culprits {
 #[cfg(test)]
 mod tests {
     use std::panic::{self, AssertUnwindSafe};
-    use std::path::PathBuf;
     use std::sync::Arc;
     use std::time::Instant;
 
     use super::*;
-    use crate::checkpoint::{Change, FlowPlaces};
+    use crate::config::Flow;
     use crate::config::test_support::accepted;
-    use crate::config::{Destination, Flow};
-    use crate::flow::inbox::Inbox;
-    use crate::flow::machine::{Around, Machine, Next, Parts};
+    use crate::flow::machine::{Machine, Next, Parts};
+    use crate::flow::testing::{Sent, counters_of, parts};
     use crate::planted;
-    use crate::process::Ec2Metadata;
-    use crate::publish::budget::Budget;
-    use crate::publish::wire::data_of;
-    use crate::record::{Batch, FlowIndex};
     use crate::tail::testing::MemoryDisk;
-    use crate::tail::{Hint, Rules};
     use crate::telemetry::counters::FlowCounters;
-
-    /// What is sent.
-    #[derive(Default)]
-    struct Sent(Vec<String>);
-
-    impl Around for Sent {
-        fn timestamp(&mut self) -> jiff::Timestamp {
-            jiff::Timestamp::UNIX_EPOCH
-        }
-        fn ec2(&mut self) -> Option<Arc<Ec2Metadata>> {
-            None
-        }
-        fn hints(&mut self) -> Vec<Hint> {
-            Vec::new()
-        }
-        fn watch(&mut self, _folders: &[PathBuf]) -> bool {
-            true
-        }
-        fn send(&mut self, batch: Batch) {
-            let texts = batch.records.iter().map(|record| data_of(&batch, record));
-            let texts = texts.map(|data| String::from_utf8_lossy(data).into_owned());
-            self.0.extend(texts);
-        }
-        fn finished(&mut self) {}
-        fn save(&mut self, _changes: Vec<Change>) {}
-    }
 
     fn flow() -> Arc<Flow> {
         let text = r#"{"flows": [{"filePattern": "/l/*.log", "kinesisStream": "s",
@@ -118,19 +85,10 @@ mod tests {
         culprits: &Culprits,
         counters: &Arc<FlowCounters>,
     ) -> Result<Vec<String>, Option<Culprit>> {
-        let flow = flow();
-        let (inbox, _receiver) = Inbox::new(8);
         let parts = Parts {
-            index: FlowIndex(0),
-            rules: Rules::new(&flow).unwrap(),
-            places: FlowPlaces::default(),
-            budget: Budget::new(8 << 20, 1),
-            inbox,
-            counters: Arc::clone(counters),
-            seed: 1,
             life,
             culprits: culprits.clone(),
-            flow,
+            ..parts(flow(), counters)
         };
         let now = Instant::now();
         let mut machine = Machine::new(parts, disk(), now);
@@ -146,9 +104,7 @@ mod tests {
 
     #[test]
     fn a_record_that_ends_its_flow_each_time_is_left_out_in_the_end() {
-        let flow = flow();
-        let destination = Destination::clone(&flow.destination);
-        let counters = Arc::new(FlowCounters::new(flow.id.clone(), destination, None));
+        let counters = counters_of(&flow());
         let mut culprits = Culprits::default();
         for life in 0..DEATHS_MAX {
             let struck = live(life, &culprits, &counters).unwrap_err();
@@ -159,6 +115,7 @@ mod tests {
         let snapshot = counters.snapshot();
         assert_eq!(snapshot.records_skipped, 1);
         assert_eq!(snapshot.records_skipped_by.last(), Some(&1));
+        assert_eq!(DEATHS_MAX, 3, "as SEMANTICS.md says");
     }
 
     #[test]

@@ -423,3 +423,50 @@ fn look_at<F>(cursor: &Cursor<F>) -> FileLook {
         problem: cursor.problem,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::test_support::accepted;
+    use crate::flow::testing::{Sent, counters_of, parts};
+    use crate::tail::testing::MemoryDisk;
+
+    /// P-AGE: A batch is due when its oldest record is `maxBufferAgeMillis` old.
+    #[test]
+    fn a_batch_goes_when_its_first_record_is_so_old_and_not_before() {
+        const A_MOMENT: Duration = Duration::from_millis(1);
+        let text = r#"{"flows": [{"filePattern": "/l/*.log", "kinesisStream": "s",
+            "initialPosition": "START_OF_FILE", "maxBufferAgeMillis": 2500}]}"#;
+        let flow = Arc::clone(&accepted(text).config.flows[0]);
+        let counters = counters_of(&flow);
+        let mut disk = MemoryDisk::default();
+        disk.append("/l/a.log", b"one\n");
+        let mut now = Instant::now();
+        let mut machine = Machine::new(parts(flow, &counters), disk, now);
+        let mut sent = Sent::default();
+        let mut turn = |machine: &mut Machine<MemoryDisk>, now: Instant| match machine
+            .on(None, now, &mut sent)
+        {
+            Next::At(at) => (at, sent.0.clone()),
+            Next::Ended => panic!("nobody ended it"),
+        };
+        let n_read = || counters.snapshot().records_parsed;
+        let due = loop {
+            let (next, _) = turn(&mut machine, now);
+            let read_at = std::mem::replace(&mut now, next);
+            if n_read() > 0 {
+                break read_at + Duration::from_millis(2500);
+            }
+        };
+        // A later record changes nothing.
+        machine.disk.append("/l/a.log", b"two\n");
+        while now < due {
+            let (next, sent) = turn(&mut machine, now);
+            assert_eq!(sent, [""; 0], "{:?} too early", due - now);
+            now = next;
+        }
+        assert_eq!(now, due, "it is woken then");
+        assert_eq!(turn(&mut machine, due - A_MOMENT).1, [""; 0]);
+        assert_eq!(turn(&mut machine, due).1, ["one\n", "two\n"]);
+    }
+}

@@ -10,6 +10,8 @@ mod intake;
 pub mod machine;
 pub mod survivor;
 mod tell;
+#[cfg(test)]
+mod testing;
 mod thread;
 pub mod watchdog;
 

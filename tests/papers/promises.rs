@@ -1,18 +1,21 @@
 //! The promises of SEMANTICS.md, each quoted above the test that holds it.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use kinesis_agent::checkpoint::{
     Change, FileIdentity, Fingerprint, OpenError, Place, PlaceState, Store,
 };
-use kinesis_agent::config::{Backoff, Checkpoints, Flow, Refused, Severity, limits};
+use kinesis_agent::config::{
+    Backoff, Checkpoints, Flow, Refused, RefusedRecords, Severity, limits,
+};
+use kinesis_agent::flow::mend;
 use kinesis_agent::process::{Chain, Context, Verdict};
 use kinesis_agent::publish::batch::OpenBatch;
 use kinesis_agent::publish::budget::Budget;
 use kinesis_agent::publish::failure::{CallFailure, FailureKind};
-use kinesis_agent::publish::publisher::{CallId, Command, Publisher};
+use kinesis_agent::publish::publisher::{CallId, Command, FlowRules, Publisher};
 use kinesis_agent::publish::sink::Call;
 use kinesis_agent::publish::wire::{Answer, RecordError, data_of, key_of};
 use kinesis_agent::record::{Batch, CursorId, FlowIndex, Span};
@@ -70,7 +73,12 @@ struct Sending {
 
 impl Sending {
     fn new(n_slots: usize) -> Sending {
-        let publisher = Publisher::new([BACKOFF], n_slots, 1);
+        // As it is unless a configuration says otherwise.
+        let rules = FlowRules {
+            backoff: BACKOFF,
+            refused_records: RefusedRecords::DeadLetter,
+        };
+        let publisher = Publisher::new([rules], n_slots, 1);
         Sending {
             publisher,
             now: Instant::now(),
@@ -228,6 +236,54 @@ fn a_record_outlasts_every_kind_of_failure() {
     }
 }
 
+/// P-PATIENT: No failure of a service but one that blames a record's content makes the agent give the record up: it is
+/// sent again until it is accepted.
+///
+/// Records that fail one by one, while others of their flow are accepted.
+#[test]
+fn a_record_outlasts_every_failure_of_its_own() {
+    for code in [
+        "InternalFailure",
+        "ProvisionedThroughputExceededException",
+        "KMSThrottlingException",
+        "NeverHeardOf",
+    ] {
+        let error = RecordError {
+            code: code.to_owned(),
+            message: String::new(),
+        };
+        let mut sending = Sending::new(4);
+        sending.batch(batch(0, 2));
+        let (id, call) = sending.only_call();
+        assert_eq!(call.chosen, [0, 1]);
+        sending.answer(id, Ok(Answer::Partly(vec![None, Some(error.clone())])));
+        let mut n_tries = 0;
+        for n in 1..300 {
+            sending.batch(batch(n, 2));
+            sending.wait();
+            for (id, call) in sending.in_flight.clone() {
+                if call.batch.spans[0].start > 0 {
+                    sending.answer(id, Ok(Answer::AllAccepted));
+                    continue;
+                }
+                assert_eq!(call.chosen, [1], "{code}");
+                let outcomes = vec![Some(error.clone())];
+                sending.answer(id, Ok(Answer::Partly(outcomes)));
+                n_tries += 1;
+            }
+            assert_eq!((sending.watermark, &sending.refused[..]), (0, &[][..]));
+        }
+        assert!(n_tries > 100, "{code}: {n_tries}");
+        while !sending.publisher.is_idle() {
+            sending.wait();
+            for (id, _) in sending.in_flight.clone() {
+                sending.answer(id, Ok(Answer::AllAccepted));
+            }
+        }
+        assert_eq!(sending.watermark, 300 * 20, "{code}");
+    }
+}
+
 /// P-PROBE: While all calls of a flow fail, one at a time is tried.
 #[test]
 fn a_dead_stream_holds_one_slot() {
@@ -242,6 +298,13 @@ fn a_dead_stream_holds_one_slot() {
         let (id, _) = sending.only_call();
         sending.answer(id, Err(failure(FailureKind::Connection)));
     }
+    // Each success takes back nine tenths of the failures; without any all go side by side again.
+    sending.wait();
+    for _ in 0..2 {
+        let (id, _) = sending.only_call();
+        sending.answer(id, Ok(Answer::AllAccepted));
+    }
+    assert_eq!(sending.in_flight.len(), 4);
 }
 
 /// P-AGE: A batch is due when its oldest record is `maxBufferAgeMillis` old.
@@ -358,13 +421,63 @@ fn files_are_read_on_under_other_names_and_without_one() {
     }
 }
 
+#[test]
+fn a_file_that_was_renamed_out_of_the_pattern_is_held_open_for_an_hour() {
+    for (minutes, expected) in [(58, &["2\n"][..]), (62, &[])] {
+        let mut following = Following::start(FROM_START, &[("app.log", "1\n")]);
+        following.after(A_LOOK);
+        following.acknowledge_all();
+        following.rename("app.log", "gone.log");
+        following.after(A_LOOK);
+        // What is to be forgotten is saved first.
+        following.places();
+        for _ in 0..minutes {
+            assert_eq!(following.after(Duration::from_secs(60)), [""; 0]);
+            following.places();
+        }
+        following.append("gone.log", "2\n");
+        assert_eq!(following.after(A_LOOK), expected, "{minutes} minutes");
+    }
+}
+
+#[test]
+fn a_file_that_is_renamed_so_that_exclude_matches_is_read_to_its_end() {
+    let keys = format!(r#"{FROM_START}, "exclude": "*.bak""#);
+    let files = [("app.log", "1\n"), ("app.log.other.bak", "excluded\n")];
+    let mut following = Following::start(&keys, &files);
+    assert_eq!(following.after(A_LOOK), ["1\n"]);
+    following.append("app.log", "2\n");
+    following.rename("app.log", "app.log.bak");
+    assert_eq!(following.after(A_LOOK), ["2\n"]);
+    following.acknowledge_all();
+    following.places();
+    assert_eq!(following.after(A_LOOK), [""; 0]);
+    following.places();
+    following.append("app.log.bak", "3\n");
+    assert_eq!(following.after(A_LOOK), ["3\n"]);
+    following.append("app.log.bak", "last");
+    let mut records = following.after(A_LOOK);
+    (0..3).for_each(|_| records.extend(following.after(A_WHILE)));
+    assert_eq!(records, ["last"]);
+}
+
 /// P-TRUNCATE: A file that became shorter than what was read of it is read from its beginning.
 #[test]
 fn a_truncated_file_is_read_anew() {
-    let mut following = Following::start(FROM_START, &[("app.log", "1\n2\n3\n")]);
-    following.after(A_LOOK);
-    following.overwrite("app.log", "4\n");
-    assert_eq!(following.after(A_LOOK), ["4\n"]);
+    // Also one that begins as it did.
+    for text in ["4\n", "1\n", "1\n2\n"] {
+        for is_down in [false, true] {
+            let mut following = Following::start(FROM_START, &[("app.log", "1\n2\n3\n")]);
+            following.after(A_LOOK);
+            following.acknowledge_all();
+            following.overwrite("app.log", text);
+            if is_down {
+                following.restart();
+            }
+            let records = following.after(A_LOOK);
+            assert_eq!(records.concat(), text, "down: {is_down}");
+        }
+    }
 }
 
 /// P-COPY: What wasn't read of a file before it was copied and cut off is read from the copy, and what was read isn't
@@ -410,12 +523,22 @@ fn a_copy_whose_source_was_cut_off_while_nobody_looked_is_not_sent_again() {
 /// P-ALIKE: Files that begin alike, or are equal, are each sent.
 #[test]
 fn files_that_begin_alike_are_each_sent() {
+    let long = ["1\n", "2\n"].map(|end| format!("{}\n{end}", "x".repeat(3_000)));
+    let [first_long, second_long] = long.each_ref().map(String::as_str);
     for (first, second) in [
         ("id\n1\n", "id\n2\n"),
         ("id\n1\n", "id\n1\n"),
         ("id\n", "id\n"),
+        (first_long, second_long),
+        (first_long, first_long),
     ] {
         let mut following = Following::start(FROM_START, &[("app.log", first)]);
+        // A file that is as another one that is gone, its time included, was moved.
+        let file = fs::File::options()
+            .append(true)
+            .open(following.path("app.log"));
+        let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        file.unwrap().set_modified(an_hour_ago).unwrap();
         let mut records = following.after(A_LOOK);
         following.append("app.log.new", second);
         records.extend(following.after(A_LOOK));
@@ -429,6 +552,26 @@ fn files_that_begin_alike_are_each_sent() {
         records = following.after(A_LOOK);
         records.extend(following.after(A_WHILE));
         assert_eq!(records.concat(), first, "{:?}", following.events());
+    }
+    // Both there at the first look.
+    for (first, second) in [
+        ("id\n1\n", "id\n2\n"),
+        ("id\n1\n", "id\n1\n"),
+        (first_long, second_long),
+        (first_long, first_long),
+    ] {
+        let mut following =
+            Following::start(FROM_START, &[("app.log", first), ("app.log.b", second)]);
+        let mut records = following.after(A_LOOK);
+        records.extend(following.after(A_WHILE));
+        let mut expected: Vec<_> = [first, second]
+            .concat()
+            .split_inclusive('\n')
+            .map(str::to_owned)
+            .collect();
+        records.sort();
+        expected.sort();
+        assert_eq!(records, expected);
     }
 }
 
@@ -530,21 +673,45 @@ fn a_line_waits_for_its_newline() {
 /// P-LAST: The last line of a file that was rotated away is sent although it has no newline.
 #[test]
 fn the_last_line_of_a_rotated_file_is_sent() {
-    for name in ["app.log.1", "gone.log"] {
+    let renamed =
+        |name: &'static str| move |following: &Following| following.rename("app.log", name);
+    let deleted = |following: &Following| fs::remove_file(following.path("app.log")).unwrap();
+    let replaced = |following: &Following| {
+        following.append("other", "new\n");
+        following.rename("other", "app.log");
+    };
+    type Leave<'a> = &'a dyn Fn(&Following);
+    let ways: [(&str, Leave, &[&str]); 5] = [
+        ("renamed within the pattern", &renamed("app.log.1"), &[]),
+        ("renamed out of it", &renamed("gone.log"), &[]),
+        ("deleted", &deleted, &[]),
+        ("its name taken", &replaced, &["new\n"]),
+        (
+            "rotated",
+            &|following| {
+                following.rename("app.log", "app.log.1");
+                following.append("app.log", "new\n");
+            },
+            &["new\n"],
+        ),
+    ];
+    for (way, leave, new) in ways {
         let mut following = Following::start(FROM_START, &[("app.log", "1\nlast")]);
-        following.after(A_LOOK);
-        following.rename("app.log", name);
-        assert!(
-            following.after(A_LOOK).is_empty(),
-            "its writer may still be at work"
-        );
+        assert_eq!(following.after(A_LOOK), ["1\n"]);
+        leave(&following);
         assert_eq!(
-            (0..3)
-                .flat_map(|_| following.after(A_WHILE))
-                .collect::<Vec<_>>(),
-            ["last"]
+            following.after(A_LOOK),
+            new,
+            "{way}: its writer may still be at work"
         );
+        (0..3).for_each(|_| following.read(A_WHILE));
+        let last = (b"last".to_vec(), RecordKind::Unterminated);
+        assert_eq!(following.records.take(), [last], "{way}");
     }
+    let flow = flow("/l/x", "");
+    let mut mended = Vec::new();
+    assert!(mend(&flow, b"last", RecordKind::Unterminated, &mut mended));
+    assert_eq!(mended, b"last\n");
 }
 
 /// P-QUIET: With `multiLineStartPattern` a record ends where the next one starts, or when its file was quiet for
@@ -552,12 +719,13 @@ fn the_last_line_of_a_rotated_file_is_sent() {
 #[test]
 fn a_multi_line_record_waits_for_more() {
     let keys =
-        format!(r#"{FROM_START}, "multiLineStartPattern": "E", "multiLineIdleMillis": 50000"#);
+        format!(r#"{FROM_START}, "multiLineStartPattern": "E", "multiLineIdleMillis": 20000"#);
     let mut following = Following::start(&keys, &[("app.log", "E1\n a\nE2\n a\n")]);
     assert_eq!(following.after(A_LOOK), ["E1\n a\n"]);
     following.append("app.log", " b\n");
     assert!(following.after(A_LOOK).is_empty());
-    assert_eq!(following.after(A_WHILE), ["E2\n a\n b\n"]);
+    // Sooner than what is rotated away counts as quiet.
+    assert_eq!(following.after(Duration::from_secs(21)), ["E2\n a\n b\n"]);
 }
 
 /// P-CUT: A record longer than the service takes is cut between characters, ends with `truncatedRecordTerminator`, and
@@ -702,10 +870,11 @@ fn a_record_waits_for_the_one_before_it_in_its_key_or_file() {
 #[test]
 fn deterministic_keys_follow_from_the_data() {
     let flow = flow("/l/x", r#", "partitionKeyOption": "DETERMINISTIC""#);
-    let keys = ["a\n", "b\n", "a\n"].map(|data| {
+    // The same record behind another one, with another length: what stands before it has no say.
+    let keys = [("x\n", "a\n"), ("x\n", "b\n"), ("yyy\n", "a\n")].map(|(before, data)| {
         let mut open = open_batch(&flow);
         open.add(span(0, 2), &[], Instant::now(), |body| {
-            (true, body.extend_from_slice(b"x\n"))
+            (true, body.extend_from_slice(before.as_bytes()))
         });
         open.add(span(0, 2), &[], Instant::now(), |body| {
             (true, body.extend_from_slice(data.as_bytes()))

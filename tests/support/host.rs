@@ -119,6 +119,11 @@ impl Host {
         self.before.push(format!("ulimit -n {n_files}"));
     }
 
+    /// Runs the agent with so many open files at most, which it may raise itself.
+    pub fn limit_open_files_softly(&mut self, n_files: u32) {
+        self.before.push(format!("ulimit -S -n {n_files}"));
+    }
+
     /// Runs the agent where whoever crashes may leave a core file.
     pub fn allow_cores(&mut self) {
         self.before.push(ALLOW_CORES.to_owned());
@@ -254,6 +259,17 @@ pub struct Running {
 }
 
 impl Running {
+    /// Its limit of this name in the words of `/proc/PID/limits`: what holds, and as far as it may be raised.
+    pub fn limit(&self, name: &str) -> [String; 2] {
+        let path = format!("/proc/{}/limits", self.child.id());
+        let limits = fs::read_to_string(path).expect("it runs");
+        let mut lines = limits.lines();
+        let rest = lines.find_map(|line| line.strip_prefix(name));
+        let rest = rest.unwrap_or_else(|| panic!("no {name} in {limits}"));
+        let mut words = rest.split_whitespace().map(str::to_owned);
+        [(); 2].map(|()| words.next().expect("two limits"))
+    }
+
     /// Everything it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

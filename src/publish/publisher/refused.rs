@@ -350,6 +350,8 @@ mod tests {
         }
     }
 
+    /// P-REFUSED: A record that the service refuses for its content is kept in the dead-letter file before a checkpoint
+    /// passes it, and costs no other record anything.
     #[test]
     fn one_bad_record_among_five_hundred_is_found_in_few_calls_and_held_before_the_watermark() {
         let mut play = Play::new(RefusedRecords::DeadLetter, [321]);

@@ -68,7 +68,7 @@ fn flow(name: &str) -> FlowCounters {
 #[test]
 fn events_of_the_reading_side_say_what_where_why_and_what_to_do() {
     type Act = fn(&FlowCounters);
-    let table: [(&str, Act, &[&str]); 18] = [
+    let table: [(&str, Act, &[&str]); 19] = [
         (
             "kinesis:r1",
             |f| file_opened(f, Path::new("/l/a.log"), Opened::AtStart),
@@ -183,6 +183,15 @@ fn events_of_the_reading_side_say_what_where_why_and_what_to_do() {
                 "(FileTailer[r13]) [ERROR] FileTailer[r13]: 10 bytes from offset 5 to 15 of /l/a.log are lost: they were \
                  overwritten or cut off before they could be read; rotate by renaming, or rotate less often than the \
                  agent needs to catch up",
+            ],
+        ),
+        (
+            "r13a",
+            |f| deleted_file_given_up(f, Path::new("/l/a.log"), 5, 15),
+            &[
+                "(FileTailer[r13a]) [ERROR] FileTailer[r13a]: 10 bytes of /l/a.log from offset 5 to 15 are given up: the \
+                 file is deleted, and deleted files that aren't sent hold more than deletedFiles.maxBytes or for longer \
+                 than deletedFiles.maxAge; see why nothing is sent, or raise these",
             ],
         ),
         (
