@@ -123,19 +123,6 @@ async fn places_outlive_a_changed_pattern() {
         "a 1\n", "a 2\n", "a 3\n", "a 4\n", "b 1\n", "b 2\n", "c 2\n", "new 1\n",
     ];
     assert_eq!(sorted(&endpoint, "s"), expected);
-
-    // Another stream, or another id: a new flow.
-    for (n_more, stream, id) in [(9, "other", "app"), (9, "other", "renamed")] {
-        let keys = json!({ "kinesisStream": stream, "id": id, "initialPosition": "START_OF_FILE" });
-        host.replace_flow(json!([host.path("logs/**/*")]), keys);
-        let before = endpoint.received().n_records();
-        let agent = host.start();
-        received(&endpoint, before + n_more).await;
-        agent.stop().await;
-    }
-    let mut twice = [&expected[..], &["never sent\n"]].concat().repeat(2);
-    twice.sort_unstable();
-    assert_eq!(sorted(&endpoint, "other"), twice);
 }
 
 /// Folders of a pattern's middle may be missing at the start, come with files in them, go, and come again.
