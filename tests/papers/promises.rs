@@ -450,9 +450,10 @@ fn a_file_that_is_renamed_so_that_exclude_matches_is_read_to_its_end() {
     following.rename("app.log", "app.log.bak");
     assert_eq!(following.after(A_LOOK), ["2\n"]);
     following.acknowledge_all();
-    following.places();
-    assert_eq!(following.after(A_LOOK), [""; 0]);
-    following.places();
+    for _ in 0..3 {
+        following.places();
+        assert_eq!(following.after(A_LOOK), [""; 0]);
+    }
     following.append("app.log.bak", "3\n");
     assert_eq!(following.after(A_LOOK), ["3\n"]);
     following.append("app.log.bak", "last");
