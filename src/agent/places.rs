@@ -113,45 +113,22 @@ fn tell_former(flow: &Flow, places: &FlowPlaces) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::checkpoint::{Change, Fingerprint, Place, PlaceState};
-    use crate::config::Checkpoints;
+    use crate::checkpoint::testing::{Home, NOW_MS, at, flow, place, upsert};
 
     #[test]
     fn a_former_database_that_cannot_be_read_keeps_only_a_first_start_from_happening() {
-        let folder = tempfile::tempdir().unwrap();
-        let options = Checkpoints {
-            path: folder.path().join("checkpoints"),
-            ttl: None,
-            query_timeout: Duration::from_millis(10),
-            open_timeout: Duration::from_millis(10),
-        };
-        let mut store = Store::open(&options, Timestamp::UNIX_EPOCH).unwrap().store;
-        let (damaged, no_file) = (folder.path().join("damaged"), folder.path().join("folder"));
+        let home = Home::new();
+        let mut store = home.open();
+        let beside = |name: &str| home.dir.path().join(name);
+        let (damaged, no_file) = (beside("damaged"), beside("folder"));
         std::fs::write(&damaged, [0xa5; 5000]).unwrap();
         std::fs::create_dir(&no_file).unwrap();
         for old in [&damaged, &no_file] {
             assert!(take_over(&mut store, old).is_err());
         }
-        let place = Place {
-            path: "/logs/app.log".into(),
-            identity: FileIdentity {
-                device: 1,
-                inode: 1,
-            },
-            fingerprint: Fingerprint::default(),
-            offset: 1,
-            size: 1,
-            modified_ms: 0,
-            header_lines_left: 0,
-            state: PlaceState::Live,
-            extra: None,
-        };
-        let flow = FlowId("kinesis:s:/logs/app.log".into());
-        let saved = Change::Upsert { flow, place };
-        store.save(&[saved], Timestamp::UNIX_EPOCH).unwrap();
+        let saved = upsert(&flow("app.log"), place("app.log", 1, 1, 1));
+        store.save(&[saved], at(NOW_MS)).unwrap();
         for old in [&damaged, &no_file] {
             take_over(&mut store, old).unwrap();
         }

@@ -33,7 +33,7 @@ mod take_over;
 mod writer;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use error::{Error, Holder, OpenError};
 pub use open::Opened;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
@@ -31,33 +31,42 @@ impl Store {
     /// `old` is opened where it is, so that its journal counts, and is left as it is. An error (someone holds it, it
     /// is damaged) leaves both as they were, and the next start tries again.
     pub fn take_over(&mut self, old: &Path) -> Result<TakeOver, Error> {
-        if let Ok(path) = fs::canonicalize(old)
-            && let Some(pid) = java_with_open(&path)
-        {
+        let Some(path) = self.other_at(old)? else {
+            return Ok(TakeOver::Nothing);
+        };
+        if let Some(pid) = java_with_open(&path) {
             let holder = Holder::Java(pid);
             return Err(Error::InUse { path, holder });
         }
-        self.take_rows(old)
+        self.take_rows_of(&path)
     }
 
     /// What [`Store::take_over`] does, also beside a reference that runs: for those who only want to know.
     pub fn take_rows(&mut self, old: &Path) -> Result<TakeOver, Error> {
-        let old = match fs::canonicalize(old) {
-            Ok(old) => old,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(TakeOver::Nothing),
-            Err(error) => return Err(Error::io("find the checkpoints to take over,", old)(error)),
-        };
-        if old == self.path() {
-            return Ok(TakeOver::Nothing);
+        match self.other_at(old)? {
+            Some(path) => self.take_rows_of(&path),
+            None => Ok(TakeOver::Nothing),
         }
+    }
+
+    /// Where the database lies; `None` if there is none, or it is this one.
+    fn other_at(&self, old: &Path) -> Result<Option<PathBuf>, Error> {
+        match fs::canonicalize(old) {
+            Ok(path) => Ok((path != self.path()).then_some(path)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("find the checkpoints to take over,", old)(error)),
+        }
+    }
+
+    fn take_rows_of(&mut self, old: &Path) -> Result<TakeOver, Error> {
         let found = self
-            .rows_of(&old)
+            .rows_of(old)
             .map_err(|source| match is_damage(&source) {
                 true => Error::DamagedOther {
-                    path: old.clone(),
+                    path: old.to_owned(),
                     source,
                 },
-                false => Error::database("read the checkpoints to take over", &old)(source),
+                false => Error::database("read the checkpoints to take over", old)(source),
             })?;
         let (rows, newest_ms) = self.write("take checkpoints over", |tx| {
             let newer = newer_rows(tx, found)?;
@@ -79,7 +88,7 @@ impl Store {
         })
     }
 
-    /// None where the database has no table of the reference's.
+    /// None of them where the database has no table of the reference's.
     fn rows_of(&self, old: &Path) -> rusqlite::Result<Vec<RawRow>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(old, flags)?;

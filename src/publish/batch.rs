@@ -485,6 +485,15 @@ pub mod tests {
         }
     }
 
+    /// One to a stream, with random keys.
+    fn open_to_stream(limits: BatchLimits) -> OpenBatch {
+        open(
+            limits,
+            Destination::Kinesis("s".into()),
+            PartitionKey::Random,
+        )
+    }
+
     fn limits(records_max: usize, bytes_max: usize) -> BatchLimits {
         BatchLimits {
             age_max: Duration::from_millis(1500),
@@ -529,11 +538,7 @@ pub mod tests {
 
     #[test]
     fn it_is_full_at_its_count_of_records() {
-        let mut open = open(
-            limits(2, 1000),
-            Destination::Kinesis("s".into()),
-            PartitionKey::Random,
-        );
+        let mut open = open_to_stream(limits(2, 1000));
         let now = Instant::now();
         assert!(add(&mut open, b"a", 1, now).closed.is_empty());
         let batch = add(&mut open, b"b", 2, now).closed.pop().unwrap();
@@ -576,11 +581,7 @@ pub mod tests {
     #[test]
     fn batches_that_one_record_fills_stay_within_the_budget() {
         let total_bytes = 512 * 1024;
-        let mut open = open(
-            limits(500, 100),
-            Destination::Kinesis("s".into()),
-            PartitionKey::Random,
-        );
+        let mut open = open_to_stream(limits(500, 100));
         open.budget = Budget::new(total_bytes, 1);
         let now = Instant::now();
         let mut batches = Vec::new();
@@ -599,11 +600,7 @@ pub mod tests {
 
     #[test]
     fn its_deadline_is_its_first_records_age_to_the_millisecond() {
-        let mut open = open(
-            limits(500, 1000),
-            Destination::Kinesis("s".into()),
-            PartitionKey::Random,
-        );
+        let mut open = open_to_stream(limits(500, 1000));
         let now = Instant::now();
         assert_eq!(open.deadline(), None);
         add(&mut open, b"a", 1, now);
@@ -613,11 +610,7 @@ pub mod tests {
 
     #[test]
     fn when_others_are_short_it_goes_as_soon_as_it_would_be_full_and_the_next_one_isnt_meant() {
-        let mut open = open(
-            limits(500, 1000),
-            Destination::Kinesis("s".into()),
-            PartitionKey::Random,
-        );
+        let mut open = open_to_stream(limits(500, 1000));
         let now = Instant::now();
         open.hurry();
         add(&mut open, b"a", 1, now);
@@ -636,11 +629,7 @@ pub mod tests {
     /// What is there is shared out in whole batches: a flow that was short once would else send a part of one each time.
     #[test]
     fn after_a_batch_that_went_for_want_of_bytes_the_next_one_begins_with_room_for_a_full_one() {
-        let mut open = open(
-            limits(500, 1_000_000),
-            Destination::Kinesis("s".into()),
-            PartitionKey::Random,
-        );
+        let mut open = open_to_stream(limits(500, 1_000_000));
         let now = Instant::now();
         for n in 1..=50 {
             assert!(open.has_room(1_000));
@@ -658,11 +647,7 @@ pub mod tests {
 
     #[test]
     fn bytes_that_give_no_record_are_covered() {
-        let mut open = open(
-            limits(500, 1000),
-            Destination::Kinesis("s".into()),
-            PartitionKey::Random,
-        );
+        let mut open = open_to_stream(limits(500, 1000));
         let now = Instant::now();
         assert!(open.has_room(10));
         open.add(span(10), b"x", now, |_| (false, ()));
@@ -676,11 +661,7 @@ pub mod tests {
     #[test]
     fn keys_are_fractions_below_a_million_or_the_md5_of_the_data() {
         let now = Instant::now();
-        let mut random = open(
-            limits(500, 100_000),
-            Destination::Kinesis("s".into()),
-            PartitionKey::Random,
-        );
+        let mut random = open_to_stream(limits(500, 100_000));
         (1..=100).for_each(|n| drop(add(&mut random, b"a", n, now)));
         let batch = random.close().unwrap();
         for record in &batch.records {

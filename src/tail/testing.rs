@@ -8,8 +8,28 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
+use super::Intake;
 use super::disk::{Disk, FileKind, FileStat, Name};
+use super::split::RecordKind;
 use crate::checkpoint::FileIdentity;
+use crate::record::Span;
+
+/// An intake that has room for everything: its records, without their newlines.
+#[derive(Debug, Default)]
+pub struct Lines(pub Vec<String>);
+
+impl Intake for Lines {
+    fn has_room(&mut self, _: usize) -> bool {
+        true
+    }
+
+    fn record(&mut self, _: Span, data: &[u8], _: RecordKind, _: &Path) {
+        let line = data.strip_suffix(b"\n").unwrap_or(data);
+        self.0.push(String::from_utf8_lossy(line).into_owned());
+    }
+
+    fn nothing(&mut self, _: Span) {}
+}
 
 /// What stood in a file from one truncation to the next; its place in [`MemoryDisk::contents`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -64,31 +64,12 @@ pub(in crate::tail) fn is_other_device(one: FileIdentity, other: FileIdentity) -
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::time::{Duration, Instant};
 
     use crate::checkpoint::{FlowPlaces, Place};
     use crate::config::test_support::accepted;
-    use crate::record::Span;
-    use crate::tail::split::RecordKind;
-    use crate::tail::testing::MemoryDisk;
-    use crate::tail::{Intake, Rules, Tailer};
-
-    #[derive(Default)]
-    struct Lines(Vec<String>);
-
-    impl Intake for Lines {
-        fn has_room(&mut self, _: usize) -> bool {
-            true
-        }
-
-        fn record(&mut self, _: Span, data: &[u8], _: RecordKind, _: &Path) {
-            self.0
-                .push(String::from_utf8_lossy(data).trim_end().to_owned());
-        }
-
-        fn nothing(&mut self, _: Span) {}
-    }
+    use crate::tail::testing::{Lines, MemoryDisk};
+    use crate::tail::{Rules, Tailer};
 
     struct Scene {
         tailer: Tailer<MemoryDisk>,

@@ -74,26 +74,8 @@ mod tests {
     use super::*;
     use crate::checkpoint::FlowPlaces;
     use crate::config::test_support::accepted;
-    use crate::record::Span;
-    use crate::tail::split::RecordKind;
-    use crate::tail::testing::MemoryDisk;
-    use crate::tail::{Event, Intake, Rules};
-
-    #[derive(Default)]
-    struct Lines(Vec<String>);
-
-    impl Intake for Lines {
-        fn has_room(&mut self, _: usize) -> bool {
-            true
-        }
-
-        fn record(&mut self, _: Span, data: &[u8], _: RecordKind, _: &Path) {
-            self.0
-                .push(String::from_utf8_lossy(data).trim_end().to_owned());
-        }
-
-        fn nothing(&mut self, _: Span) {}
-    }
+    use crate::tail::testing::{Lines, MemoryDisk};
+    use crate::tail::{Event, Rules};
 
     struct Scene {
         tailer: Tailer<MemoryDisk>,

@@ -200,11 +200,10 @@ fn read_pieces<D: Disk>(
             }
             Stop::Incomplete => {}
         }
-        let is_header_there = matches!(stop, Stop::HeaderMissing);
         let kept = (before + at).min(KNOWN_BYTES);
         buffer.copy_within(before + at - kept..before + filled, 0);
         (before, filled) = (kept, filled - at);
-        if is_header_there {
+        if let Stop::HeaderMissing = stop {
             continue;
         }
         match read_on(
@@ -371,65 +370,27 @@ fn note_left_out<F>(cursor: &mut Cursor<F>, start: usize, end: usize, is_header:
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::path::Path;
     use std::time::Duration;
 
     use super::*;
     use crate::checkpoint::FlowPlaces;
-    use crate::config::{DeletedFiles, InitialPosition};
-    use crate::tail::Patterns;
-    use crate::tail::split::Splitter;
-    use crate::tail::testing::MemoryDisk;
-
-    /// What it was handed.
-    #[derive(Default)]
-    struct Heard(Vec<String>);
-
-    impl Intake for Heard {
-        fn has_room(&mut self, _data_bytes: usize) -> bool {
-            true
-        }
-        fn record(&mut self, _span: Span, data: &[u8], _kind: RecordKind, _path: &Path) {
-            self.0.push(String::from_utf8_lossy(data).into_owned());
-        }
-        fn skipped(&mut self, _span: Span, _data: &[u8], _path: &Path) {}
-        fn nothing(&mut self, _span: Span) {}
-        fn header(&mut self, _line: &[u8]) {}
-    }
+    use crate::config::test_support::accepted;
+    use crate::tail::testing::{Lines, MemoryDisk};
 
     fn rules() -> Rules {
-        let split = Split {
-            skip_header_lines: 0,
-            is_header_needed: false,
-            skip_lines: None,
-            quoted_csv: None,
-            multi_line_start: None,
-            multi_line_idle: Duration::from_secs(1),
-            footer: None,
-            truncated_terminator: Vec::new(),
-            aggregate_bytes_max: None,
-        };
-        Rules {
-            patterns: Patterns::new(["/l/a.log"]).unwrap(),
-            splitter: Splitter::new(&split, 1 << 20),
-            split,
-            initial_position: InitialPosition::StartOfFile,
-            poll_interval_min: Duration::from_millis(1),
-            rescan_interval_max: Duration::from_secs(1),
-            ignore_older: None,
-            deleted_files: DeletedFiles::default(),
-        }
+        let text = r#"{"flows": [{"filePattern": "/l/a.log", "kinesisStream": "s", "initialPosition": "START_OF_FILE"}]}"#;
+        Rules::new(&accepted(text).config.flows[0]).unwrap()
     }
 
     /// Lines of no common length, so many bytes of them at least.
     fn lines(name: &str, bytes: usize) -> Vec<String> {
-        let line = |n: usize| format!("{name} {n} {:x<width$}\n", "", width = n * 7 % 61);
-        let mut left = bytes as isize;
-        let is_short = |line: &String| {
-            left -= line.len() as isize;
-            left > -(line.len() as isize)
-        };
-        (0..).map(line).take_while(is_short).collect()
+        let line = |n: usize| format!("{name} {n} {:x<width$}", "", width = n * 7 % 61);
+        (0..bytes / 32).map(line).collect()
+    }
+
+    fn text_of(lines: &[String]) -> Vec<u8> {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        text.into_bytes()
     }
 
     /// Between any two reads, also those of one turn, a file may be emptied and have grown to more than was read.
@@ -441,13 +402,13 @@ mod tests {
         loop {
             let now = Instant::now();
             let mut disk = MemoryDisk::default();
-            disk.append("/l/a.log", old.concat().as_bytes());
+            disk.append("/l/a.log", &text_of(&old));
             // A copy that no pattern matches has what wasn't read.
-            disk.append("/l/a.log.1", old.concat().as_bytes());
-            let rewritten = (n_reads, "/l/a.log".to_owned(), new.concat().into_bytes());
+            disk.append("/l/a.log.1", &text_of(&old));
+            let rewritten = (n_reads, "/l/a.log".to_owned(), text_of(&new));
             disk.rewritten_in = Some(rewritten);
             let mut tailer = Tailer::new(rules(), FlowPlaces::default(), now);
-            let mut heard = Heard::default();
+            let mut heard = Lines::default();
             for second in 0..20 {
                 tailer.turn(now + Duration::from_secs(second), &mut disk, &mut heard);
             }

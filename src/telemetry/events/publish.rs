@@ -42,7 +42,8 @@ pub struct BatchFailed<'a> {
     pub next_try_in: Duration,
     /// The records may have been accepted all the same.
     pub may_repeat: bool,
-    /// The cause is said by one of [`destination_missing`](super::destination_missing) and those beside it: here it is counted alone.
+    /// The cause is said by one of [`destination_missing`](super::destination_missing) and those beside it: here it is
+    /// counted alone.
     pub has_known_cause: bool,
 }
 
