@@ -1,6 +1,8 @@
 //! Whether a candidate holds a content: its bytes are hashed, so many a turn, and compared with what was read.
 
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 use super::search::{Hope, Search, Stage};
 use crate::tail::cursor::{Cursor, HASHED_BYTES, fingerprint_of};
@@ -65,7 +67,7 @@ pub(super) enum Found<F> {
 pub(super) fn probe_on<D: Disk>(
     search: &mut Search<D::File>,
     left: &mut Left,
-    open: impl Fn(&Sighting, &mut D) -> io::Result<D::File>,
+    open: impl Fn(&Sighting, &mut D) -> io::Result<(D::File, Arc<Path>)>,
     disk: &mut D,
 ) -> Found<D::File> {
     let Stage::Probing {
@@ -78,20 +80,25 @@ pub(super) fn probe_on<D: Disk>(
     };
     loop {
         if probe.is_none() {
-            let Some(candidate) = candidates.front() else {
+            let Some(mut candidate) = candidates.front().cloned() else {
                 return found.take().map_or(Found::Nothing, Found::Copy);
             };
             if left.n_probes == 0 {
                 return Found::NotYet;
             }
             left.n_probes -= 1;
-            let opened = open(&candidate.sighting, disk)
-                .and_then(|body| begin_probe(&search.cursor, candidate, body, disk));
+            let opened = open(&candidate.sighting, disk).and_then(|(body, path)| {
+                candidate.sighting.path = path;
+                begin_probe(&search.cursor, candidate, body, disk)
+            });
             candidates.pop_front();
             match opened {
                 Ok(Some(opened)) => *probe = Some(Box::new(opened)),
                 Ok(None) => {}
-                Err(error) => search.hope = search.hope.max(hope_after(&error)),
+                Err(error) => {
+                    search.was_outrun |= error.kind() == io::ErrorKind::NotFound;
+                    search.hope = search.hope.max(hope_after(&error));
+                }
             }
             continue;
         }
@@ -134,7 +141,7 @@ fn may_have_more(other: &Sighting, copy: &Sighting) -> bool {
 /// Compares a candidate's beginning; `None` if that is another's.
 fn begin_probe<D: Disk>(
     cursor: &Cursor<D::File>,
-    candidate: &Candidate,
+    candidate: Candidate,
     body: D::File,
     disk: &mut D,
 ) -> io::Result<Option<Probe<D::File>>> {
@@ -151,7 +158,7 @@ fn begin_probe<D: Disk>(
     }
     let start = running.map_or(candidate.until, |running| running.start);
     Ok(Some(Probe {
-        candidate: candidate.clone(),
+        candidate,
         body,
         mark,
         hash: RunningHash::starting_at(start),

@@ -1,18 +1,23 @@
 //! What became of a content that lost its file: it is looked for in copies and gzips, and read on there.
 //!
 //! A file that is cut off, overwritten, or gone leaves a [`Search`] behind. Its candidates are listed once, since a copy
-//! is there before its source is cut off, and probed one after the other, a bounded number of bytes a turn. Until the
-//! search is over the checkpoint says beside the new content where the old one stood ([`super::places`]).
+//! is there before its source is cut off, and probed one after the other, a bounded number of bytes a turn. Whoever
+//! rotates on meanwhile moves the copy to another name: where names didn't stand still the search begins anew, and no new
+//! file is read before it is over. Until then the checkpoint says beside the new content where the old one stood
+//! ([`super::places`]).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Tailer;
+use super::handles::open_wherever;
 use super::look::is_cut_off;
+use super::newcomer::COPY_WAIT;
 use super::probe::{Copy, Found, Left, Probe, probe_on};
-use super::sight::Listings;
+use super::sight::Surveys;
 use crate::checkpoint::{FileIdentity, Fingerprint};
 use crate::record::CursorId;
 use crate::tail::Event;
@@ -33,6 +38,9 @@ const SEARCH_TIME: Duration = Duration::from_secs(60);
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
 /// The same later, while the system refuses to show what there is.
 const REFUSED_INTERVAL: Duration = Duration::from_secs(60);
+/// The same at first where names moved while it went on, as whoever rotates is through in an instant; each time twice as
+/// long, for as long as a new file waits for a copy's source to be cut off.
+const OUTRUN_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
 /// A content that is looked for.
 pub(super) struct Search<F> {
@@ -47,6 +55,11 @@ pub(super) struct Search<F> {
     /// Why a try may turn out otherwise later.
     pub(super) hope: Hope,
     n_tries: u32,
+    /// Names moved while the last try went on: what is looked for may have been missed.
+    pub(super) was_outrun: bool,
+    outrun_until: Instant,
+    /// Until the next try after one that was outrun.
+    outrun_interval: Duration,
 }
 
 /// Whether it is worth while to look again.
@@ -73,10 +86,11 @@ impl<F> Search<F> {
     /// Whether the file may turn out to be the copy.
     fn may_claim(&self, identity: FileIdentity) -> bool {
         match &self.stage {
-            // A copy is there by now, so that the first try finds it if it can be found at all.
-            Stage::Listing => {
-                self.n_tries == 0 && self.loss == Loss::CutOff && self.cursor.identity != identity
+            // A copy is there by now, so that the first try finds it if it can be found at all, unless its name moves on.
+            _ if self.was_outrun || (self.n_tries == 0 && matches!(self.stage, Stage::Listing)) => {
+                self.loss == Loss::CutOff && self.cursor.identity != identity
             }
+            Stage::Listing => false,
             Stage::Probing {
                 candidates,
                 probe,
@@ -97,6 +111,11 @@ impl<F> Search<F> {
             Hope::ForAWhile => now < self.until,
             Hope::WhileRefused => true,
         }
+    }
+
+    /// Whether what was found is the file that the content stood in.
+    fn is_of(&self, found: &Copy<F>) -> bool {
+        found.candidate.sighting.stat.identity == self.cursor.identity
     }
 
     fn remnant(&self) -> Remnant {
@@ -132,6 +151,9 @@ impl<D: Disk> Tailer<D> {
             stage: Stage::Listing,
             hope: Hope::None,
             n_tries: 0,
+            was_outrun: false,
+            outrun_until: now + COPY_WAIT,
+            outrun_interval: OUTRUN_INTERVAL_MIN,
             cursor,
         });
     }
@@ -149,7 +171,7 @@ impl<D: Disk> Tailer<D> {
             n_bytes: PROBE_BYTES_PER_TURN,
             n_probes: PROBES_PER_TURN,
         };
-        let mut listings = HashMap::new();
+        let mut surveys = HashMap::new();
         for _ in 0..self.searches.len() {
             // The others are there to be asked for meanwhile, in their order.
             let mut search = self.searches.remove(0);
@@ -158,10 +180,10 @@ impl<D: Disk> Tailer<D> {
                 continue;
             }
             if matches!(search.stage, Stage::Listing) {
-                let candidates = self.list(&mut search, &mut listings, disk);
+                let candidates = self.list(&mut search, &mut surveys, disk);
                 search.n_tries += 1;
-                if search.n_tries == 1 && self.notice_overwritten(&search, &listings, now, disk) {
-                    listings.clear();
+                if search.n_tries == 1 && self.notice_overwritten(&search, &surveys, now, disk) {
+                    surveys.clear();
                     self.searches.push(search);
                     continue;
                 }
@@ -174,10 +196,30 @@ impl<D: Disk> Tailer<D> {
             let open =
                 |sighting: &Sighting, disk: &mut WithGzip<'_, D>| self.open_sighted(sighting, disk);
             match probe_on(&mut search, &mut left, open, disk) {
-                Found::Copy(found) => self.read_on_in(search, *found, now, disk),
+                // The file itself came back, and is read on already.
+                Found::Copy(found) if self.is_read(&found) && search.is_of(&found) => {
+                    self.free_place(search.cursor.identity, search.cursor.fingerprint);
+                }
+                Found::Copy(found) if self.is_read(&found) => {
+                    (search.hope, search.stage) = (Hope::None, Stage::Listing);
+                    surveys.clear();
+                    self.searches.push(search);
+                }
+                Found::Copy(found) => {
+                    self.read_on_in(search, *found, now, disk);
+                    // What the others may be found in isn't new any more.
+                    surveys.clear();
+                }
                 Found::NotYet => self.searches.push(search),
+                Found::Nothing if search.was_outrun && now < search.outrun_until => {
+                    (search.hope, search.stage) = (Hope::None, Stage::Listing);
+                    search.try_at = now + search.outrun_interval;
+                    search.outrun_interval *= 2;
+                    self.searches.push(search);
+                }
                 Found::Nothing if search.may_be_found_at(now) => {
                     (search.hope, search.stage) = (Hope::None, Stage::Listing);
+                    search.was_outrun = false;
                     search.try_at = match now < search.until {
                         true => now + SEARCH_INTERVAL,
                         false => now + REFUSED_INTERVAL,
@@ -194,25 +236,19 @@ impl<D: Disk> Tailer<D> {
     fn list(
         &self,
         search: &mut Search<Body<D::File>>,
-        listings: &mut Listings,
+        surveys: &mut Surveys,
         disk: &mut WithGzip<'_, D>,
     ) -> Vec<Candidate> {
         let remnant = search.remnant();
         let folder = remnant.path.parent().unwrap_or(&remnant.path).to_owned();
-        if !listings.contains_key(&folder) {
-            let (mut sightings, mut is_complete) = (self.unlinked(disk), true);
-            for folder in self.folders_around(&folder, disk) {
-                is_complete &= self.sight(&folder, &mut sightings, disk);
-            }
-            listings.insert(folder.clone(), (sightings, is_complete));
-        }
-        let Some((sightings, is_complete)) = listings.get(&folder) else {
-            return Vec::new();
-        };
-        if !is_complete {
+        let survey = surveys
+            .entry(folder)
+            .or_insert_with_key(|folder| self.survey(folder, disk));
+        if !survey.is_complete {
             search.hope = Hope::WhileRefused;
         }
-        rotation::candidates(&remnant, sightings)
+        search.was_outrun = !survey.is_settled;
+        rotation::candidates(&remnant, &survey.sightings)
     }
 
     /// Followed files that changed since they were last looked at may have been written over with the copy: those that
@@ -220,16 +256,16 @@ impl<D: Disk> Tailer<D> {
     fn notice_overwritten(
         &mut self,
         search: &Search<Body<D::File>>,
-        listings: &Listings,
+        surveys: &Surveys,
         now: Instant,
         disk: &mut WithGzip<'_, D>,
     ) -> bool {
         let folder = search.cursor.path.parent().unwrap_or(&search.cursor.path);
-        let Some((sightings, _)) = listings.get(folder) else {
+        let Some(survey) = surveys.get(folder) else {
             return false;
         };
         let mut are_any = false;
-        for Sighting { stat, standing, .. } in sightings {
+        for Sighting { stat, standing, .. } in &survey.sightings {
             let followed = self.by_identity.get(&stat.identity).copied();
             let Some(cursor) = followed.and_then(|id| self.cursors.get(&id)) else {
                 continue;
@@ -254,23 +290,32 @@ impl<D: Disk> Tailer<D> {
         are_any
     }
 
-    /// Opens a file for a probe: one that is open already by its handle.
+    /// Opens a file for a probe: one that is open already by its handle. With it the name that it has by now.
     fn open_sighted(
         &self,
         sighting: &Sighting,
         disk: &mut WithGzip<'_, D>,
-    ) -> io::Result<Body<D::File>> {
+    ) -> io::Result<(Body<D::File>, Arc<Path>)> {
         let identity = sighting.stat.identity;
         let followed = self.by_identity.get(&identity);
         let followed = followed.and_then(|id| self.cursors.get(id)?.file.as_ref());
-        let body = match followed {
-            Some(file) => disk.share(file)?,
-            None => disk.open(&sighting.path)?,
+        let Some(file) = followed else {
+            let (file, path) = open_wherever(identity, &sighting.path, disk)?;
+            return Ok((file, path.into()));
         };
-        match disk.look_at(&body)?.identity == identity {
-            true => Ok(body),
+        let file = disk.share(file)?;
+        match disk.look_at(&file)?.identity == identity {
+            true => Ok((file, Arc::clone(&sighting.path))),
             false => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    /// Whether a file that was new when it was sighted is read by now, for its own sake or as another's copy.
+    fn is_read(&self, found: &Copy<Body<D::File>>) -> bool {
+        let identity = found.candidate.sighting.stat.identity;
+        let followed = self.by_identity.get(&identity);
+        let cursor = followed.and_then(|id| self.cursors.get(id));
+        cursor.is_some_and(|cursor| !cursor.is_new)
     }
 
     /// The content goes on in a copy: with the same cursor if the copy holds all that was read, or else the copy is read
