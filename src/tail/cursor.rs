@@ -289,6 +289,17 @@ impl<F> Cursor<F> {
         }
     }
 
+    /// Whether the first bytes of a file that are read at once may be those of the one that is followed, of which none was
+    /// read yet.
+    pub fn may_begin_with(&self, bytes: &[u8]) -> bool {
+        let len = self.fingerprint.len;
+        if self.read > 0 || len == 0 || planted::truncations_are_unseen() {
+            return true;
+        }
+        let head = bytes.get(..len as usize);
+        head.is_some_and(|head| short_hash(head) == self.fingerprint.hash)
+    }
+
     /// Looks into the file that was just opened: what is known of it must hold, and what isn't known yet is noted. Whether
     /// it is the file that was read.
     pub fn get_acquainted<D: Disk<File = F>>(&mut self, disk: &mut D) -> io::Result<bool> {

@@ -14,6 +14,8 @@ mod model;
 pub mod owed;
 mod place;
 mod planted;
+#[cfg(test)]
+mod races;
 pub mod rotation;
 pub mod split;
 mod tailer;

@@ -301,11 +301,14 @@ impl Memory {
             .collect()
     }
 
-    /// Whether what was read of a file of this identity is in the one at `path`: its number may be another's by now. One
-    /// that can't be read is taken for known.
+    /// Whether what was read of a file of this identity is in the one at `path`: its number may be another's by now, and
+    /// its name too. One that can't be read is taken for known.
     pub fn knows<D: Disk>(&self, disk: &mut D, path: &Path, identity: FileIdentity) -> bool {
         let place = self.places.get(&identity);
-        place.is_some_and(|place| holds(disk, path, place).unwrap_or(true))
+        place.is_some_and(|place| match holds(disk, path, place) {
+            Ok(holds) => holds,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        })
     }
 
     /// What was looked for when the run before ended, once.

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -68,8 +69,20 @@ pub struct MemoryDisk {
     pub one_identity: bool,
     /// A planted fault: so many operations from now on one of them panics, without a word.
     pub panics_in: Option<u32>,
-    /// So many reads from now on, before the next one, this file is emptied and written anew.
-    pub rewritten_in: Option<(u32, String, Vec<u8>)>,
+    to_come: Vec<ToCome>,
+}
+
+/// What befalls files in the midst of what somebody does with the disk.
+struct ToCome {
+    /// Operations until then.
+    n_left: u32,
+    deed: Box<dyn FnOnce(&mut MemoryDisk)>,
+}
+
+impl fmt::Debug for ToCome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "after {} operations", self.n_left)
+    }
 }
 
 impl MemoryDisk {
@@ -167,6 +180,38 @@ impl MemoryDisk {
         self.clock_ms += ms;
     }
 
+    /// So many operations from now on, right before the next one, this is done to files: names being listed, a look, a
+    /// file being opened, a read each count as one. Of several for the same time the first that was asked for comes first.
+    pub fn befall_after(
+        &mut self,
+        n_operations: u32,
+        deed: impl FnOnce(&mut MemoryDisk) + 'static,
+    ) {
+        self.to_come.push(ToCome {
+            n_left: n_operations,
+            deed: Box::new(deed),
+        });
+    }
+
+    /// How much is still to befall files.
+    pub fn n_to_come(&self) -> usize {
+        self.to_come.len()
+    }
+
+    /// An operation begins.
+    fn begin(&mut self) {
+        self.panic_if_planted();
+        if self.to_come.is_empty() {
+            return;
+        }
+        let is_due = |to_come: &mut ToCome| to_come.n_left == 0;
+        let due: Vec<ToCome> = self.to_come.extract_if(.., is_due).collect();
+        self.to_come
+            .iter_mut()
+            .for_each(|to_come| to_come.n_left -= 1);
+        due.into_iter().for_each(|to_come| (to_come.deed)(self));
+    }
+
     fn panic_if_planted(&mut self) {
         self.panics_in = match self.panics_in {
             Some(0) => {
@@ -175,14 +220,6 @@ impl MemoryDisk {
             }
             n_left => n_left.map(|n_left| n_left - 1),
         };
-    }
-
-    fn rewrite_if_due(&mut self) {
-        match self.rewritten_in.take() {
-            Some((0, path, bytes)) => self.truncate(&path, &bytes),
-            Some((n_left, path, bytes)) => self.rewritten_in = Some((n_left - 1, path, bytes)),
-            None => {}
-        }
     }
 
     fn new_content(&mut self) -> ContentId {
@@ -208,7 +245,7 @@ impl Disk for MemoryDisk {
     type File = Rc<Node>;
 
     fn names(&mut self, folder: &Path) -> io::Result<Vec<Name>> {
-        self.panic_if_planted();
+        self.begin();
         if self.refusals.names {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
@@ -242,7 +279,7 @@ impl Disk for MemoryDisk {
     }
 
     fn look(&mut self, path: &Path) -> io::Result<FileStat> {
-        self.panic_if_planted();
+        self.begin();
         if let Some(node) = self.names.get(path) {
             return Ok(self.stat(node));
         }
@@ -263,7 +300,7 @@ impl Disk for MemoryDisk {
     }
 
     fn open(&mut self, path: &Path) -> io::Result<Rc<Node>> {
-        self.panic_if_planted();
+        self.begin();
         if self.refusals.opens {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
@@ -278,7 +315,7 @@ impl Disk for MemoryDisk {
     }
 
     fn look_at(&mut self, file: &Rc<Node>) -> io::Result<FileStat> {
-        self.panic_if_planted();
+        self.begin();
         Ok(self.stat(file))
     }
 
@@ -291,11 +328,10 @@ impl Disk for MemoryDisk {
     }
 
     fn read_at(&mut self, file: &Rc<Node>, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.panic_if_planted();
+        self.begin();
         if self.refusals.reads {
             return Err(io::Error::other("input/output error"));
         }
-        self.rewrite_if_due();
         self.read_from = Some(file.content.get());
         let bytes = self.bytes(file.content.get());
         let rest = bytes.get(offset as usize..).unwrap_or_default();

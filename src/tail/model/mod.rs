@@ -6,7 +6,7 @@
 //! in a copy or in a gzip, is accepted in the end.
 
 mod sending;
-mod stage;
+pub mod stage;
 mod world;
 
 use std::fmt;

@@ -20,6 +20,8 @@ use crate::tail::handles::{is_out_of_handles, is_stale};
 
 /// Of the handles that a flow has so many are given up at once when one is needed: an eighth.
 const PARKED_AT_ONCE: usize = 8;
+/// Names under which a file is tried to be opened that gets a new one each time.
+const NAMES_TRIED_MAX: usize = 4;
 
 /// Whether a file may be opened in the place of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +64,16 @@ impl<D: Disk> Tailer<D> {
         if !cursor.is_named && !cursor.is_parked {
             return false;
         }
+        let identity = cursor.identity;
         let path = Arc::clone(&cursor.path);
-        let opened = self
+        let mut opened = self
             .open_path(&path, need, disk)
             .and_then(|file| disk.look_at(&file).map(|stat| (file, stat)));
+        if is_elsewhere(&opened, identity)
+            && let Some(moved) = self.open_moved(id, disk)
+        {
+            opened = Ok(moved);
+        }
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return false;
         };
@@ -91,6 +99,30 @@ impl<D: Disk> Tailer<D> {
                 false
             }
         }
+    }
+
+    /// Opens a file that was never open and whose name moved on since it was found, under another one that the patterns
+    /// match. It counts if it is as it was then, or has grown: its number may be another's by now.
+    fn open_moved(
+        &mut self,
+        id: CursorId,
+        disk: &mut WithGzip<'_, D>,
+    ) -> Option<(Body<D::File>, FileStat)> {
+        let cursor = self.cursors.get(&id).filter(|cursor| !cursor.is_parked)?;
+        let (file, to) = open_wherever(cursor.identity, &cursor.path, disk).ok()?;
+        let stat = disk.look_at(&file).ok()?;
+        let is_as_before = stat.size >= cursor.size && stat.modified_ms >= cursor.modified_ms;
+        if !is_as_before || !self.rules.patterns.matches(&to) {
+            return None;
+        }
+        let cursor = self.cursors.get_mut(&id)?;
+        let to: Arc<Path> = to.into();
+        let from = std::mem::replace(&mut cursor.path, Arc::clone(&to));
+        if self.by_path.get(&from) == Some(&id) {
+            self.by_path.remove(&from);
+        }
+        self.by_path.insert(to, id);
+        Some((file, stat))
     }
 
     /// Opens a parked file to be read. `false`: it isn't to be had, or isn't what was read; it is looked at again.
@@ -299,6 +331,41 @@ impl<D: Disk> Tailer<D> {
         }
         self.let_go(id, true);
     }
+}
+
+/// Whether a file isn't to be had under the name that was tried.
+fn is_elsewhere<F>(opened: &io::Result<(F, FileStat)>, identity: FileIdentity) -> bool {
+    match opened {
+        Ok((_, stat)) => stat.identity != identity,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Opens the file of that identity, under the name that it had or the one in the same folder that it has by now, which is
+/// returned with it.
+///
+/// # Errors
+///
+/// `NotFound`: it has no name there any more, or a new one each time.
+pub(super) fn open_wherever<D: Disk>(
+    identity: FileIdentity,
+    path: &Path,
+    disk: &mut WithGzip<'_, D>,
+) -> io::Result<(Body<D::File>, PathBuf)> {
+    let folder = path.parent().unwrap_or(path);
+    let mut path = path.to_owned();
+    for _ in 0..NAMES_TRIED_MAX {
+        match disk.open(&path) {
+            Ok(file) if disk.look_at(&file)?.identity == identity => return Ok((file, path)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match path_of(identity, folder, disk)? {
+            Some((now, _)) => path = now,
+            None => break,
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 /// The path of the file of that identity in a folder.

@@ -135,9 +135,18 @@ impl<D: Disk> Tailer<D> {
             cursor.changed_at = now;
         }
         cursor.is_finished &= !grew;
-        if cursor.is_queued && cursor.read == 0 {
-            // It waits for room, and may be rotated meanwhile: its copy is to be known again.
-            if let Err(error) = cursor.note_beginning(disk) {
+        if cursor.read == 0 {
+            // It may have to wait before it is read, and be rotated meanwhile: its copy is to be known again.
+            let noted = cursor.note_beginning(disk);
+            let is_plain = |file: &Body<D::File>| !file.is_gzip();
+            if noted.is_ok()
+                && cursor.fingerprint.len == 0
+                && cursor.file.as_ref().is_some_and(is_plain)
+            {
+                // It was cut off since the look: nothing but a size was seen of what it held.
+                (cursor.size, cursor.known_size) = (0, 0);
+            }
+            if let Err(error) = noted {
                 self.tell_unreadable(id, &error);
             }
         }
@@ -376,6 +385,8 @@ impl<D: Disk> Tailer<D> {
             header_lines,
             now,
         );
+        // The look may have been at what stood there before; the next one follows at once.
+        (cursor.size, cursor.known_size) = (0, 0);
         (cursor.is_named, cursor.file) = (old.is_named, old.file.take());
         cursor.is_parked = old.is_parked;
         // Where it has a name it is written to as any other, whatever became of the one before.

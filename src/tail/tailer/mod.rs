@@ -5,7 +5,8 @@
 //! turn of each. A file is looked at the less often the longer it was quiet; hints bring the next look forward.
 //!
 //! Here is the turn itself and what the tailer's owner asks of it; its jobs are [`walk`] (which files there are),
-//! [`look`] (when each is looked at, and what that tells), [`search`] (where a content went that lost its file),
+//! [`look`] (when each is looked at, and what that tells), [`search`] (where a content went that lost its file; its
+//! candidates come from [`sight`] and are told by [`probe`]),
 //! [`newcomer`] (whether a new file is a copy of another), [`read`] (bytes to the intake) and [`places`] (what is remembered of it
 //! all). [`handles`] is about files
 //! that aren't open meanwhile, and about those that are deleted; [`older`] about those that are left alone, [`devices`]
@@ -17,8 +18,10 @@ mod look;
 pub mod newcomer;
 mod older;
 mod places;
+mod probe;
 mod read;
 mod search;
+mod sight;
 mod walk;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

@@ -1,25 +1,29 @@
 //! What became of a content that lost its file: it is looked for in copies and gzips, and read on there.
 //!
 //! A file that is cut off, overwritten, or gone leaves a [`Search`] behind. Its candidates are listed once, since a copy
-//! is there before its source is cut off, and probed one after the other, a bounded number of bytes a turn. Until the
-//! search is over the checkpoint says beside the new content where the old one stood ([`super::places`]).
+//! is there before its source is cut off, and probed one after the other, a bounded number of bytes a turn. Whoever
+//! rotates on meanwhile moves the copy to another name: where names didn't stand still the search begins anew, and no new
+//! file is read before it is over. Until then the checkpoint says beside the new content where the old one stood
+//! ([`super::places`]).
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Tailer;
+use super::handles::open_wherever;
 use super::look::is_cut_off;
+use super::newcomer::COPY_WAIT;
+use super::probe::{Copy, Found, Left, Probe, probe_on};
+use super::sight::Surveys;
 use crate::checkpoint::{FileIdentity, Fingerprint};
 use crate::record::CursorId;
 use crate::tail::Event;
-use crate::tail::cursor::{Cursor, HASHED_BYTES, Start, fingerprint_of};
-use crate::tail::disk::{Disk, FileKind, FileStat};
+use crate::tail::cursor::{Cursor, Start};
+use crate::tail::disk::{Disk, FileStat};
 use crate::tail::gzip::{Body, WithGzip, is_gzip};
-use crate::tail::hash::RunningHash;
-use crate::tail::mark::Mark;
 use crate::tail::rotation::{self, Candidate, Loss, Remnant, Sighting, Standing};
 use crate::tail::split::SplitState;
 
@@ -34,12 +38,9 @@ const SEARCH_TIME: Duration = Duration::from_secs(60);
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
 /// The same later, while the system refuses to show what there is.
 const REFUSED_INTERVAL: Duration = Duration::from_secs(60);
-/// Folders that are listed in one search, the file's own first.
-const FOLDERS_MAX: usize = 64;
-/// Files that are looked at in one search.
-const SIGHTINGS_MAX: usize = 10_000;
-/// Folders of the kernel's, in which nobody keeps logs.
-const KERNEL_FOLDERS: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// The same at first where names moved while it went on, as whoever rotates is through in an instant; each time twice as
+/// long, for as long as a new file waits for a copy's source to be cut off.
+const OUTRUN_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
 /// A content that is looked for.
 pub(super) struct Search<F> {
@@ -50,15 +51,20 @@ pub(super) struct Search<F> {
     pub is_from_before: bool,
     until: Instant,
     pub try_at: Instant,
-    stage: Stage<F>,
+    pub(super) stage: Stage<F>,
     /// Why a try may turn out otherwise later.
-    hope: Hope,
+    pub(super) hope: Hope,
     n_tries: u32,
+    /// Names moved while the last try went on: what is looked for may have been missed.
+    pub(super) was_outrun: bool,
+    outrun_until: Instant,
+    /// Until the next try after one that was outrun.
+    outrun_interval: Duration,
 }
 
 /// Whether it is worth while to look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Hope {
+pub(super) enum Hope {
     None,
     /// Something was in the making: a gzip wasn't whole, a file had another name already.
     ForAWhile,
@@ -66,7 +72,7 @@ enum Hope {
     WhileRefused,
 }
 
-enum Stage<F> {
+pub(super) enum Stage<F> {
     Listing,
     Probing {
         candidates: VecDeque<Candidate>,
@@ -76,32 +82,15 @@ enum Stage<F> {
     },
 }
 
-/// A candidate's bytes, hashed as far as they were.
-struct Probe<F> {
-    candidate: Candidate,
-    body: F,
-    mark: Option<Mark>,
-    hash: RunningHash,
-}
-
-/// What a probe came to.
-enum Probed {
-    Same,
-    Other,
-    /// There is more to be hashed.
-    Goes,
-    /// It can't be told now.
-    Unknown(io::Error),
-}
-
 impl<F> Search<F> {
     /// Whether the file may turn out to be the copy.
     fn may_claim(&self, identity: FileIdentity) -> bool {
         match &self.stage {
-            // A copy is there by now, so that the first try finds it if it can be found at all.
-            Stage::Listing => {
-                self.n_tries == 0 && self.loss == Loss::CutOff && self.cursor.identity != identity
+            // A copy is there by now, so that the first try finds it if it can be found at all, unless its name moves on.
+            _ if self.was_outrun || (self.n_tries == 0 && matches!(self.stage, Stage::Listing)) => {
+                self.loss == Loss::CutOff && self.cursor.identity != identity
             }
+            Stage::Listing => false,
             Stage::Probing {
                 candidates,
                 probe,
@@ -122,6 +111,11 @@ impl<F> Search<F> {
             Hope::ForAWhile => now < self.until,
             Hope::WhileRefused => true,
         }
+    }
+
+    /// Whether what was found is the file that the content stood in.
+    fn is_of(&self, found: &Copy<F>) -> bool {
+        found.candidate.sighting.stat.identity == self.cursor.identity
     }
 
     fn remnant(&self) -> Remnant {
@@ -157,6 +151,9 @@ impl<D: Disk> Tailer<D> {
             stage: Stage::Listing,
             hope: Hope::None,
             n_tries: 0,
+            was_outrun: false,
+            outrun_until: now + COPY_WAIT,
+            outrun_interval: OUTRUN_INTERVAL_MIN,
             cursor,
         });
     }
@@ -174,7 +171,7 @@ impl<D: Disk> Tailer<D> {
             n_bytes: PROBE_BYTES_PER_TURN,
             n_probes: PROBES_PER_TURN,
         };
-        let mut listings = HashMap::new();
+        let mut surveys = HashMap::new();
         for _ in 0..self.searches.len() {
             // The others are there to be asked for meanwhile, in their order.
             let mut search = self.searches.remove(0);
@@ -183,10 +180,10 @@ impl<D: Disk> Tailer<D> {
                 continue;
             }
             if matches!(search.stage, Stage::Listing) {
-                let candidates = self.list(&mut search, &mut listings, disk);
+                let candidates = self.list(&mut search, &mut surveys, disk);
                 search.n_tries += 1;
-                if search.n_tries == 1 && self.notice_overwritten(&search, &listings, now, disk) {
-                    listings.clear();
+                if search.n_tries == 1 && self.notice_overwritten(&search, &surveys, now, disk) {
+                    surveys.clear();
                     self.searches.push(search);
                     continue;
                 }
@@ -199,10 +196,30 @@ impl<D: Disk> Tailer<D> {
             let open =
                 |sighting: &Sighting, disk: &mut WithGzip<'_, D>| self.open_sighted(sighting, disk);
             match probe_on(&mut search, &mut left, open, disk) {
-                Found::Copy(found) => self.read_on_in(search, *found, now, disk),
+                // The file itself came back, and is read on already.
+                Found::Copy(found) if self.is_read(&found) && search.is_of(&found) => {
+                    self.free_place(search.cursor.identity, search.cursor.fingerprint);
+                }
+                Found::Copy(found) if self.is_read(&found) => {
+                    (search.hope, search.stage) = (Hope::None, Stage::Listing);
+                    surveys.clear();
+                    self.searches.push(search);
+                }
+                Found::Copy(found) => {
+                    self.read_on_in(search, *found, now, disk);
+                    // What the others may be found in isn't new any more.
+                    surveys.clear();
+                }
                 Found::NotYet => self.searches.push(search),
+                Found::Nothing if search.was_outrun && now < search.outrun_until => {
+                    (search.hope, search.stage) = (Hope::None, Stage::Listing);
+                    search.try_at = now + search.outrun_interval;
+                    search.outrun_interval *= 2;
+                    self.searches.push(search);
+                }
                 Found::Nothing if search.may_be_found_at(now) => {
                     (search.hope, search.stage) = (Hope::None, Stage::Listing);
+                    search.was_outrun = false;
                     search.try_at = match now < search.until {
                         true => now + SEARCH_INTERVAL,
                         false => now + REFUSED_INTERVAL,
@@ -219,25 +236,19 @@ impl<D: Disk> Tailer<D> {
     fn list(
         &self,
         search: &mut Search<Body<D::File>>,
-        listings: &mut Listings,
+        surveys: &mut Surveys,
         disk: &mut WithGzip<'_, D>,
     ) -> Vec<Candidate> {
         let remnant = search.remnant();
         let folder = remnant.path.parent().unwrap_or(&remnant.path).to_owned();
-        if !listings.contains_key(&folder) {
-            let (mut sightings, mut is_complete) = (self.unlinked(disk), true);
-            for folder in self.folders_around(&folder, disk) {
-                is_complete &= self.sight(&folder, &mut sightings, disk);
-            }
-            listings.insert(folder.clone(), (sightings, is_complete));
-        }
-        let Some((sightings, is_complete)) = listings.get(&folder) else {
-            return Vec::new();
-        };
-        if !is_complete {
+        let survey = surveys
+            .entry(folder)
+            .or_insert_with_key(|folder| self.survey(folder, disk));
+        if !survey.is_complete {
             search.hope = Hope::WhileRefused;
         }
-        rotation::candidates(&remnant, sightings)
+        search.was_outrun = !survey.is_settled;
+        rotation::candidates(&remnant, &survey.sightings)
     }
 
     /// Followed files that changed since they were last looked at may have been written over with the copy: those that
@@ -245,16 +256,16 @@ impl<D: Disk> Tailer<D> {
     fn notice_overwritten(
         &mut self,
         search: &Search<Body<D::File>>,
-        listings: &Listings,
+        surveys: &Surveys,
         now: Instant,
         disk: &mut WithGzip<'_, D>,
     ) -> bool {
         let folder = search.cursor.path.parent().unwrap_or(&search.cursor.path);
-        let Some((sightings, _)) = listings.get(folder) else {
+        let Some(survey) = surveys.get(folder) else {
             return false;
         };
         let mut are_any = false;
-        for Sighting { stat, standing, .. } in sightings {
+        for Sighting { stat, standing, .. } in &survey.sightings {
             let followed = self.by_identity.get(&stat.identity).copied();
             let Some(cursor) = followed.and_then(|id| self.cursors.get(&id)) else {
                 continue;
@@ -279,97 +290,32 @@ impl<D: Disk> Tailer<D> {
         are_any
     }
 
-    /// Files that are open and have no name any more: the copy may have been compressed since.
-    fn unlinked(&self, disk: &mut WithGzip<'_, D>) -> Vec<Sighting> {
-        let sight = |cursor: &Cursor<Body<D::File>>| {
-            let stat = disk.look_at(cursor.file.as_ref()?).ok()?;
-            (stat.n_links == 0).then(|| Sighting {
-                path: Arc::clone(&cursor.path),
-                stat,
-                standing: self.standing(&cursor.path, stat.identity, disk),
-            })
-        };
-        self.cursors.values().filter_map(sight).collect()
-    }
-
-    /// Opens a file for a probe: one that is open already by its handle.
+    /// Opens a file for a probe: one that is open already by its handle. With it the name that it has by now.
     fn open_sighted(
         &self,
         sighting: &Sighting,
         disk: &mut WithGzip<'_, D>,
-    ) -> io::Result<Body<D::File>> {
+    ) -> io::Result<(Body<D::File>, Arc<Path>)> {
         let identity = sighting.stat.identity;
         let followed = self.by_identity.get(&identity);
         let followed = followed.and_then(|id| self.cursors.get(id)?.file.as_ref());
-        let body = match followed {
-            Some(file) => disk.share(file)?,
-            None => disk.open(&sighting.path)?,
+        let Some(file) = followed else {
+            let (file, path) = open_wherever(identity, &sighting.path, disk)?;
+            return Ok((file, path.into()));
         };
-        match disk.look_at(&body)?.identity == identity {
-            true => Ok(body),
+        let file = disk.share(file)?;
+        match disk.look_at(&file)?.identity == identity {
+            true => Ok((file, Arc::clone(&sighting.path))),
             false => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
-    /// Looks at the files in a folder; whether it could be listed.
-    fn sight(
-        &self,
-        folder: &Path,
-        sightings: &mut Vec<Sighting>,
-        disk: &mut WithGzip<'_, D>,
-    ) -> bool {
-        let names = match disk.names(folder) {
-            Ok(names) => names,
-            Err(error) => return error.kind() == io::ErrorKind::NotFound,
-        };
-        for name in names {
-            if sightings.len() >= SIGHTINGS_MAX {
-                break;
-            }
-            let path: Arc<Path> = folder.join(name.text).into();
-            if let Ok(stat) = disk.look(&path) {
-                let standing = self.standing(&path, stat.identity, disk);
-                sightings.push(Sighting {
-                    path,
-                    stat,
-                    standing,
-                });
-            }
-        }
-        true
-    }
-
-    fn standing(
-        &self,
-        path: &Path,
-        identity: FileIdentity,
-        disk: &mut WithGzip<'_, D>,
-    ) -> Standing {
+    /// Whether a file that was new when it was sighted is read by now, for its own sake or as another's copy.
+    fn is_read(&self, found: &Copy<Body<D::File>>) -> bool {
+        let identity = found.candidate.sighting.stat.identity;
         let followed = self.by_identity.get(&identity);
-        match followed.and_then(|id| self.cursors.get(id)) {
-            Some(cursor) if cursor.is_new => Standing::New,
-            Some(_) => Standing::Known,
-            None if self.memory.knows(disk, path, identity) => Standing::Known,
-            None if self.rules.patterns.matches(path) => Standing::New,
-            None => Standing::Outside,
-        }
-    }
-
-    /// The folder, those in it, those of the patterns, and those beside it.
-    fn folders_around(&self, folder: &Path, disk: &mut WithGzip<'_, D>) -> Vec<PathBuf> {
-        let mut folders = vec![folder.to_owned()];
-        folders.extend(folders_in(folder, disk));
-        folders.extend(self.listed_folders.iter().cloned());
-        folders.extend(
-            folder
-                .parent()
-                .into_iter()
-                .flat_map(|up| folders_in(up, disk)),
-        );
-        let mut seen = HashSet::new();
-        folders.retain(|folder| seen.insert(folder.clone()));
-        folders.truncate(FOLDERS_MAX);
-        folders
+        let cursor = followed.and_then(|id| self.cursors.get(id));
+        cursor.is_some_and(|cursor| !cursor.is_new)
     }
 
     /// The content goes on in a copy: with the same cursor if the copy holds all that was read, or else the copy is read
@@ -514,197 +460,5 @@ impl<D: Disk> Tailer<D> {
                 self.unfollowed.push(place);
             }
         }
-    }
-}
-
-/// What a turn may still do.
-struct Left {
-    n_bytes: u64,
-    n_probes: usize,
-}
-
-/// What was sighted around a folder, and whether every folder could be listed.
-type Listings = HashMap<PathBuf, (Vec<Sighting>, bool)>;
-
-fn folders_in<D: Disk>(folder: &Path, disk: &mut D) -> Vec<PathBuf> {
-    let names = disk.names(folder).unwrap_or_default();
-    let mut folders: Vec<PathBuf> = names
-        .into_iter()
-        .take(SIGHTINGS_MAX)
-        .map(|name| folder.join(name.text))
-        .filter(|path| {
-            !KERNEL_FOLDERS
-                .iter()
-                .any(|kernel| path == Path::new(kernel))
-        })
-        .filter(|path| {
-            disk.look(path)
-                .is_ok_and(|stat| stat.kind == FileKind::Folder)
-        })
-        .collect();
-    folders.sort();
-    folders
-}
-
-/// A file that holds the content.
-struct Copy<F> {
-    candidate: Candidate,
-    body: F,
-}
-
-impl<F> Copy<F> {
-    /// Of two copies that hold what was read the longer was made last: it has the rest.
-    fn has_more_than(&self, other: &Copy<F>, disk: &mut impl Disk<File = F>) -> io::Result<bool> {
-        let [own, others] = [self, other].map(|copy| &copy.candidate.sighting);
-        let mut byte = [0];
-        if !is_gzip(&others.path) {
-            return Ok(disk.read_at(&self.body, others.stat.size, &mut byte)? > 0);
-        }
-        let last = own.stat.size.saturating_sub(1);
-        Ok(disk.read_at(&other.body, last, &mut byte)? == 0)
-    }
-}
-
-enum Found<F> {
-    Copy(Box<Copy<F>>),
-    /// This turn has done enough.
-    NotYet,
-    Nothing,
-}
-
-/// Probes one candidate after the other, as far as this turn may.
-fn probe_on<D: Disk>(
-    search: &mut Search<D::File>,
-    left: &mut Left,
-    open: impl Fn(&Sighting, &mut D) -> io::Result<D::File>,
-    disk: &mut D,
-) -> Found<D::File> {
-    let Stage::Probing {
-        candidates,
-        probe,
-        found,
-    } = &mut search.stage
-    else {
-        return Found::NotYet;
-    };
-    loop {
-        if probe.is_none() {
-            let Some(candidate) = candidates.front() else {
-                return found.take().map_or(Found::Nothing, Found::Copy);
-            };
-            if left.n_probes == 0 {
-                return Found::NotYet;
-            }
-            left.n_probes -= 1;
-            let opened = open(&candidate.sighting, disk)
-                .and_then(|body| begin_probe(&search.cursor, candidate, body, disk));
-            candidates.pop_front();
-            match opened {
-                Ok(Some(opened)) => *probe = Some(Box::new(opened)),
-                Ok(None) => {}
-                Err(error) => search.hope = search.hope.max(hope_after(&error)),
-            }
-            continue;
-        }
-        let Some(mut current) = probe.take() else {
-            continue;
-        };
-        match hash_on(&mut current, left, disk) {
-            Probed::Same => {
-                let Probe {
-                    candidate, body, ..
-                } = *current;
-                let copy = Copy { candidate, body };
-                candidates.retain(|other| may_have_more(&other.sighting, &copy.candidate.sighting));
-                let is_best = found.as_ref().map(|found| copy.has_more_than(found, disk));
-                match is_best {
-                    None | Some(Ok(true)) => *found = Some(Box::new(copy)),
-                    Some(Ok(false)) => {}
-                    Some(Err(error)) => search.hope = search.hope.max(hope_after(&error)),
-                }
-            }
-            Probed::Other => {}
-            Probed::Unknown(error) => search.hope = search.hope.max(hope_after(&error)),
-            Probed::Goes => {
-                *probe = Some(current);
-                return Found::NotYet;
-            }
-        }
-    }
-}
-
-/// Whether another file may hold more of the same content than a copy that was found. A gzip's size tells nothing.
-fn may_have_more(other: &Sighting, copy: &Sighting) -> bool {
-    match (is_gzip(&other.path), is_gzip(&copy.path)) {
-        (true, true) => false,
-        (false, false) => other.stat.size > copy.stat.size,
-        _ => true,
-    }
-}
-
-/// Compares a candidate's beginning; `None` if that is another's.
-fn begin_probe<D: Disk>(
-    cursor: &Cursor<D::File>,
-    candidate: &Candidate,
-    body: D::File,
-    disk: &mut D,
-) -> io::Result<Option<Probe<D::File>>> {
-    let mark = cursor.mark_before(candidate.until);
-    // So much of the beginning as is known, and as must be there.
-    let len = cursor.fingerprint.len;
-    let is_known = len > 0 && (mark.is_none() || u64::from(len) <= candidate.until);
-    if is_known && fingerprint_of(disk, &body, len)? != Some(cursor.fingerprint) {
-        return Ok(None);
-    }
-    let running = mark.and_then(|mark| mark.running);
-    if !is_known && running.is_none() {
-        return Ok(None);
-    }
-    let start = running.map_or(candidate.until, |running| running.start);
-    Ok(Some(Probe {
-        candidate: candidate.clone(),
-        body,
-        mark,
-        hash: RunningHash::starting_at(start),
-    }))
-}
-
-/// Whether the file may be readable later. One that isn't a gzip for all its name stays so.
-fn hope_after(error: &io::Error) -> Hope {
-    match error.kind() {
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Hope::None,
-        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof => Hope::ForAWhile,
-        _ => Hope::WhileRefused,
-    }
-}
-
-/// Hashes what this turn may; at the end the hash and what stands before it decide.
-fn hash_on<D: Disk>(probe: &mut Probe<D::File>, left: &mut Left, disk: &mut D) -> Probed {
-    let mut buffer = vec![0; HASHED_BYTES];
-    while probe.hash.end < probe.candidate.until {
-        if left.n_bytes == 0 {
-            return Probed::Goes;
-        }
-        let missing = probe.candidate.until - probe.hash.end;
-        let n = missing.min(left.n_bytes).min(HASHED_BYTES as u64) as usize;
-        match disk.read_at(&probe.body, probe.hash.end, &mut buffer[..n]) {
-            Ok(0) => return Probed::Other,
-            Ok(n) => {
-                probe.hash.update(&buffer[..n]);
-                left.n_bytes = left.n_bytes.saturating_sub(n as u64);
-            }
-            Err(error) => return Probed::Unknown(error),
-        }
-    }
-    let Some(mark) = probe.mark else {
-        return Probed::Same;
-    };
-    if mark.running.is_some_and(|running| running != probe.hash) {
-        return Probed::Other;
-    }
-    match mark.is_in(disk, &probe.body) {
-        Ok(true) => Probed::Same,
-        Ok(false) => Probed::Other,
-        Err(error) => Probed::Unknown(error),
     }
 }

@@ -298,7 +298,14 @@ impl<D: Disk> Tailer<D> {
         self.by_path.insert(Arc::clone(&found.path), id);
         self.by_identity.insert(found.stat.identity, id);
         self.cursors.insert(id, cursor);
-        self.open(id, Need::Later, disk);
+        let is_open = self.open(id, Need::Later, disk);
+        if let Some(cursor) = self.cursors.get_mut(&id)
+            && cursor.is_new
+            && is_open
+        {
+            // What was there before it was open may be another content's; the first look follows at once.
+            (cursor.size, cursor.known_size) = (0, 0);
+        }
         self.poll_at(id, now);
         if let Some(remnant) = &placed.remnant {
             self.seek_place(remnant, Loss::CutOff, now);
