@@ -369,9 +369,7 @@ impl Sinks {
                 flow,
                 self.budget.clone(),
             )),
-            Destination::Firehose(stream) => {
-                Arc::new(FirehoseSink::new(clients, stream.clone(), layout))
-            }
+            Destination::Firehose(_) => Arc::new(FirehoseSink::new(clients, layout)),
         }
     }
 }

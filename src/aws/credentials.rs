@@ -44,6 +44,11 @@ pub enum NoCredentials {
          that the agent's own credentials may call sts:AssumeRole"
     )]
     RoleRefused { arn: String, reason: String },
+    /// Whoever was asked didn't answer.
+    #[error("none came within {0:?}; whoever is to give them doesn't answer")]
+    Late(Duration),
+    #[error("{0}")]
+    Other(String),
 }
 
 /// The keys in agent.json.

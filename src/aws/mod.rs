@@ -1,7 +1,9 @@
 //! Credentials, region, endpoint and proxy → clients, made when they are first needed: an agent whose region or
 //! credentials can't be found yet starts all the same, says so, and goes on by itself once they can.
 
+pub mod call;
 mod credentials;
+mod held;
 pub mod http;
 pub mod instance;
 mod region;
@@ -21,6 +23,9 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::OnceCell;
 
 use crate::config::{Aws, Config, Destination, Publish, Service};
+use call::{Caller, Skew};
+use held::Held;
+use http::{Http, TimeOuts};
 use region::Found;
 
 pub use credentials::{NoCredentials, cause_of};
@@ -42,14 +47,15 @@ pub struct NoRegion {
 /// The clients of all flows, shared.
 pub struct Clients {
     aws: Aws,
-    time_outs: TimeoutConfig,
-    http: SharedHttpClient,
+    time_outs: TimeOuts,
+    http: Arc<Http>,
     /// The same for what may ask the instance metadata.
     metadata_http: SharedHttpClient,
     host_region: OnceCell<Found>,
     credentials: OnceCell<SharedCredentialsProvider>,
-    kinesis: OnceCell<aws_sdk_kinesis::Client>,
-    firehose: OnceCell<aws_sdk_firehose::Client>,
+    held: OnceCell<Arc<Held>>,
+    kinesis: OnceCell<Caller>,
+    firehose: OnceCell<Caller>,
     cloudwatch: OnceCell<aws_sdk_cloudwatch::Client>,
 }
 
@@ -65,42 +71,35 @@ pub struct Address {
 impl Clients {
     /// Nothing is asked of any network yet. Errors: a private CA that can't be used.
     pub fn new(config: &Config) -> anyhow::Result<Arc<Clients>> {
-        let http = http::client(
+        let http = Http::new(
             &config.publish,
             &config.aws.user_agent,
             http::private_ca_from_env(),
         )?;
         let fallback = instance::v1::Fallback::from_env();
         Ok(Arc::new(Clients {
-            metadata_http: instance::v1::under(http.clone(), fallback),
+            metadata_http: instance::v1::under(http.for_sdk(), fallback),
             http,
             time_outs: time_outs(&config.publish),
             aws: config.aws.clone(),
             host_region: OnceCell::new(),
             credentials: OnceCell::new(),
+            held: OnceCell::new(),
             kinesis: OnceCell::new(),
             firehose: OnceCell::new(),
             cloudwatch: OnceCell::new(),
         }))
     }
 
-    /// The Kinesis client. Errors: no region yet; asked anew at the next call.
-    pub async fn kinesis(&self) -> Result<&aws_sdk_kinesis::Client, NoRegion> {
-        let make = || async {
-            Ok(aws_sdk_kinesis::Client::new(
-                &self.sdk_config(&self.aws.kinesis, "Kinesis").await?,
-            ))
-        };
+    /// Who calls Kinesis. Errors: no region yet; asked anew at the next call.
+    pub async fn kinesis(&self) -> Result<&Caller, NoRegion> {
+        let make = || self.caller(&self.aws.kinesis, "Kinesis", "kinesis");
         self.kinesis.get_or_try_init(make).await
     }
 
-    /// The Firehose client.
-    pub async fn firehose(&self) -> Result<&aws_sdk_firehose::Client, NoRegion> {
-        let make = || async {
-            Ok(aws_sdk_firehose::Client::new(
-                &self.sdk_config(&self.aws.firehose, "Firehose").await?,
-            ))
-        };
+    /// Who calls Firehose.
+    pub async fn firehose(&self) -> Result<&Caller, NoRegion> {
+        let make = || self.caller(&self.aws.firehose, "Firehose", "firehose");
         self.firehose.get_or_try_init(make).await
     }
 
@@ -249,6 +248,25 @@ impl Clients {
         credentials::of_host(move || provider(&http).with_region(Some(region.clone())))
     }
 
+    async fn caller(
+        &self,
+        service: &Service,
+        name: &'static str,
+        signing_name: &'static str,
+    ) -> Result<Caller, NoRegion> {
+        let found = self.region(service, name).await?;
+        let held = || async { Held::new(self.credentials().await) };
+        Ok(Caller {
+            http: Arc::clone(&self.http),
+            credentials: Arc::clone(self.held.get_or_init(held).await),
+            time_outs: self.time_outs,
+            service: signing_name,
+            region: found.region.to_string(),
+            endpoint: service.endpoint.clone(),
+            skew: Skew::default(),
+        })
+    }
+
     async fn sdk_config(
         &self,
         service: &Service,
@@ -268,13 +286,13 @@ impl Clients {
             .build();
         let mut builder = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(self.http.clone())
+            .http_client(self.http.for_sdk())
             .region(found.region)
             .identity_cache(cache)
             // Ours knows records, keeps the order of back-off per flow, never gives up, and counts.
             .retry_config(RetryConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .timeout_config(self.time_outs.clone())
+            .timeout_config(for_sdk(self.time_outs))
             .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
                 aws_smithy_async::rt::sleep::TokioSleep::new(),
             ))
@@ -308,12 +326,19 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
 }
 
 /// An answer's body may stall after its head: the whole call has a limit too.
-fn time_outs(publish: &Publish) -> TimeoutConfig {
-    let mut builder = TimeoutConfig::builder().connect_timeout(publish.connect_timeout);
-    if let Some(answer) = publish.answer_timeout {
-        builder = builder
-            .read_timeout(answer)
-            .operation_timeout(publish.connect_timeout + 2 * answer);
+fn time_outs(publish: &Publish) -> TimeOuts {
+    let connect = publish.connect_timeout;
+    TimeOuts {
+        connect: Some(connect),
+        answer: publish.answer_timeout,
+        whole: publish.answer_timeout.map(|answer| connect + 2 * answer),
     }
+}
+
+fn for_sdk(time_outs: TimeOuts) -> TimeoutConfig {
+    let mut builder = TimeoutConfig::builder();
+    builder.set_connect_timeout(time_outs.connect);
+    builder.set_read_timeout(time_outs.answer);
+    builder.set_operation_timeout(time_outs.whole);
     builder.build()
 }

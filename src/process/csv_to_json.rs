@@ -9,6 +9,7 @@ use std::ops::Range;
 use crate::config::{self, ColumnType, CsvDelimiter, CsvTypes};
 
 use super::chain::{RawReason, Verdict};
+use super::csv_plain::Frames;
 use super::csv_record::CsvRecord;
 use super::csv_types;
 use super::java_regex::JavaRegex;
@@ -20,6 +21,7 @@ use super::text;
 pub struct CsvToJson {
     options: config::CsvToJson,
     layout: Layout,
+    frames: Frames,
     /// One a field of the layout; none where all are strings.
     types: Vec<ColumnType>,
     delimiter: Delimiter,
@@ -53,9 +55,11 @@ impl CsvToJson {
                 _ => Delimiter::Pattern(Box::new(regex.clone())),
             },
         };
+        let layout = Layout::new(&[""; 0], options.format);
         let mut step = CsvToJson {
             options: options.clone(),
-            layout: Layout::new(&[""; 0], options.format),
+            frames: Frames::new(&layout),
+            layout,
             types: Vec::new(),
             delimiter,
             is_in_order: true,
@@ -69,6 +73,7 @@ impl CsvToJson {
 
     fn name_columns(&mut self, names: &[String]) {
         self.layout = Layout::new(names, self.options.format);
+        self.frames = Frames::new(&self.layout);
         self.is_in_order = self.layout.fields().len() == names.len();
         let kind = |name: &String| match &self.options.types {
             CsvTypes::AllText => ColumnType::Text,
@@ -125,7 +130,7 @@ impl CsvToJson {
             && self.is_in_order
             && self.types.is_empty()
         {
-            append_in_order(&self.layout, byte, line, out);
+            append_in_order(&self.layout, &self.frames, byte, line, out);
             return Verdict::Converted;
         }
         let cut = cut(&mut self.delimiter, line, &mut self.text, &mut self.columns);
@@ -185,13 +190,23 @@ fn without_empty_end(delimiter: u8, line: &[u8]) -> Option<&[u8]> {
 }
 
 /// Writes the columns as they come, cut at one byte.
-fn append_in_order(layout: &Layout, delimiter: u8, line: &[u8], out: &mut Vec<u8>) {
-    let is_plain = json::is_plain_but_for(delimiter, line);
-    let is_text = is_plain || str::from_utf8(line).is_ok();
+fn append_in_order(
+    layout: &Layout,
+    frames: &Frames,
+    delimiter: u8,
+    line: &[u8],
+    out: &mut Vec<u8>,
+) {
+    let mut rest = without_empty_end(delimiter, line);
+    if let Some(columns) = rest
+        && frames.append(layout, delimiter, columns, out)
+    {
+        return;
+    }
+    let is_text = str::from_utf8(line).is_ok();
     // enough for values without escapes, with their quotes or `null`
     out.reserve(layout.frame_bytes() + line.len() + 4 * layout.fields().len());
 
-    let mut rest = without_empty_end(delimiter, line);
     for field in layout.fields() {
         out.extend_from_slice(&field.lead);
         let Some(columns) = rest else {
@@ -208,17 +223,13 @@ fn append_in_order(layout: &Layout, delimiter: u8, line: &[u8], out: &mut Vec<u8
                 columns
             }
         };
-        if !is_text {
-            json::append_bytes(column, out);
-            continue;
-        }
-        out.push(b'"');
-        if is_plain {
-            out.extend_from_slice(column);
-        } else {
+        if is_text {
+            out.push(b'"');
             json::append_escaped(column, out);
+            out.push(b'"');
+        } else {
+            json::append_bytes(column, out);
         }
-        out.push(b'"');
     }
     out.extend_from_slice(layout.end());
 }

@@ -13,6 +13,7 @@ mod add_brackets;
 mod add_ec2_metadata;
 mod add_metadata;
 pub mod chain;
+mod csv_plain;
 mod csv_record;
 mod csv_to_json;
 mod csv_types;

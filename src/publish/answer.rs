@@ -1,41 +1,25 @@
-//! From what the SDK and the wire say to a [`CallResult`].
-
-use std::error::Error;
-
-use aws_credential_types::provider::error::CredentialsError;
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
+//! From what a call came to to a [`CallResult`].
 
 use super::failure::{self, CallFailure, FailureKind};
 use super::sink::CallResult;
 use super::wire;
-use crate::aws::http::{AnswerSlot, RawAnswer};
-use crate::aws::{NoRegion, cause_of, causes, reason};
+use crate::aws::call::CallError;
+use crate::aws::http::{NoAnswer, RawAnswer};
+use crate::aws::{NoRegion, reason};
 
 /// How much is shown of what an answer says.
 const SHOWN_CHARS: usize = 400;
 
-/// What a call of `n_sent` records came to: the answer that the slot took, or else why there is none.
-pub fn read<T, E>(
-    slot: &AnswerSlot,
-    result: Result<T, SdkError<E, HttpResponse>>,
-    n_sent: usize,
-) -> CallResult
-where
-    E: Error + Send + Sync + 'static,
-    T: std::fmt::Debug,
-{
-    match (slot.take(), result) {
-        (Some(answer), _) => read_raw(&answer, n_sent),
-        (None, Err(error)) => Err(without_answer(&error)),
-        (None, Ok(_)) => Err(unusable(
-            "the client told of success but not of its answer".to_owned(),
-        )),
+/// What a call of `n_sent` records came to.
+pub fn read(answered: Result<RawAnswer, CallError>, n_sent: usize) -> CallResult {
+    match answered {
+        Ok(answer) => read_raw(&answer, n_sent),
+        Err(error) => Err(without_answer(&error)),
     }
 }
 
 fn read_raw(answer: &RawAnswer, n_sent: usize) -> CallResult {
-    if (200..300).contains(&answer.status) {
+    if answer.is_success() {
         return wire::read_answer(&answer.content_type, &answer.body, n_sent)
             .map_err(|error| unusable(error.to_string()));
     }
@@ -83,71 +67,28 @@ fn unusable(message: String) -> CallFailure {
     }
 }
 
-fn without_answer<E>(error: &SdkError<E, HttpResponse>) -> CallFailure
-where
-    E: Error + Send + Sync + 'static,
-{
-    if let Some(message) = of_credentials(error) {
-        return CallFailure {
-            kind: FailureKind::NoCredentials,
-            code: "no credentials".to_owned(),
-            message,
-        };
-    }
+/// A call without an answer.
+pub fn without_answer(error: &CallError) -> CallFailure {
     let (kind, code) = match error {
-        SdkError::TimeoutError(_) => (FailureKind::Unanswered, "timeout"),
-        SdkError::DispatchFailure(_) if is_connect_failure(error) => {
-            (FailureKind::Connection, "connect")
+        CallError::NoCredentials(problem) => {
+            return CallFailure {
+                kind: FailureKind::NoCredentials,
+                code: "no credentials".to_owned(),
+                message: problem.to_string(),
+            };
         }
-        SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => {
-            (FailureKind::Unanswered, "timeout")
-        }
-        // Whatever else became of it, there was a connection: the request may have arrived.
-        SdkError::DispatchFailure(_) => (FailureKind::Unanswered, "connection broken"),
-        SdkError::ResponseError(_) => (FailureKind::Unanswered, "answer broken off"),
-        SdkError::ConstructionFailure(_) => (FailureKind::Service, "request not built"),
-        _ => (FailureKind::Service, "unknown"),
+        CallError::Unsendable(_) => (FailureKind::Service, "request not built"),
+        CallError::NoAnswer(NoAnswer::Unreachable(_)) => (FailureKind::Connection, "connect"),
+        CallError::NoAnswer(NoAnswer::Late(_)) => (FailureKind::Unanswered, "timeout"),
+        // There was a connection: the request may have arrived.
+        CallError::NoAnswer(NoAnswer::Broken(_)) => (FailureKind::Unanswered, "connection broken"),
+        CallError::NoAnswer(NoAnswer::Cut(_)) => (FailureKind::Unanswered, "answer broken off"),
     };
     CallFailure {
         kind,
         code: code.to_owned(),
         message: reason(error),
     }
-}
-
-/// What is wrong with the credentials, if that is why the call wasn't made.
-fn of_credentials(error: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(problem) = cause_of(error) {
-        return Some(problem.to_string());
-    }
-    // The SDK's own word for the end of its patience is no type of its own.
-    let is_late = |cause: &dyn Error| cause.to_string().contains("identity resolver timed out");
-    let is_about_them = |cause: &(dyn Error + 'static)| {
-        cause.downcast_ref::<CredentialsError>().is_some() || is_late(cause)
-    };
-    causes(error).any(is_about_them).then(|| reason(error))
-}
-
-/// Whether no connection came about, so that nothing can have been accepted.
-fn is_connect_failure(error: &(dyn Error + 'static)) -> bool {
-    use std::io::ErrorKind;
-    causes(error).any(|cause| {
-        let by_kind = cause.downcast_ref::<std::io::Error>().is_some_and(|io| {
-            matches!(
-                io.kind(),
-                ErrorKind::ConnectionRefused
-                    | ErrorKind::HostUnreachable
-                    | ErrorKind::NetworkUnreachable
-                    | ErrorKind::AddrNotAvailable
-            )
-        });
-        let text = cause.to_string();
-        by_kind
-            || text.contains("error trying to connect")
-            || text.contains("client error (Connect)")
-            || text.contains("connect timeout")
-            || text.contains("dns error")
-    })
 }
 
 /// A call that wasn't made for want of a region.
@@ -162,8 +103,8 @@ pub fn no_region(error: &NoRegion) -> CallFailure {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::time::Duration;
 
-    use aws_smithy_runtime_api::client::result::ConnectorError;
     use bytes::Bytes;
 
     use super::*;
@@ -174,6 +115,7 @@ mod tests {
             status,
             content_type: content_type.to_owned(),
             error_type: None,
+            date: None,
             body: Bytes::copy_from_slice(body.as_bytes()),
         }
     }
@@ -212,55 +154,36 @@ mod tests {
         }
     }
 
-    fn failed(error: ConnectorError) -> CallFailure {
-        without_answer(&SdkError::<io::Error, HttpResponse>::dispatch_failure(
-            error,
-        ))
-    }
-
     #[test]
     fn what_can_not_have_arrived_is_told_from_what_may_have() {
-        use io::ErrorKind;
-        let system = |kind: ErrorKind| ConnectorError::io(Box::new(io::Error::from(kind)));
-        for (error, kind, may_be_accepted) in [
+        let second = Duration::from_secs(1);
+        for (error, kind, code, may_be_accepted) in [
             (
-                system(ErrorKind::ConnectionRefused),
+                NoAnswer::Unreachable(io::Error::from(io::ErrorKind::ConnectionRefused).into()),
                 FailureKind::Connection,
+                "connect: no connection: connection refused",
                 false,
             ),
             (
-                system(ErrorKind::NetworkUnreachable),
-                FailureKind::Connection,
-                false,
-            ),
-            (
-                system(ErrorKind::ConnectionReset),
+                NoAnswer::Late(second),
                 FailureKind::Unanswered,
-                true,
-            ),
-            (system(ErrorKind::BrokenPipe), FailureKind::Unanswered, true),
-            (
-                ConnectorError::other("connection closed before message completed".into(), None),
-                FailureKind::Unanswered,
+                "timeout: no answer within 1s",
                 true,
             ),
             (
-                ConnectorError::timeout("HTTP connect timeout occurred after 10s".into()),
-                FailureKind::Connection,
-                false,
-            ),
-            (
-                ConnectorError::timeout("HTTP read timeout occurred after 50s".into()),
+                NoAnswer::Cut("unexpected end of file".into()),
                 FailureKind::Unanswered,
+                "answer broken off: the answer was broken off: unexpected end of file",
                 true,
             ),
         ] {
-            let failure = failed(error);
+            let failure = without_answer(&error.into());
             assert_eq!(
                 (failure.kind, failure.may_be_accepted()),
                 (kind, may_be_accepted),
                 "{failure}"
             );
+            assert_eq!(failure.to_string(), code);
         }
     }
 
@@ -270,13 +193,8 @@ mod tests {
             place: "profile",
             reason: "no such role".to_owned(),
         };
-        let failure = failed(ConnectorError::other(
-            Box::new(CredentialsError::provider_error(problem.clone())),
-            None,
-        ));
+        let failure = without_answer(&problem.clone().into());
         assert_eq!(failure.kind, FailureKind::NoCredentials);
         assert_eq!(failure.message, problem.to_string());
-        let late = ConnectorError::other("identity resolver timed out after 10s".into(), None);
-        assert_eq!(failed(late).kind, FailureKind::NoCredentials);
     }
 }

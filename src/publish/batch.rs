@@ -741,7 +741,7 @@ pub mod tests {
         ] {
             let mut open = open(limits(500, 5 << 20), destination, PartitionKey::Random);
             for (extra, is_cut) in [(0usize, false), (1, true), (70_000, true)] {
-                let key_len = if open.layout.is_keyed() { 17 } else { 0 };
+                let key_len = if open.layout.is_keyed() { 9 } else { 0 };
                 let line = vec![b'x'; max - key_len + extra];
                 assert_eq!(
                     add(&mut open, &line, 1, now).cut,

@@ -2,61 +2,59 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use aws_smithy_types::body::SdkBody;
+use aws_sdk_firehose::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+use tokio::sync::OnceCell;
 
 use super::answer;
 use super::sink::{Call, CallResult, Sink};
 use super::wire::{self, Layout};
 use crate::aws::Clients;
-use crate::aws::http::AnswerSlot;
+use crate::aws::call::{CallError, Caller, Target};
 
-/// What the SDK is told in place of a good answer, which is read here.
-const STAND_IN: &str = r#"{"FailedPutCount":0,"RequestResponses":[]}"#;
+/// Which call it is, in the header that says so.
+const OPERATION: &str = "Firehose_20150804.PutRecordBatch";
 
 /// The sink of one flow to a Firehose delivery stream. Firehose speaks JSON only.
 pub struct FirehoseSink {
     clients: Arc<Clients>,
-    delivery_stream: String,
     layout: Layout,
+    target: OnceCell<Target>,
 }
 
 impl FirehoseSink {
-    pub fn new(clients: Arc<Clients>, delivery_stream: String, layout: Layout) -> FirehoseSink {
+    /// The delivery stream is in the layout.
+    pub fn new(clients: Arc<Clients>, layout: Layout) -> FirehoseSink {
         FirehoseSink {
             clients,
-            delivery_stream,
             layout,
+            target: OnceCell::new(),
         }
     }
 
     async fn put_json(&self, call: &Call) -> CallResult {
-        let client = self
-            .clients
-            .firehose()
-            .await
-            .map_err(|error| answer::no_region(&error))?;
+        let caller = self.clients.firehose().await;
+        let caller = caller.map_err(|error| answer::no_region(&error))?;
+        let target = self.target.get_or_try_init(|| target(caller)).await;
+        let target = target.map_err(|error| answer::without_answer(&error))?;
+        let headers = [("content-type", wire::JSON), ("x-amz-target", OPERATION)];
         let body = self.layout.json_body(&call.batch, &call.chosen);
-        let slot = AnswerSlot::new(STAND_IN);
-        let requested = slot.clone();
-        let result = client
-            .put_record_batch()
-            .delivery_stream_name(&self.delivery_stream)
-            .set_records(Some(Vec::new()))
-            .customize()
-            .mutate_request(move |request| {
-                request.headers_mut().insert("content-type", wire::JSON);
-                request
-                    .headers_mut()
-                    .insert("content-length", body.len().to_string());
-                *request.body_mut() = SdkBody::from(body.clone());
-                request.add_extension(requested.clone());
-            })
-            .send()
-            .await;
-        answer::read(&slot, result, call.chosen.len())
+        let answered = caller.post(target, &headers, body).await;
+        answer::read(answered, call.chosen.len())
     }
+}
+
+/// By the SDK's rules for endpoints.
+async fn target(caller: &Caller) -> Result<Target, CallError> {
+    static RULES: LazyLock<DefaultResolver> = LazyLock::new(DefaultResolver::new);
+    let params = Params::builder()
+        .region(&caller.region)
+        .set_endpoint(caller.endpoint.clone())
+        .build()
+        .map_err(|error| CallError::Unsendable(error.into()))?;
+    let endpoint = RULES.resolve_endpoint(&params).await;
+    Target::new(endpoint.map_err(CallError::Unsendable)?.url())
 }
 
 impl Sink for FirehoseSink {

@@ -85,21 +85,28 @@ fn found_in(key: &mut Vec<u8>, search: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-/// Digits of a random key: a decimal fraction from [0, 1000000), as the reference writes one.
-const INTEGER_DIGITS: usize = 6;
-const FRACTION_DIGITS: usize = 10;
+/// Digits of a random key: a decimal fraction from [0, 1000000), as the reference writes one, with two digits behind its
+/// point instead of ten. A hundred million keys spread as evenly over shards, and each of their bytes is hashed,
+/// encrypted and sent with each record.
+const RANDOM_KEYS: u32 = 100_000_000;
 
 fn append_random(random: &mut fastrand::Rng, key: &mut Vec<u8>) {
-    let mut digits = [b'.'; INTEGER_DIGITS + 1 + FRACTION_DIGITS];
-    let mut rest = random.u64(..);
-    for (place, digit) in digits.iter_mut().enumerate().rev() {
-        if place != INTEGER_DIGITS {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-    }
-    key.extend_from_slice(&digits);
+    let pairs = random.u32(..RANDOM_KEYS);
+    let pair = |place: u32| DECIMAL[(pairs / 100_u32.pow(place) % 100) as usize];
+    let ([a, b], [c, d], [e, f], [g, h]) = (pair(3), pair(2), pair(1), pair(0));
+    key.extend_from_slice(&[a, b, c, d, e, f, b'.', g, h]);
 }
+
+/// Decimal, two digits a number below 100.
+const DECIMAL: [[u8; 2]; 100] = {
+    let mut table = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        table[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    table
+};
 
 fn append_md5(data: &[u8], key: &mut Vec<u8>) {
     for byte in Md5::digest(data) {
@@ -401,6 +408,24 @@ mod tests {
     fn equal_data_has_equal_deterministic_keys() {
         let key = made(PartitionKey::Deterministic, "raw", "hello");
         assert_eq!(key.as_deref(), Some("5d41402abc4b2a76b9719d911017c592"));
+    }
+
+    #[test]
+    fn random_keys_are_fractions_below_a_million_that_spread_evenly() {
+        let mut maker = KeyMaker::new(&PartitionKey::Random, 7);
+        let mut of_shard = [0; 8];
+        for _ in 0..80_000 {
+            maker.make(b"", b"");
+            let key = std::str::from_utf8(maker.key()).unwrap();
+            assert_eq!((key.len(), key.find('.')), (9, Some(6)), "{key}");
+            assert!((0.0..1e6).contains(&key.parse::<f64>().unwrap()), "{key}");
+            // A shard has a range of MD5 hashes.
+            of_shard[usize::from(Md5::digest(key)[0] >> 5)] += 1;
+        }
+        assert!(
+            of_shard.iter().all(|n| (9_500..10_500).contains(n)),
+            "{of_shard:?}"
+        );
     }
 
     proptest! {

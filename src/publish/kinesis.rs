@@ -2,11 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock};
 
-use aws_smithy_types::body::SdkBody;
+use aws_sdk_kinesis::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 
 use super::answer;
 use super::budget::Budget;
@@ -14,13 +15,13 @@ use super::failure::{CallFailure, FailureKind};
 use super::sink::{Call, CallResult, Sink};
 use super::wire::{self, Layout};
 use crate::aws::Clients;
-use crate::aws::http::AnswerSlot;
+use crate::aws::call::{CallError, Caller, Target};
 use crate::config::WirePreference;
 use crate::record::FlowIndex;
 use crate::telemetry::events;
 
-/// What the SDK is told in place of a good answer, which is read here.
-const STAND_IN: &str = r#"{"FailedRecordCount":0,"Records":[]}"#;
+/// Which call it is, in the header that says so.
+const OPERATION: &str = "Kinesis_20131202.PutRecords";
 
 /// Refusals by a service that may just be failing, each followed by a success in JSON, that speak against CBOR.
 const REFUSALS_MIN: u8 = 3;
@@ -86,6 +87,7 @@ pub struct KinesisSink {
     flow: FlowIndex,
     /// JSON bodies are copies of which the batch's price knows nothing.
     budget: Budget,
+    target: OnceCell<Target>,
 }
 
 impl KinesisSink {
@@ -105,6 +107,7 @@ impl KinesisSink {
             wire,
             flow,
             budget,
+            target: OnceCell::new(),
         }
     }
 
@@ -146,35 +149,30 @@ impl KinesisSink {
     }
 
     async fn put_body(&self, content_type: &'static str, body: Bytes, n_sent: usize) -> CallResult {
-        let client = self
-            .clients
-            .kinesis()
-            .await
-            .map_err(|error| answer::no_region(&error))?;
-        let (by_name, by_arn) = match self.stream.starts_with("arn:") {
-            true => (None, Some(self.stream.clone())),
-            false => (Some(self.stream.clone()), None),
-        };
-        let slot = AnswerSlot::new(STAND_IN);
-        let requested = slot.clone();
-        let result = client
-            .put_records()
-            .set_stream_name(by_name)
-            .set_stream_arn(by_arn)
-            .set_records(Some(Vec::new()))
-            .customize()
-            .mutate_request(move |request| {
-                request.headers_mut().insert("content-type", content_type);
-                request
-                    .headers_mut()
-                    .insert("content-length", body.len().to_string());
-                *request.body_mut() = SdkBody::from(body.clone());
-                request.add_extension(requested.clone());
-            })
-            .send()
-            .await;
-        answer::read(&slot, result, n_sent)
+        let caller = self.clients.kinesis().await;
+        let caller = caller.map_err(|error| answer::no_region(&error))?;
+        let make = || target(caller, &self.stream);
+        let target = self.target.get_or_try_init(make).await;
+        let target = target.map_err(|error| answer::without_answer(&error))?;
+        let headers = [("content-type", content_type), ("x-amz-target", OPERATION)];
+        let answered = caller.post(target, &headers, body).await;
+        answer::read(answered, n_sent)
     }
+}
+
+/// By the SDK's rules for endpoints: an ARN's account has one of its own.
+async fn target(caller: &Caller, stream: &str) -> Result<Target, CallError> {
+    static RULES: LazyLock<DefaultResolver> = LazyLock::new(DefaultResolver::new);
+    let arn = stream.starts_with("arn:").then(|| stream.to_owned());
+    let params = Params::builder()
+        .region(&caller.region)
+        .set_endpoint(caller.endpoint.clone())
+        .operation_type("data")
+        .set_stream_arn(arn)
+        .build()
+        .map_err(|error| CallError::Unsendable(error.into()))?;
+    let endpoint = RULES.resolve_endpoint(&params).await;
+    Target::new(endpoint.map_err(CallError::Unsendable)?.url())
 }
 
 /// Whether a refusal may be due to the wire: anything but load, permission and what isn't a refusal at all.

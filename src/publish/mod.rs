@@ -2,6 +2,7 @@
 //! synchronous state machine with [`backoff`] and [`watermark`]), who carries it ([`sink`], [`kinesis`], [`firehose`]),
 //! and the tokio task around them ([`run`]). What all of it may hold is bounded by the [`budget`].
 
+mod accepted;
 mod answer;
 pub mod backoff;
 pub mod batch;

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! a2 6a "StreamName" 7x NAME 67 "Records" 99 hh hh   the prefix; the count of records is patched in at the end
-//! a2 64 "Data" 5a LLLLLLLL DATA 6c "PartitionKey" 78 LL KEY   one entry a record; 79 LLLL for keys beyond 255 bytes
+//! a2 64 "Data" 5a LLLLLLLL DATA 6c "PartitionKey" 6l KEY   one entry a record; 78 LL or 79 LLLL for keys of 24 bytes and more
 //! ```
 //!
 //! so that a whole batch is sent without being copied, and a retry copies only the entries of the records that failed.
@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use super::accepted;
 use crate::config::Destination;
 use crate::record::{Batch, RecordRef};
 
@@ -176,6 +177,7 @@ pub fn end_entry(layout: &Layout, body: &mut Vec<u8>, entry_start: usize, key: &
         body[data_start - 4..data_start].copy_from_slice(&length.to_be_bytes());
         body.extend_from_slice(ENTRY_KEY);
         match u8::try_from(key.len()) {
+            Ok(length @ 0..24) => body.push(0x60 | length),
             Ok(length) => body.extend_from_slice(&[0x78, length]),
             Err(_) => {
                 body.push(0x79);
@@ -275,11 +277,10 @@ struct Entry {
 
 /// Reads the answer to a call of `n_sent` records.
 ///
-/// An answer without failures is recognised without being parsed: by its count of failures and by one
-/// `SequenceNumber` or `RecordId` a record.
+/// An answer without failures is recognised without being parsed: see [`accepted`].
 pub fn read_answer(content_type: &str, body: &[u8], n_sent: usize) -> Result<Answer, AnswerError> {
     let is_cbor = is_cbor(content_type);
-    if all_accepted_at_a_glance(is_cbor, body, n_sent) {
+    if accepted::are_all(is_cbor, body, n_sent) {
         return Ok(Answer::AllAccepted);
     }
     let answered: Answered = if is_cbor {
@@ -310,79 +311,6 @@ pub fn read_answer(content_type: &str, body: &[u8], n_sent: usize) -> Result<Ans
         ))),
         _ => Ok(Answer::Partly(outcomes)),
     }
-}
-
-fn all_accepted_at_a_glance(is_cbor: bool, body: &[u8], n_sent: usize) -> bool {
-    let (none_failed, accepted): (&[&[u8]], &[&[u8]]) = if is_cbor {
-        (&[b"\x71FailedRecordCount\x00"], &[b"\x6eSequenceNumber"])
-    } else {
-        (
-            &[b"\"FailedRecordCount\":0", b"\"FailedPutCount\":0"],
-            &[b"\"SequenceNumber\":\"", b"\"RecordId\":\""],
-        )
-    };
-    none_failed.iter().any(|sign| memchr::memmem::find(body, sign).is_some())
-        && accepted.iter().map(|sign| memchr::memmem::find_iter(body, sign).count()).sum::<usize>() == n_sent
-        // A body that was cut short has lost its end.
-        && if is_cbor { skip_cbor(body, 0, 0) == Some(body.len()) } else { braces_balance(body) }
-}
-
-/// Whether a JSON object is all there; no value in an answer without failures holds a brace.
-fn braces_balance(body: &[u8]) -> bool {
-    let count = |brace| memchr::memchr_iter(brace, body).count();
-    body.trim_ascii_end().last() == Some(&b'}') && count(b'{') == count(b'}')
-}
-
-/// Deepest nesting of an answer that is looked into.
-const CBOR_DEPTH_MAX: u8 = 8;
-
-/// Where the CBOR item that starts at `at` ends, if all of it is there (RFC 8949, section 3).
-fn skip_cbor(body: &[u8], at: usize, depth: u8) -> Option<usize> {
-    let first = *body.get(at)?;
-    let (major, short) = (first >> 5, first & 0x1f);
-    let (argument, mut at) = match short {
-        0..=23 => (Some(u64::from(short)), at + 1),
-        24..=27 => {
-            let width = 1 << (short - 24);
-            let bytes = body.get(at + 1..at + 1 + width)?;
-            (
-                Some(
-                    bytes
-                        .iter()
-                        .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
-                ),
-                at + 1 + width,
-            )
-        }
-        31 => (None, at + 1),
-        _ => return None,
-    };
-    let per_item = match major {
-        0 | 1 | 7 => return Some(at),
-        2 | 3 if argument.is_some() => {
-            let end = at.checked_add(usize::try_from(argument?).ok()?)?;
-            return (end <= body.len()).then_some(end);
-        }
-        5 => 2,
-        _ => 1,
-    };
-    if depth == CBOR_DEPTH_MAX {
-        return None;
-    }
-    let mut left = argument
-        .map(|count| count.checked_mul(per_item))
-        .unwrap_or(Some(u64::MAX))?;
-    if major == 6 {
-        left = 1;
-    }
-    while left > 0 {
-        if argument.is_none() && *body.get(at)? == 0xff {
-            return Some(at + 1);
-        }
-        at = skip_cbor(body, at, depth + 1)?;
-        left -= 1;
-    }
-    Some(at)
 }
 
 /// Whether a content type names CBOR.

@@ -1,7 +1,6 @@
 //! From a URI to a connection: straight, or by the environment's proxy, and under TLS where the URI says so.
 
 use std::error::Error;
-use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,14 +11,14 @@ use http::Uri;
 use http::uri::Scheme;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use tower_service::Service;
 
 use super::trust::Trust;
 
-type BoxError = Box<dyn Error + Send + Sync>;
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Connects to hosts, for the pool.
 #[derive(Clone)]
@@ -67,21 +66,30 @@ impl Route {
         self.proxies.as_ref()?.intercept(uri)
     }
 
-    async fn connect(mut self, uri: Uri) -> Result<Line, BoxError> {
+    /// Connects to a host, or to the proxy before it.
+    pub async fn connect(&self, uri: Uri) -> Result<Line, BoxError> {
+        match self.timeout {
+            None => self.line_to(uri).await,
+            Some(timeout) => tokio::time::timeout(timeout, self.line_to(uri))
+                .await
+                .map_err(|_| ConnectTimeout(timeout))?,
+        }
+    }
+
+    async fn line_to(&self, uri: Uri) -> Result<Line, BoxError> {
+        let mut tcp = self.tcp.clone();
         let is_secure = uri.scheme() == Some(&Scheme::HTTPS);
         let Some(proxy) = self.proxy_for(&uri) else {
             return match is_secure {
-                false => Ok(Line::to_host(self.tcp.call(uri).await?)),
-                true => Ok(Line::to_host(
-                    self.secured(self.tcp.clone())?.call(uri).await?,
-                )),
+                false => Ok(Line::to_host(tcp.call(uri).await?)),
+                true => Ok(Line::to_host(self.secured(tcp)?.call(uri).await?)),
             };
         };
         let to_proxy = proxy.uri().clone();
         if ![Some("http"), Some("https")].contains(&to_proxy.scheme_str()) {
             return Err(Box::new(UnknownProxy(to_proxy)));
         }
-        let mut way = self.secured(self.tcp.clone())?;
+        let mut way = self.secured(tcp)?;
         if !is_secure {
             return Ok(Line {
                 is_forwarded: true,
@@ -100,39 +108,16 @@ impl Route {
     }
 }
 
-impl Service<Uri> for Route {
-    type Response = Line;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Line, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let route = self.clone();
-        Box::pin(async move {
-            let Some(timeout) = route.timeout else {
-                return route.connect(uri).await;
-            };
-            match tokio::time::timeout(timeout, route.connect(uri)).await {
-                Ok(connected) => connected,
-                Err(_) => Err(Box::new(ConnectTimeout(timeout)) as BoxError),
-            }
-        })
-    }
-}
-
 /// What every kind of connection can do.
-trait Io: Read + Write + Connection + Send + Unpin {}
+trait Io: Read + Write + Send + Unpin {}
 
-impl<T: Read + Write + Connection + Send + Unpin> Io for T {}
+impl<T: Read + Write + Send + Unpin> Io for T {}
 
 /// A connection.
 pub struct Line {
     io: Box<dyn Io>,
-    /// A proxy reads the requests, which name the host therefore.
-    is_forwarded: bool,
+    /// A proxy reads the requests.
+    pub is_forwarded: bool,
 }
 
 impl Line {
@@ -141,12 +126,6 @@ impl Line {
             io: Box::new(io),
             is_forwarded: false,
         }
-    }
-}
-
-impl Connection for Line {
-    fn connected(&self) -> Connected {
-        self.io.connected().proxy(self.is_forwarded)
     }
 }
 

@@ -1,23 +1,16 @@
 //! `DescribeTags` of EC2: one signed call of its Query API, sent through the client that all calls share.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_async::time::SystemTimeSource;
-use aws_smithy_runtime::client::orchestrator::operation::Operation;
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, OrchestratorError};
-use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::display::DisplayErrorContext;
-use aws_smithy_types::timeout::TimeoutConfig;
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::encode;
-use crate::aws::http::{AnswerSlot, RawAnswer};
+use crate::aws::call::{Signing, Target};
+use crate::aws::http::{Http, RawAnswer, TimeOuts};
 
 /// How long connecting may take. Instances without a way to the internet are common, and wait here for nothing.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,7 +34,7 @@ pub enum TagsError {
 /// Where EC2 is asked, as whom, and how many tags at a time.
 #[derive(Debug)]
 pub struct Ec2<'a> {
-    pub http: &'a SharedHttpClient,
+    pub http: &'a Arc<Http>,
     /// With scheme, without a trailing slash.
     pub endpoint: &'a str,
     pub region: &'a str,
@@ -89,63 +82,25 @@ pub async fn describe(
 }
 
 async fn call(ec2: &Ec2<'_>, form: String) -> Result<RawAnswer, TagsError> {
-    // The slot bounds what is read, and keeps the SDK from looking into it.
-    let slot = AnswerSlot::new("{}");
-    let mut request = signed(ec2, form, SystemTime::now())
-        .map_err(|error| TagsError::Failed(format!("writing the call: {error}")))?;
-    request.add_extension(slot.clone());
-    let time_outs = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_timeout(CALL_TIMEOUT)
-        .build();
-    let operation = Operation::builder()
-        .service_name("EC2")
-        .operation_name("DescribeTags")
-        .http_client(ec2.http.clone())
-        .endpoint_url(ec2.endpoint)
-        .no_auth()
-        .no_retry()
-        .timeout_config(time_outs)
-        .sleep_impl(TokioSleep::new())
-        .time_source(SystemTimeSource::new())
-        .serializer(|request: HttpRequest| Ok(request))
-        .deserializer(|_| Ok::<(), OrchestratorError<std::io::Error>>(()))
-        .build();
-    let result = operation.invoke(request).await;
-    match (slot.take(), result) {
-        (Some(answer), _) => Ok(answer),
-        (None, Err(error)) => Err(TagsError::Failed(DisplayErrorContext(&error).to_string())),
-        (None, Ok(())) => Err(TagsError::Failed("the call gave no answer".into())),
-    }
-}
-
-/// The call, signed with the header `Authorization`. Its path alone is set: where it goes is put in on sending.
-fn signed(ec2: &Ec2<'_>, form: String, now: SystemTime) -> Result<HttpRequest, BoxError> {
-    let identity = ec2.credentials.clone().into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(ec2.region)
-        .name("ec2")
-        .time(now)
-        .settings(SigningSettings::default())
-        .build()?
-        .into();
-    let signable = SignableRequest::new(
-        "POST",
-        format!("{}/", ec2.endpoint),
-        [("content-type", CONTENT_TYPE)].into_iter(),
-        SignableBody::Bytes(form.as_bytes()),
-    )?;
-    let (instructions, _) = sign(signable, &params)?.into_parts();
-    let mut request = HttpRequest::new(SdkBody::from(form));
-    request.set_method("POST")?;
-    request.headers_mut().insert("content-type", CONTENT_TYPE);
-    for header in instructions.into_parts().0 {
-        request
-            .headers_mut()
-            .try_insert(header.name(), header.value().to_owned())?;
-    }
-    Ok(request)
+    let signing = Signing {
+        identity: &ec2.credentials.clone().into(),
+        region: ec2.region,
+        service: "ec2",
+        at: SystemTime::now(),
+    };
+    let failed =
+        |error: &dyn std::error::Error| TagsError::Failed(DisplayErrorContext(error).to_string());
+    let to = Target::new(ec2.endpoint).map_err(|error| failed(&error))?;
+    let request = signing
+        .request(&to, &[("content-type", CONTENT_TYPE)], Bytes::from(form))
+        .map_err(|error| failed(&*error))?;
+    let time_outs = TimeOuts {
+        connect: Some(CONNECT_TIMEOUT),
+        answer: None,
+        whole: Some(CALL_TIMEOUT),
+    };
+    let answered = ec2.http.exchange(request, time_outs).await;
+    answered.map_err(|error| failed(&error))
 }
 
 #[derive(Debug, Deserialize)]
@@ -230,6 +185,7 @@ mod tests {
             status,
             content_type: "text/xml;charset=UTF-8".to_owned(),
             error_type: None,
+            date: None,
             body: body.to_owned().into(),
         }
     }

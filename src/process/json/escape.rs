@@ -28,6 +28,60 @@ pub fn is_plain_but_for(delimiter: u8, text: &[u8]) -> bool {
     marked == 0 && (seen & HIGH_BITS == 0 || str::from_utf8(text).is_ok())
 }
 
+/// The places of a byte in a text, one after the other, looking at eight bytes at a time.
+pub struct Places<'t> {
+    byte: u8,
+    text: &'t [u8],
+    /// Where the word begins that is looked at.
+    word_start: usize,
+    /// The high bit of each of its bytes that is still to be told.
+    left: u64,
+}
+
+impl<'t> Places<'t> {
+    /// Of `byte`, which is ASCII, in `text`.
+    pub fn of(byte: u8, text: &'t [u8]) -> Places<'t> {
+        let mut of = Places {
+            byte,
+            text,
+            word_start: 0,
+            left: 0,
+        };
+        of.left = of.in_word();
+        of
+    }
+
+    fn in_word(&self) -> u64 {
+        let rest = &self.text[self.word_start..];
+        match rest.first_chunk() {
+            Some(word) => places(self.byte, u64::from_le_bytes(*word)),
+            None => {
+                let mut word = [!self.byte; 8];
+                word[..rest.len()].copy_from_slice(rest);
+                places(self.byte, u64::from_le_bytes(word))
+            }
+        }
+    }
+}
+
+impl Iterator for Places<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.left == 0 {
+            if self.word_start + 8 >= self.text.len() {
+                return None;
+            }
+            self.word_start += 8;
+            self.left = self.in_word();
+        }
+        let place = self.word_start + (self.left.trailing_zeros() / 8) as usize;
+        self.left &= self.left - 1;
+        Some(place)
+    }
+}
+
 /// `text` as words of eight bytes, the last one reaching back as far as it must; `None` if there aren't eight bytes.
 fn words(text: &[u8]) -> Option<(impl Iterator<Item = u64>, u64)> {
     let last = text.last_chunk().map(|bytes| u64::from_le_bytes(*bytes))?;
@@ -163,6 +217,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn places_are_where_the_byte_is(byte in 0u8..128, text in prop::collection::vec(prop_oneof![0u8..=255, Just(b',')], 0..40)) {
+            for byte in [byte, b','] {
+                let expected: Vec<usize> = memchr::memchr_iter(byte, &text).collect();
+                prop_assert_eq!(Places::of(byte, &text).collect::<Vec<_>>(), expected);
+            }
+        }
+
         #[test]
         fn the_first_byte_to_escape_is_found(text: Vec<u8>) {
             prop_assert_eq!(find_escaped(&text), text.iter().position(|&byte| is_escaped(byte)));

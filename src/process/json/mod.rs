@@ -12,6 +12,6 @@ mod number;
 mod read;
 mod rewrite;
 
-pub use escape::{append_bytes, append_escaped, append_string, is_plain_but_for};
+pub use escape::{Places, append_bytes, append_escaped, append_string, is_plain_but_for};
 pub use layout::Layout;
 pub use rewrite::{PrintedMembers, Rewriter};
