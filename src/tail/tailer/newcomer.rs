@@ -58,7 +58,7 @@ impl<D: Disk> Tailer<D> {
         if !cursor.is_new {
             return false;
         }
-        if self.is_sought(cursor.identity) {
+        if self.is_sought(cursor.identity, now) {
             self.poll_at(id, now + COPY_LOOK_INTERVAL);
             return true;
         }
