@@ -427,8 +427,9 @@ pub(super) fn is_cut_off<F>(cursor: &Cursor<Body<F>>, stat: &FileStat) -> bool {
 }
 
 /// Whether a look tells that a file may hold something else than it did, though it isn't shorter than what was read:
-/// where it grew that is found out when it is read.
+/// where it grew that is found out when it is read, unless it is new and has to wait for that.
 fn must_be_checked<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
-    let may_be_another = is_other(cursor, stat) && !is_read_next(cursor, stat);
+    let is_read_soon = is_read_next(cursor, stat) && !cursor.is_new;
+    let may_be_another = is_other(cursor, stat) && !is_read_soon;
     cursor.file.is_some() && (cursor.tail.is_none() || may_be_another)
 }
