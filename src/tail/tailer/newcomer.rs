@@ -28,6 +28,14 @@ const COMPARED_BYTES: usize = 64 * 1024;
 /// Followed files that a short new one is compared with, byte by byte.
 const COMPARISONS_MAX: usize = 256;
 
+/// Since which turn the longest followed file is, in that turn, while no later one than that number is followed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Oldest {
+    turn: u64,
+    last_id: u64,
+    since: u64,
+}
+
 /// What a new file is like.
 enum Likeness {
     Nobody,
@@ -51,15 +59,24 @@ impl<D: Disk> Tailer<D> {
         if !cursor.is_new {
             return false;
         }
-        if self.is_sought(cursor.identity) {
+        let (identity, since_turn) = (cursor.identity, cursor.since_turn);
+        if self.is_sought(identity) {
             self.poll_at(id, now + COPY_LOOK_INTERVAL);
             return true;
         }
+        let is_among_the_first = self.oldest_since() >= since_turn;
+        let Some(cursor) = self.cursors.get(&id) else {
+            return false;
+        };
         let waited = now.saturating_duration_since(cursor.changed_at.max(cursor.followed_at));
         let waited_in_all = now.saturating_duration_since(cursor.followed_at);
-        // Where it can't be read now it is found out when it can.
-        let Ok(likeness) = self.likeness(cursor, disk) else {
-            return false;
+        let likeness = match is_among_the_first {
+            true => Likeness::Nobody,
+            false => match self.likeness(cursor, disk) {
+                Ok(likeness) => likeness,
+                // Where it can't be read now it is found out when it can.
+                Err(_) => return false,
+            },
         };
         let is_late = waited >= COPY_WAIT || waited_in_all >= COPY_WAIT_MAX;
         let wait_for = match likeness {
@@ -91,6 +108,25 @@ impl<D: Disk> Tailer<D> {
         cursor.suspected = wait_for;
         cursor.is_new = wait_for.is_some() && !is_late;
         cursor.is_new
+    }
+
+    /// The turn that the longest followed file is of: ten thousand that are there at the start need no comparisons.
+    fn oldest_since(&mut self) -> u64 {
+        let (turn, last_id) = (self.n_turns, self.next_id);
+        let known = self
+            .oldest
+            .filter(|oldest| (oldest.turn, oldest.last_id) == (turn, last_id));
+        let since = known.map_or_else(
+            || self.cursors.values().map(|cursor| cursor.since_turn).min(),
+            |oldest| Some(oldest.since),
+        );
+        let since = since.unwrap_or(turn);
+        self.oldest = Some(Oldest {
+            turn,
+            last_id,
+            since,
+        });
+        since
     }
 
     fn likeness(
