@@ -70,6 +70,8 @@ pub struct MemoryDisk {
     /// A planted fault: so many operations from now on one of them panics, without a word.
     pub panics_in: Option<u32>,
     to_come: Vec<ToCome>,
+    /// Names being listed, looks, files being opened, reads.
+    pub n_operations: usize,
 }
 
 /// What befalls files in the midst of what somebody does with the disk.
@@ -201,6 +203,7 @@ impl MemoryDisk {
     /// An operation begins.
     fn begin(&mut self) {
         self.panic_if_planted();
+        self.n_operations += 1;
         if self.to_come.is_empty() {
             return;
         }

@@ -40,7 +40,7 @@ use super::split::End;
 use super::{Event, Hint, Intake, Rules, Turn};
 use crate::checkpoint::{FileIdentity, FlowPlaces, Place};
 use crate::record::CursorId;
-use newcomer::Oldest;
+use newcomer::{Head, Oldest};
 use read::Reading;
 use search::Search;
 
@@ -68,6 +68,8 @@ pub struct Tailer<D: Disk> {
     polls: BTreeSet<(Instant, CursorId)>,
     /// Cursors with more to be read, in turns.
     queue: VecDeque<CursorId>,
+    /// How followed files began in this turn, as far as new ones were compared with them.
+    heads: HashMap<CursorId, Head>,
     /// Contents that lost their file.
     searches: Vec<Search<Body<D::File>>>,
     /// Places of files that aren't followed and changed all the same, until they are asked for.
@@ -106,6 +108,7 @@ impl<D: Disk> Tailer<D> {
             by_identity: HashMap::new(),
             polls: BTreeSet::new(),
             queue: VecDeque::new(),
+            heads: HashMap::new(),
             searches: Vec::new(),
             unfollowed: Vec::new(),
             next_id: 0,
@@ -214,6 +217,8 @@ impl<D: Disk> Tailer<D> {
                 Reading::Replaced => {}
             }
         }
+        // They may be others by the next turn.
+        self.heads = HashMap::new();
         // A hundred flows that wait for room would hold a hundred buffers.
         if self.queue.is_empty() || is_blocked {
             self.buffer = Vec::new();

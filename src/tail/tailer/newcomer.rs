@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::Tailer;
 use crate::record::CursorId;
 use crate::tail::Event;
-use crate::tail::cursor::{Cursor, fingerprint_of};
+use crate::tail::cursor::{Cursor, FINGERPRINT_BYTES, short_hash};
 use crate::tail::disk::{Disk, FileStat};
 use crate::tail::gzip::{Body, WithGzip};
 
@@ -25,8 +25,15 @@ pub const COPY_WAIT_MAX: Duration = Duration::from_secs(120);
 const COPY_LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// So much of two files is compared.
 const COMPARED_BYTES: usize = 64 * 1024;
-/// Followed files that a short new one is compared with, byte by byte.
-const COMPARISONS_MAX: usize = 256;
+/// Followed files that are read for the sake of one new file, unless another one did so in the same turn.
+const HEADS_MAX: usize = 256;
+
+/// How a followed file began in this turn.
+pub(super) struct Head {
+    size: u64,
+    /// Up to [`FINGERPRINT_BYTES`].
+    bytes: Vec<u8>,
+}
 
 /// Since which turn the longest followed file is, in that turn, while no later one than that number is followed.
 #[derive(Debug, Clone, Copy)]
@@ -70,13 +77,15 @@ impl<D: Disk> Tailer<D> {
         };
         let waited = now.saturating_duration_since(cursor.changed_at.max(cursor.followed_at));
         let waited_in_all = now.saturating_duration_since(cursor.followed_at);
+        let mut heads = std::mem::take(&mut self.heads);
         let likeness = match is_among_the_first {
-            true => Likeness::Nobody,
-            false => match self.likeness(cursor, disk) {
-                Ok(likeness) => likeness,
-                // Where it can't be read now it is found out when it can.
-                Err(_) => return false,
-            },
+            true => Ok(Likeness::Nobody),
+            false => self.likeness(cursor, &mut heads, disk),
+        };
+        self.heads = heads;
+        // Where it can't be read now it is found out when it can.
+        let Ok(likeness) = likeness else {
+            return false;
         };
         let is_late = waited >= COPY_WAIT || waited_in_all >= COPY_WAIT_MAX;
         let wait_for = match likeness {
@@ -129,9 +138,12 @@ impl<D: Disk> Tailer<D> {
         since
     }
 
+    /// Compares a new file with those that were there before it. What they are known to begin with, and the heads that
+    /// were read for others, decide of most of them: many files that come at once cost each followed one a read.
     fn likeness(
         &self,
         new: &Cursor<Body<D::File>>,
+        heads: &mut HashMap<CursorId, Head>,
         disk: &mut WithGzip<'_, D>,
     ) -> io::Result<Likeness> {
         let Some(file) = &new.file else {
@@ -141,8 +153,8 @@ impl<D: Disk> Tailer<D> {
         let mut beginning = vec![0; COMPARED_BYTES];
         let n = disk.read_at(file, 0, &mut beginning)?;
         beginning.truncate(n);
-        let mut fingerprints = HashMap::new();
-        let mut n_comparisons = 0;
+        let mut hashes = HashMap::new();
+        let n_heads_max = heads.len() + HEADS_MAX;
         for source in self.cursors.values() {
             let may_be_copied = source.since_turn < new.since_turn
                 && source.identity != new.identity
@@ -152,31 +164,55 @@ impl<D: Disk> Tailer<D> {
                 continue;
             };
             let len = source.fingerprint.len;
-            let is_comparable = len > 0 && u64::from(len) <= size;
-            if is_comparable {
-                let known = match fingerprints.get(&len) {
-                    Some(known) => *known,
-                    None => {
-                        let fingerprint = fingerprint_of(disk, file, len)?;
-                        fingerprints.insert(len, fingerprint);
-                        fingerprint
-                    }
-                };
-                if known != Some(source.fingerprint) {
+            let begins_alike = len > 0 && u64::from(len) <= size;
+            if begins_alike {
+                let known = hashes
+                    .entry(len)
+                    .or_insert_with(|| beginning.get(..len as usize).map(short_hash));
+                if *known != Some(source.fingerprint.hash) {
                     continue;
                 }
-            } else if n_comparisons == COMPARISONS_MAX {
-                continue;
             } else {
-                n_comparisons += 1;
+                if !heads.contains_key(&source.id) {
+                    if heads.len() == n_heads_max {
+                        continue;
+                    }
+                    // What can't be read now says nothing; in doubt the new file is sent.
+                    let Ok(head) = Head::of(source_file, disk) else {
+                        continue;
+                    };
+                    heads.insert(source.id, head);
+                }
+                if heads
+                    .get(&source.id)
+                    .is_some_and(|head| head.is_other_than(&beginning, source))
+                {
+                    continue;
+                }
             }
-            // What can't be read now says nothing; in doubt the new file is sent.
-            match compare(&beginning, size, source, source_file, is_comparable, disk) {
+            match compare(&beginning, size, source, source_file, begins_alike, disk) {
                 Ok(Likeness::Nobody) | Err(_) => {}
                 Ok(likeness) => return Ok(likeness),
             }
         }
         Ok(Likeness::Nobody)
+    }
+}
+
+impl Head {
+    fn of<D: Disk>(file: &D::File, disk: &mut D) -> io::Result<Head> {
+        let size = disk.look_at(file)?.size;
+        let mut bytes = vec![0; size.min(u64::from(FINGERPRINT_BYTES)) as usize];
+        let n = disk.read_at(file, 0, &mut bytes)?;
+        bytes.truncate(n);
+        Ok(Head { size, bytes })
+    }
+
+    /// Whether a file that begins so can't be a copy of this one, which is as it was at the last look: it goes on otherwise,
+    /// or beyond its end.
+    fn is_other_than<F>(&self, beginning: &[u8], source: &Cursor<F>) -> bool {
+        let n = beginning.len().min(FINGERPRINT_BYTES as usize);
+        self.size >= source.size.max(source.read) && self.bytes.get(..n) != beginning.get(..n)
     }
 }
 
@@ -214,4 +250,52 @@ fn compare<D: Disk>(
         true => Likeness::Changed(source.id),
         false => Likeness::Nobody,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::FlowPlaces;
+    use crate::config::test_support::accepted;
+    use crate::tail::Rules;
+    use crate::tail::testing::{Lines, MemoryDisk};
+
+    /// Operations on the disk that it costs to read so many short files that come at once, beside as many that are there.
+    fn n_operations(n_files: usize, is_long: bool) -> usize {
+        let text = r#"{"flows": [{"filePattern": "/l/*.log", "kinesisStream": "s", "initialPosition": "START_OF_FILE"}]}"#;
+        let rules = Rules::new(&accepted(text).config.flows[0]).unwrap();
+        let mut now = Instant::now();
+        let mut tailer = Tailer::new(rules, FlowPlaces::default(), now);
+        let mut disk = MemoryDisk::default();
+        let mut turn = |disk: &mut MemoryDisk| {
+            let mut lines = Lines::default();
+            now += Duration::from_secs(15);
+            while tailer.turn(now, disk, &mut lines).has_more {}
+            lines.0.len()
+        };
+        for n in 0..n_files {
+            let end = if is_long { 2 * FINGERPRINT_BYTES } else { 30 };
+            let text = format!("old {n:06} {:x<width$}\n", "", width = end as usize);
+            disk.append(&format!("/l/old{n}.log"), text.as_bytes());
+        }
+        assert_eq!(turn(&mut disk), n_files);
+        let before = disk.n_operations;
+        for n in 0..n_files {
+            disk.append(
+                &format!("/l/new{n}.log"),
+                format!("new {n:06}\n").as_bytes(),
+            );
+        }
+        assert_eq!(turn(&mut disk), n_files);
+        disk.n_operations - before
+    }
+
+    #[test]
+    fn files_that_come_at_once_are_compared_without_reading_each_with_each() {
+        const N_FILES: usize = 800;
+        for is_long in [true, false] {
+            let n_each = n_operations(N_FILES, is_long) / N_FILES;
+            assert!(n_each < 20, "{n_each} operations a file");
+        }
+    }
 }

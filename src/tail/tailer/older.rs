@@ -226,4 +226,32 @@ mod tests {
         let is_said = |event: &Event| matches!(event, Event::FilesFound { n_files: 1 });
         assert!(events.iter().any(is_said), "{events:?}");
     }
+
+    /// A clock that is set makes files seem old, or of the future: what is written is read all the same, and once.
+    #[test]
+    fn clocks_that_jump_cost_nothing() {
+        const HOUR_MS: i64 = 3_600_000;
+        for by_ms in [2, -2, 365 * 24, -365 * 24].map(|hours| hours * HOUR_MS) {
+            let mut scene = Scene::new("START_OF_FILE");
+            scene.disk.append("/l/a.log", b"1\n");
+            assert_eq!(scene.after(0), ["1"]);
+            scene.disk.pass(by_ms);
+            scene.disk.append("/l/a.log", b"2\n");
+            assert_eq!(scene.after(0), ["2"]);
+            scene.disk.pass(by_ms);
+            assert_eq!(scene.after(0), NONE);
+            scene.disk.append("/l/a.log", b"3\n");
+            assert_eq!(scene.after(0), ["3"]);
+            // Set right again.
+            scene.disk.pass(-2 * by_ms);
+            scene.disk.append("/l/b.log", b"b1\n");
+            assert_eq!(scene.after(0), ["b1"]);
+            scene.restart();
+            assert_eq!(scene.after(0), NONE);
+            scene.disk.rename("/l/a.log", "/l/c.log");
+            scene.disk.append("/l/c.log", b"4\n");
+            scene.disk.append("/l/b.log", b"b2\n");
+            assert_eq!(scene.after(0), ["4", "b2"]);
+        }
+    }
 }

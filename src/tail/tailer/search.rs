@@ -281,6 +281,10 @@ impl<D: Disk> Tailer<D> {
             if is_cut_off(cursor, stat) {
                 self.cut_off(id, stat, now);
             } else if matches!(cursor.is_same(disk), Ok(false)) {
+                if let Some(cursor) = self.cursors.get_mut(&id) {
+                    // The size at the last look may be the other content's already.
+                    cursor.size = cursor.known_size.max(cursor.read);
+                }
                 self.replace(id, stat, now);
             } else {
                 continue;
