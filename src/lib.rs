@@ -17,7 +17,8 @@
 //! What decides is synchronous: [`tail::Tailer`], [`flow::machine::Machine`] around it, [`publish::publisher::Publisher`],
 //! [`checkpoint::pending::Pending`]. Time, chance and the disk reach them as arguments, so that tests can play all three:
 //!
-//! - `tail/model.rs` plays what befalls files to the tailer alone, and knows what it must make of it;
+//! - `tail/model` plays what befalls files to the tailer alone, between its turns and in their midst, and knows what it must
+//!   make of it; `tail/races.rs` plays rotations before each of its operations on the disk;
 //! - `tests/simulation` plays whole lives of an agent, by seed: any two steps may follow each other, a kill among them;
 //! - `tests/crash.rs` kills the real program, `tests/logrotate.rs` lets logrotate rotate its files;
 //! - `tests/papers/promises.rs` quotes each promise of SEMANTICS.md above the test that holds it.

@@ -6,12 +6,12 @@
 //!
 //! Here is the turn itself and what the tailer's owner asks of it; its jobs are [`walk`] (which files there are),
 //! [`look`] (when each is looked at, and what that tells), [`search`] (where a content went that lost its file; its
-//! candidates come from [`sight`] and are told by [`probe`]),
-//! [`newcomer`] (whether a new file is a copy of another), [`read`] (bytes to the intake) and [`places`] (what is remembered of it
-//! all). [`handles`] is about files
-//! that aren't open meanwhile, and about those that are deleted; [`older`] about those that are left alone, [`devices`]
-//! about those whose device has another number than it had.
+//! candidates come from [`sight`] and are told by [`probe`], and it goes on in [`continued`]), [`newcomer`] (whether a new
+//! file is a copy of another), [`read`] (bytes to the intake) and [`places`] (what is remembered of it all). [`handles`] is
+//! about files that aren't open meanwhile, and about those that are deleted; [`older`] about those that are left alone,
+//! [`devices`] about those whose device has another number than it had.
 
+mod continued;
 mod devices;
 mod handles;
 mod look;

@@ -67,7 +67,7 @@ impl<D: Disk> Tailer<D> {
             return false;
         }
         let (identity, since_turn) = (cursor.identity, cursor.since_turn);
-        if self.is_sought(identity) {
+        if self.is_sought(identity, now) {
             self.poll_at(id, now + COPY_LOOK_INTERVAL);
             return true;
         }

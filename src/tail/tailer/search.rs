@@ -19,13 +19,11 @@ use super::newcomer::COPY_WAIT;
 use super::probe::{Copy, Found, Left, Probe, probe_on};
 use super::sight::Surveys;
 use crate::checkpoint::{FileIdentity, Fingerprint};
-use crate::record::CursorId;
 use crate::tail::Event;
-use crate::tail::cursor::{Cursor, Start};
-use crate::tail::disk::{Disk, FileStat};
-use crate::tail::gzip::{Body, WithGzip, is_gzip};
+use crate::tail::cursor::Cursor;
+use crate::tail::disk::Disk;
+use crate::tail::gzip::{Body, WithGzip};
 use crate::tail::rotation::{self, Candidate, Loss, Remnant, Sighting, Standing};
-use crate::tail::split::SplitState;
 
 /// What a turn may hash of copies.
 const PROBE_BYTES_PER_TURN: u64 = 4 * 1024 * 1024;
@@ -84,12 +82,15 @@ pub(super) enum Stage<F> {
 
 impl<F> Search<F> {
     /// Whether the file may turn out to be the copy.
-    fn may_claim(&self, identity: FileIdentity) -> bool {
+    fn may_claim(&self, identity: FileIdentity, now: Instant) -> bool {
+        // A copy is there by now, so that the first try finds it if it can be found at all, unless its name moves on.
+        let is_first = self.n_tries == 0 && matches!(self.stage, Stage::Listing);
+        let is_outrun = self.was_outrun && now < self.outrun_until;
+        if (is_first || is_outrun) && self.loss == Loss::CutOff && self.cursor.identity != identity
+        {
+            return true;
+        }
         match &self.stage {
-            // A copy is there by now, so that the first try finds it if it can be found at all, unless its name moves on.
-            _ if self.was_outrun || (self.n_tries == 0 && matches!(self.stage, Stage::Listing)) => {
-                self.loss == Loss::CutOff && self.cursor.identity != identity
-            }
             Stage::Listing => false,
             Stage::Probing {
                 candidates,
@@ -159,10 +160,10 @@ impl<D: Disk> Tailer<D> {
     }
 
     /// Whether a search may yet find that this file is what it looks for.
-    pub(super) fn is_sought(&self, identity: FileIdentity) -> bool {
+    pub(super) fn is_sought(&self, identity: FileIdentity, now: Instant) -> bool {
         self.searches
             .iter()
-            .any(|search| search.may_claim(identity))
+            .any(|search| search.may_claim(identity, now))
     }
 
     /// Goes on with what is looked for.
@@ -320,109 +321,6 @@ impl<D: Disk> Tailer<D> {
         let followed = self.by_identity.get(&identity);
         let cursor = followed.and_then(|id| self.cursors.get(id));
         cursor.is_some_and(|cursor| !cursor.is_new)
-    }
-
-    /// The content goes on in a copy: with the same cursor if the copy holds all that was read, or else the copy is read
-    /// from the last place where they are known to be alike.
-    fn read_on_in(
-        &mut self,
-        search: Search<Body<D::File>>,
-        found: Copy<Body<D::File>>,
-        now: Instant,
-        disk: &mut WithGzip<'_, D>,
-    ) {
-        let Copy { candidate, body } = found;
-        let Sighting { path, mut stat, .. } = candidate.sighting;
-        stat.size = disk.look_at(&body).map_or(stat.size, |stat| stat.size);
-        let is_named = self.rules.patterns.matches(&path);
-        if let Some(new) = self.by_identity.get(&stat.identity).copied() {
-            self.forget_unread(new);
-        }
-        let old = search.cursor;
-        self.memory.forget(stat.identity);
-        if old.identity != stat.identity {
-            self.free_place(old.identity, old.fingerprint);
-        }
-        let (from, old_size) = (Arc::clone(&old.path), old.size.max(old.read));
-        let is_whole = body.is_gzip() || stat.size >= old.read;
-        // Of what it lacks nothing can be read any more.
-        let mut cursor = match is_whole {
-            true => old,
-            false if stat.size > old.acknowledged => {
-                let at = old.mark_before(old.acknowledged).map_or(0, |mark| mark.end);
-                self.rewound(&old, at, &stat, now)
-            }
-            false if is_named => self.rewound(&old, candidate.until, &stat, now),
-            false => return,
-        };
-        (cursor.identity, cursor.path) = (stat.identity, Arc::clone(&path));
-        // The next look finds that there is more.
-        (cursor.size, cursor.modified_ms, cursor.n_links) =
-            (cursor.read, stat.modified_ms, stat.n_links);
-        (cursor.is_named, cursor.is_new, cursor.problem) = (is_named, false, None);
-        (cursor.file, cursor.rotated_at, cursor.changed_at) = (Some(body), Some(now), now);
-        (cursor.is_queued, cursor.is_told) = (false, true);
-        (cursor.is_dirty, cursor.is_finished) = (true, false);
-        cursor.is_hinted = disk.tells_of(&path);
-        self.events.push(Event::Continued {
-            from,
-            to: Arc::clone(&path),
-            offset: cursor.read,
-        });
-        if is_whole && !is_gzip(&path) && stat.size < old_size {
-            self.events.push(Event::Lost {
-                path: Arc::clone(&path),
-                start: stat.size,
-                end: Some(old_size),
-            });
-        }
-        let id = cursor.id;
-        if is_named {
-            self.by_path.insert(path, id);
-        }
-        self.by_identity.insert(stat.identity, id);
-        self.cursors.insert(id, cursor);
-        self.poll_at(id, now);
-    }
-
-    /// A cursor of its own for a copy that is shorter than what was read: it starts at the mark at `at`, or at the
-    /// beginning.
-    fn rewound(
-        &mut self,
-        old: &Cursor<Body<D::File>>,
-        at: u64,
-        stat: &FileStat,
-        now: Instant,
-    ) -> Cursor<Body<D::File>> {
-        let mark = old.mark_before(at).filter(|mark| mark.end == at);
-        let offset = mark.map_or(0, |mark| mark.end);
-        let (header_lines, split) = match mark {
-            Some(_) => {
-                let left = old.header_lines_left_at(at);
-                (left, SplitState::resumed(left, false))
-            }
-            None => (
-                self.rules.split.skip_header_lines,
-                SplitState::at_start(&self.rules.split),
-            ),
-        };
-        let start = Start { offset, split };
-        let path = Arc::clone(&old.path);
-        let mut cursor = Cursor::new(self.new_id(), path, stat, start, header_lines, now);
-        cursor.marks.extend(mark);
-        cursor
-    }
-
-    /// A file that nothing was read of isn't followed for its own sake any more.
-    fn forget_unread(&mut self, id: CursorId) {
-        let Some(cursor) = self.cursors.remove(&id) else {
-            return;
-        };
-        self.polls.remove(&(cursor.poll_at, id));
-        self.queue.retain(|queued| *queued != id);
-        if self.by_path.get(&cursor.path) == Some(&id) {
-            self.by_path.remove(&cursor.path);
-        }
     }
 
     /// Whether the number of a file is another's by now.
