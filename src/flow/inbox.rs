@@ -1,7 +1,7 @@
 //! Ways to a flow, for whoever has news for it: the publisher, the budget, the system's change events.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use crate::publish::budget::Wake;
 use crate::record::CursorId;
@@ -9,8 +9,8 @@ use crate::record::CursorId;
 /// What reaches a flow.
 #[derive(Debug)]
 pub enum Inward {
-    /// Everything of the file below the offset is acknowledged.
-    Advanced(CursorId, u64),
+    /// There are acknowledgements to be collected, the first ones since the places were saved.
+    Acknowledged,
     /// Something else changed: hints, the budget, the queue.
     Woken,
     /// Read no more; send what is open.
@@ -22,6 +22,10 @@ pub enum Inward {
 /// A flow's news. The other end is the receiver that it was made with.
 pub struct Inbox {
     sender: mpsc::Sender<Inward>,
+    /// Acknowledgements that aren't collected yet.
+    acknowledged: Mutex<Vec<(CursorId, u64)>>,
+    /// The flow collects them by itself when it saves its places, which is soon.
+    is_collecting: AtomicBool,
     is_woken: AtomicBool,
     must_flush: AtomicBool,
     /// Batches that wait for a send slot, by the publisher's last word.
@@ -41,6 +45,8 @@ impl Inbox {
         let (sender, receiver) = mpsc::channel();
         let inbox = Inbox {
             sender,
+            acknowledged: Mutex::default(),
+            is_collecting: AtomicBool::new(false),
             is_woken: AtomicBool::new(false),
             must_flush: AtomicBool::new(false),
             n_queued: AtomicUsize::new(0),
@@ -62,10 +68,31 @@ impl Inbox {
         let _ = self.sender.send(Inward::End);
     }
 
-    /// Everything of `cursor` below `offset` is acknowledged.
+    /// Everything of `cursor` below `offset` is acknowledged. The flow is told of the first one since its places were
+    /// saved, and saves them, with all that came until then, a little later: waking it for each would cost more than what
+    /// it does then.
     pub fn advanced(&self, cursor: CursorId, offset: u64) {
-        // A thread that is gone has saved what it knew.
-        let _ = self.sender.send(Inward::Advanced(cursor, offset));
+        self.acknowledgements().push((cursor, offset));
+        if !self.is_collecting.swap(true, Ordering::SeqCst) {
+            // A thread that is gone has saved what it knew.
+            let _ = self.sender.send(Inward::Acknowledged);
+        }
+    }
+
+    /// The acknowledgements that came since they were last collected.
+    pub(super) fn collect(&self) -> Vec<(CursorId, u64)> {
+        std::mem::take(&mut *self.acknowledgements())
+    }
+
+    /// The flow won't collect by itself any more: the next acknowledgement is to be told of.
+    pub(super) fn collects_no_more(&self) {
+        self.is_collecting.store(false, Ordering::SeqCst);
+    }
+
+    fn acknowledgements(&self) -> std::sync::MutexGuard<'_, Vec<(CursorId, u64)>> {
+        self.acknowledged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A batch is on its way to the publisher.
@@ -165,5 +192,23 @@ mod tests {
         inbox.queued(1, 1);
         assert!(matches!(receiver.try_recv(), Ok(Inward::Woken)));
         assert!(inbox.has_queue_room());
+    }
+
+    #[test]
+    fn a_flow_is_told_of_acknowledgements_once_until_it_has_saved_its_places() {
+        let (inbox, receiver) = Inbox::new(1);
+        let cursor = CursorId(1);
+        let is_told = || matches!(receiver.try_recv(), Ok(Inward::Acknowledged));
+        inbox.advanced(cursor, 10);
+        assert!(is_told());
+        inbox.advanced(cursor, 20);
+        assert_eq!(inbox.collect(), [(cursor, 10), (cursor, 20)]);
+        inbox.advanced(cursor, 30);
+        assert!(!is_told(), "it collects when it saves");
+        inbox.collects_no_more();
+        assert_eq!(inbox.collect(), [(cursor, 30)]);
+        assert!(!is_told());
+        inbox.advanced(cursor, 40);
+        assert!(is_told());
     }
 }

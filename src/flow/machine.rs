@@ -129,6 +129,7 @@ impl<D: Disk> Machine<D> {
         let mut places = parts.places;
         let kept_by = std::mem::take(&mut places.kept_by);
         let mut tailer = Tailer::new(parts.rules, places, now);
+        parts.inbox.collects_no_more();
         tailer.number_cursors_after(CursorId(u64::from(parts.life) * CURSORS_PER_LIFE));
         Machine {
             kept_by,
@@ -155,6 +156,9 @@ impl<D: Disk> Machine<D> {
 
     /// There is news, or there was none until the time that was asked for.
     pub fn on(&mut self, news: Option<Inward>, now: Instant, around: &mut impl Around) -> Next {
+        if self.collect() {
+            self.checkpoint_soon(now);
+        }
         match news {
             Some(Inward::End) => {
                 self.save_places(around);
@@ -165,12 +169,8 @@ impl<D: Disk> Machine<D> {
                 self.close_batch(around);
                 around.finished();
             }
-            Some(Inward::Advanced(cursor, offset)) => {
-                self.tailer.acknowledge(cursor, offset);
-                self.checkpoint_soon(now);
-                // Acknowledgements come in bursts; nothing else has changed.
-                return self.wake_by(self.checkpoint_at);
-            }
+            // They come in bursts; nothing else has changed.
+            Some(Inward::Acknowledged) => return self.wake_by(self.checkpoint_at),
             Some(Inward::Woken) => {
                 if self.inbox.take_wake() {
                     self.open.hurry();
@@ -202,7 +202,8 @@ impl<D: Disk> Machine<D> {
     }
 
     /// Where its files stand.
-    pub fn places(&self) -> Vec<Place> {
+    pub fn places(&mut self) -> Vec<Place> {
+        self.collect();
         self.tailer.places()
     }
 
@@ -338,8 +339,20 @@ impl<D: Disk> Machine<D> {
         }
     }
 
+    /// Takes what was acknowledged; whether there was anything.
+    fn collect(&mut self) -> bool {
+        let acknowledged = self.inbox.collect();
+        for (cursor, offset) in &acknowledged {
+            self.tailer.acknowledge(*cursor, *offset);
+        }
+        !acknowledged.is_empty()
+    }
+
     fn save_places(&mut self, around: &mut impl Around) {
         self.checkpoint_at = None;
+        // What comes from here on is told of; what came before is in what is saved.
+        self.inbox.collects_no_more();
+        self.collect();
         self.tell_standing(around);
         if !self.tailer.has_looked() {
             return;

@@ -221,7 +221,7 @@ fn rest(receiver: &mpsc::Receiver<Inward>, inbox: &Inbox, wait: Duration) -> boo
             Some(Inward::Stop | Inward::End) => return false,
             // The next life looks at everything anyway, and has to be woken after that.
             Some(Inward::Woken) => _ = inbox.take_wake(),
-            Some(Inward::Advanced(..)) | None => {}
+            Some(Inward::Acknowledged) | None => {}
         }
     }
     true

@@ -40,7 +40,7 @@ use super::split::End;
 use super::{Event, Hint, Intake, Rules, Turn};
 use crate::checkpoint::{FileIdentity, FlowPlaces, Place};
 use crate::record::CursorId;
-use newcomer::Head;
+use newcomer::{Head, Oldest};
 use read::Reading;
 use search::Search;
 
@@ -76,6 +76,8 @@ pub struct Tailer<D: Disk> {
     unfollowed: Vec<Place>,
     next_id: u64,
     n_turns: u64,
+    /// The turn that the longest followed file is of, as it was in this turn and with that last number.
+    oldest: Option<Oldest>,
     walk_at: Instant,
     walked_at: Option<Instant>,
     /// Files that were renamed out of the patterns' reach while we were away have been looked for.
@@ -111,6 +113,7 @@ impl<D: Disk> Tailer<D> {
             unfollowed: Vec::new(),
             next_id: 0,
             n_turns: 0,
+            oldest: None,
             listed_folders: Vec::new(),
             walk_at: now,
             walked_at: None,

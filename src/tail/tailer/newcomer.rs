@@ -35,6 +35,14 @@ pub(super) struct Head {
     bytes: Vec<u8>,
 }
 
+/// Since which turn the longest followed file is, in that turn, while no later one than that number is followed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Oldest {
+    turn: u64,
+    last_id: u64,
+    since: u64,
+}
+
 /// What a new file is like.
 enum Likeness {
     Nobody,
@@ -58,14 +66,22 @@ impl<D: Disk> Tailer<D> {
         if !cursor.is_new {
             return false;
         }
-        if self.is_sought(cursor.identity, now) {
+        let (identity, since_turn) = (cursor.identity, cursor.since_turn);
+        if self.is_sought(identity, now) {
             self.poll_at(id, now + COPY_LOOK_INTERVAL);
             return true;
         }
+        let is_among_the_first = self.oldest_since() >= since_turn;
+        let Some(cursor) = self.cursors.get(&id) else {
+            return false;
+        };
         let waited = now.saturating_duration_since(cursor.changed_at.max(cursor.followed_at));
         let waited_in_all = now.saturating_duration_since(cursor.followed_at);
         let mut heads = std::mem::take(&mut self.heads);
-        let likeness = self.likeness(cursor, &mut heads, disk);
+        let likeness = match is_among_the_first {
+            true => Ok(Likeness::Nobody),
+            false => self.likeness(cursor, &mut heads, disk),
+        };
         self.heads = heads;
         // Where it can't be read now it is found out when it can.
         let Ok(likeness) = likeness else {
@@ -101,6 +117,25 @@ impl<D: Disk> Tailer<D> {
         cursor.suspected = wait_for;
         cursor.is_new = wait_for.is_some() && !is_late;
         cursor.is_new
+    }
+
+    /// The turn that the longest followed file is of: ten thousand that are there at the start need no comparisons.
+    fn oldest_since(&mut self) -> u64 {
+        let (turn, last_id) = (self.n_turns, self.next_id);
+        let known = self
+            .oldest
+            .filter(|oldest| (oldest.turn, oldest.last_id) == (turn, last_id));
+        let since = known.map_or_else(
+            || self.cursors.values().map(|cursor| cursor.since_turn).min(),
+            |oldest| Some(oldest.since),
+        );
+        let since = since.unwrap_or(turn);
+        self.oldest = Some(Oldest {
+            turn,
+            last_id,
+            since,
+        });
+        since
     }
 
     /// Compares a new file with those that were there before it. What they are known to begin with, and the heads that

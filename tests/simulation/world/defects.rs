@@ -41,7 +41,7 @@ impl World {
         let rest = Duration::from_millis(self.rng.u64(..REST_MS_MAX));
         self.tell(|| format!("flow {place} ends by a defect, and rests {rest:?}"));
         let side = &mut self.process.flows[place];
-        let Stage::Alive(machine) = std::mem::replace(&mut side.stage, Stage::Stopped) else {
+        let Stage::Alive(mut machine) = std::mem::replace(&mut side.stage, Stage::Stopped) else {
             return Ok(());
         };
         let mut places = machine.places();
