@@ -83,6 +83,10 @@ impl Target {
         let uri = Uri::try_from(&url).map_err(|error| CallError::Unsendable(error.into()))?;
         Ok(Target { uri, url })
     }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
 }
 
 /// Calls one service as whom the credentials say.

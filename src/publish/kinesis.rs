@@ -15,7 +15,7 @@ use super::failure::{CallFailure, FailureKind};
 use super::sink::{Call, CallResult, Sink};
 use super::wire::{self, Layout};
 use crate::aws::Clients;
-use crate::aws::call::{CallError, Caller, Target};
+use crate::aws::call::{CallError, Target};
 use crate::config::WirePreference;
 use crate::record::FlowIndex;
 use crate::telemetry::events;
@@ -151,7 +151,7 @@ impl KinesisSink {
     async fn put_body(&self, content_type: &'static str, body: Bytes, n_sent: usize) -> CallResult {
         let caller = self.clients.kinesis().await;
         let caller = caller.map_err(|error| answer::no_region(&error))?;
-        let make = || target(caller, &self.stream);
+        let make = || target(&caller.region, caller.endpoint.as_deref(), &self.stream);
         let target = self.target.get_or_try_init(make).await;
         let target = target.map_err(|error| answer::without_answer(&error))?;
         let headers = [("content-type", content_type), ("x-amz-target", OPERATION)];
@@ -160,13 +160,13 @@ impl KinesisSink {
     }
 }
 
-/// By the SDK's rules for endpoints: an ARN's account has one of its own.
-async fn target(caller: &Caller, stream: &str) -> Result<Target, CallError> {
+/// By the SDK's rules for endpoints: the account of an ARN has one of its own.
+async fn target(region: &str, endpoint: Option<&str>, stream: &str) -> Result<Target, CallError> {
     static RULES: LazyLock<DefaultResolver> = LazyLock::new(DefaultResolver::new);
     let arn = stream.starts_with("arn:").then(|| stream.to_owned());
     let params = Params::builder()
-        .region(&caller.region)
-        .set_endpoint(caller.endpoint.clone())
+        .region(region)
+        .set_endpoint(endpoint.map(str::to_owned))
         .operation_type("data")
         .set_stream_arn(arn)
         .build()
@@ -200,6 +200,48 @@ mod tests {
             kind,
             code: "X".to_owned(),
             message: String::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_go_where_the_region_the_endpoint_or_the_arn_says() {
+        const ARN: &str = "arn:aws:kinesis:eu-west-1:123456789012:stream/s";
+        for (region, endpoint, stream, expected) in [
+            (
+                "eu-west-1",
+                None,
+                "s",
+                Some("https://kinesis.eu-west-1.amazonaws.com/"),
+            ),
+            (
+                "cn-north-1",
+                None,
+                "s",
+                Some("https://kinesis.cn-north-1.amazonaws.com.cn/"),
+            ),
+            (
+                "eu-west-1",
+                None,
+                ARN,
+                Some("https://123456789012.data-kinesis.eu-west-1.amazonaws.com/"),
+            ),
+            (
+                "eu-west-1",
+                Some("http://127.0.0.1:4567"),
+                "s",
+                Some("http://127.0.0.1:4567/"),
+            ),
+            (
+                "eu-west-1",
+                Some("http://127.0.0.1:4567/a"),
+                ARN,
+                Some("http://127.0.0.1:4567/a"),
+            ),
+            ("eu-west-1", None, "arn:aws:kinesis", None),
+        ] {
+            let found = target(region, endpoint, stream).await.ok();
+            let url = found.as_ref().map(|target| target.url());
+            assert_eq!(url, expected, "{region} {endpoint:?} {stream}");
         }
     }
 
