@@ -22,7 +22,6 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::date_time::Format;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
 use super::NoCredentials;
@@ -70,20 +69,19 @@ pub struct Target {
 }
 
 impl Target {
-    /// A service's address, `scheme://host[:port]`, with a path or without.
+    /// A service's address, `scheme://host[:port]`, with a path or without: what is asked for ends in a slash.
     ///
     /// # Errors
     ///
     /// What isn't such a URL.
     pub fn new(url: &str) -> Result<Target, CallError> {
-        let url = match url.split_once("://") {
-            Some((_, rest)) if !rest.contains('/') => format!("{url}/"),
-            _ => url.to_owned(),
-        };
+        let end = if url.ends_with('/') { "" } else { "/" };
+        let url = format!("{url}{end}");
         let uri = Uri::try_from(&url).map_err(|error| CallError::Unsendable(error.into()))?;
         Ok(Target { uri, url })
     }
 
+    /// As it is signed.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -182,7 +180,6 @@ impl Signing<'_> {
                 .insert(name, HeaderValue::from_static(value));
         }
         instructions.apply_to_request_http1x(&mut request);
-        debug_assert!(request.headers().contains_key(CONTENT_TYPE));
         Ok(request)
     }
 }
@@ -305,11 +302,12 @@ mod tests {
     }
 
     #[test]
-    fn a_target_has_a_path() {
+    fn a_target_has_a_path_that_ends_in_a_slash() {
         for (url, expected) in [
             ("https://kinesis.eu-west-1.amazonaws.com", "/"),
             ("http://127.0.0.1:4567/", "/"),
-            ("http://127.0.0.1:4567/a/b", "/a/b"),
+            ("http://127.0.0.1:4567/a/b", "/a/b/"),
+            ("http://127.0.0.1:4567/a/b/", "/a/b/"),
         ] {
             assert_eq!(Target::new(url).unwrap().uri.path(), expected, "{url}");
         }

@@ -1,6 +1,6 @@
 //! The credentials in use: asked for when they are first needed, held until shortly before they end.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -10,105 +10,161 @@ use aws_smithy_runtime_api::client::identity::Identity;
 use super::{NoCredentials, cause_of, reason};
 
 /// How long before they end credentials are renewed.
-const RENEW_BEFORE: Duration = Duration::from_secs(300);
+pub const RENEW_BEFORE: Duration = Duration::from_secs(300);
+/// How long finding credentials may take; the instance metadata is asked twice.
+pub const ASKING_TIME: Duration = Duration::from_secs(10);
 /// How long those without an end are held: keys in a file are exchanged without a word.
 const HELD_MAX: Duration = Duration::from_secs(15 * 60);
-/// How long finding credentials may take; the instance metadata is asked twice.
-const ASKING_TIME: Duration = Duration::from_secs(10);
-/// The time between two tries while those at hand are still good.
-const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
+/// Nobody is asked more often while there are credentials, whatever end they have and whether they could be renewed.
+const ASKING_INTERVAL: Duration = Duration::from_secs(10);
 /// Those that were asked for so shortly ago aren't asked for again because a service refused them.
 const TRUSTED_TIME: Duration = Duration::from_secs(60);
 
-/// Credentials of a provider, shared by all calls: one of them asks, and the others go on with what is at hand.
+/// Credentials of a provider, shared by all calls. They are renewed beside the calls, which wait only for the first ones.
 #[derive(Debug)]
 pub struct Held {
     provider: SharedCredentialsProvider,
-    at_hand: Mutex<Option<AtHand>>,
-    /// Held by the call that asks.
+    state: Mutex<State>,
+    /// Held by whoever asks.
     asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    at_hand: Option<AtHand>,
+    /// When asking last failed, and why.
+    failed: Option<(Instant, NoCredentials)>,
 }
 
 #[derive(Debug, Clone)]
 struct AtHand {
     identity: Identity,
-    since: Instant,
     /// When they end, if they do.
     end: Option<SystemTime>,
-    /// From when on they are to be renewed, by the wall clock and by the monotonic one: what is set or sleeps differs.
-    renew_at: (Option<SystemTime>, Instant),
+    /// When they were given, by the monotonic clock: the other may be off, or set.
+    since: Instant,
+    /// A service won't have them.
+    is_refused: bool,
+}
+
+/// By both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    wall: SystemTime,
+    monotonic: Instant,
+}
+
+impl Now {
+    fn read() -> Now {
+        Now {
+            wall: SystemTime::now(),
+            monotonic: Instant::now(),
+        }
+    }
+
+    fn after(self, time: Duration) -> Now {
+        Now {
+            wall: self.wall + time,
+            monotonic: self.monotonic + time,
+        }
+    }
+
+    fn since(self, then: Instant) -> Duration {
+        self.monotonic.saturating_duration_since(then)
+    }
 }
 
 impl AtHand {
-    fn new(credentials: Credentials, now: Instant) -> AtHand {
-        let end = credentials.expiry();
-        let renew_at = end.and_then(|end| end.checked_sub(RENEW_BEFORE));
-        AtHand {
-            identity: credentials.into(),
-            since: now,
-            end,
-            renew_at: (renew_at, now + HELD_MAX),
-        }
+    fn is_new(&self, now: Now) -> bool {
+        now.since(self.since) < ASKING_INTERVAL
     }
 
-    fn is_fresh(&self, wall: SystemTime, now: Instant) -> bool {
-        match self.renew_at {
-            (Some(at), _) => wall < at,
-            (None, at) => now < at,
-        }
+    /// Whether it is time to renew them.
+    fn is_old(&self, now: Now) -> bool {
+        let is_near_end = match self.end {
+            Some(end) => end <= now.wall + RENEW_BEFORE,
+            None => now.since(self.since) >= HELD_MAX,
+        };
+        self.is_refused || (is_near_end && !self.is_new(now))
     }
 
-    fn is_over(&self, wall: SystemTime) -> bool {
-        self.end.is_some_and(|end| end <= wall)
+    /// Whether no call can be made with them any more. Those that end at once may do so by a clock that is off.
+    fn is_over(&self, now: Now) -> bool {
+        let has_ended = self.end.is_some_and(|end| end <= now.wall);
+        self.is_refused || (has_ended && !self.is_new(now))
     }
 }
 
 impl Held {
+    /// None yet.
     pub fn new(provider: SharedCredentialsProvider) -> Arc<Held> {
         Arc::new(Held {
             provider,
-            at_hand: Mutex::default(),
+            state: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
         })
     }
 
-    /// As whom a call is made now.
+    /// As whom a call is made now. What is to be renewed is renewed beside it.
     ///
     /// # Errors
     ///
     /// There are none, and none at hand that are still good.
-    pub async fn identity(&self) -> Result<Identity, NoCredentials> {
-        self.identity_at(SystemTime::now(), Instant::now()).await
+    pub async fn identity(self: &Arc<Held>) -> Result<Identity, NoCredentials> {
+        self.identity_at(Now::read()).await
     }
 
-    async fn identity_at(&self, wall: SystemTime, now: Instant) -> Result<Identity, NoCredentials> {
-        let asking = match self.at_hand() {
-            Some(held) if held.is_fresh(wall, now) => return Ok(held.identity),
-            Some(held) if !held.is_over(wall) => match self.asking.try_lock() {
-                Ok(asking) => asking,
-                Err(_) => return Ok(held.identity),
-            },
-            _ => self.asking.lock().await,
-        };
-        // Another call may have asked meanwhile.
-        let held = self.at_hand();
-        if let Some(held) = &held
-            && held.is_fresh(wall, now)
-        {
-            return Ok(held.identity.clone());
-        }
-        let answer = self.ask(now).await;
-        drop(asking);
-        match (answer, held) {
-            (Ok(identity), _) => Ok(identity),
-            (Err(_), Some(held)) if !held.is_over(wall) => {
-                self.hold(AtHand {
-                    renew_at: (None, now + RENEWAL_INTERVAL),
-                    ..held.clone()
+    async fn identity_at(self: &Arc<Held>, came: Now) -> Result<Identity, NoCredentials> {
+        match self.usable(came) {
+            (Some(identity), false) => Ok(identity),
+            (Some(identity), true) => {
+                let held = Arc::clone(self);
+                tokio::spawn(async move {
+                    if let Ok(_asking) = held.asking.try_lock() {
+                        // Why it failed is told once there are none any more.
+                        let _ = held.renew(came).await;
+                    }
                 });
-                Ok(held.identity)
+                Ok(identity)
             }
-            (Err(error), _) => Err(error),
+            (None, _) => {
+                let _asking = self.asking.lock().await;
+                self.renew(came).await
+            }
+        }
+    }
+
+    /// Asks, unless another call did so meanwhile.
+    async fn renew(&self, came: Now) -> Result<Identity, NoCredentials> {
+        if let (Some(identity), false) = self.usable(came) {
+            return Ok(identity);
+        }
+        if let Some(error) = self.failed_since(came) {
+            return Err(error);
+        }
+        let began = Instant::now();
+        let asked = self.ask().await;
+        let now = came.after(began.elapsed());
+        let mut state = self.lock();
+        match asked {
+            Ok(credentials) => {
+                let end = credentials.expiry();
+                let identity = Identity::from(credentials);
+                *state = State {
+                    at_hand: Some(AtHand {
+                        identity: identity.clone(),
+                        end,
+                        since: now.monotonic,
+                        is_refused: false,
+                    }),
+                    failed: None,
+                };
+                Ok(identity)
+            }
+            Err(error) => {
+                state.failed = Some((now.monotonic, error.clone()));
+                Err(error)
+            }
         }
     }
 
@@ -118,38 +174,43 @@ impl Held {
     }
 
     fn mistrust_at(&self, now: Instant) {
-        if let Some(held) = self.lock().as_mut()
-            && now.saturating_duration_since(held.since) >= TRUSTED_TIME
-        {
-            (held.end, held.renew_at) = (Some(SystemTime::UNIX_EPOCH), (None, held.since));
+        if let Some(held) = &mut self.lock().at_hand {
+            held.is_refused |= now.saturating_duration_since(held.since) >= TRUSTED_TIME;
         }
     }
 
-    async fn ask(&self, now: Instant) -> Result<Identity, NoCredentials> {
+    async fn ask(&self) -> Result<Credentials, NoCredentials> {
         let asked = tokio::time::timeout(ASKING_TIME, self.provider.provide_credentials());
-        let held = match asked.await {
-            Ok(Ok(credentials)) => AtHand::new(credentials, now),
-            Ok(Err(error)) => {
-                let other = || NoCredentials::Other(reason(&error));
-                return Err(cause_of(&error).unwrap_or_else(other));
-            }
-            Err(_) => return Err(NoCredentials::Late(ASKING_TIME)),
+        let answer = asked.await.map_err(|_| NoCredentials::Late(ASKING_TIME))?;
+        answer.map_err(|error| {
+            let other = || NoCredentials::Other(reason(&error));
+            cause_of(&error).unwrap_or_else(other)
+        })
+    }
+
+    /// What a call can be made with, and whether it is to be renewed.
+    fn usable(&self, now: Now) -> (Option<Identity>, bool) {
+        let state = self.lock();
+        let Some(held) = state.at_hand.as_ref().filter(|held| !held.is_over(now)) else {
+            return (None, true);
         };
+        let has_just_failed = state
+            .failed
+            .as_ref()
+            .is_some_and(|(at, _)| now.since(*at) < ASKING_INTERVAL);
         let identity = held.identity.clone();
-        self.hold(held);
-        Ok(identity)
+        (Some(identity), held.is_old(now) && !has_just_failed)
     }
 
-    fn at_hand(&self) -> Option<AtHand> {
-        self.lock().clone()
+    /// Why another call that came no earlier got none: those that waited for it needn't ask one after the other.
+    fn failed_since(&self, came: Now) -> Option<NoCredentials> {
+        let state = self.lock();
+        let (at, error) = state.failed.as_ref()?;
+        (*at > came.monotonic).then(|| error.clone())
     }
 
-    fn hold(&self, held: AtHand) {
-        *self.lock() = Some(held);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<AtHand>> {
-        self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -206,10 +267,15 @@ mod tests {
     }
 
     /// As whom a call is made so many seconds after the beginning.
-    async fn whom(held: &Held, zero: Instant, s: u64) -> Result<String, NoCredentials> {
-        let identity = held
-            .identity_at(at(s), zero + Duration::from_secs(s))
-            .await?;
+    async fn whom(held: &Arc<Held>, zero: Instant, s: u64) -> Result<String, NoCredentials> {
+        let now = Now {
+            wall: at(s),
+            monotonic: zero + Duration::from_secs(s),
+        };
+        let identity = held.identity_at(now).await;
+        // What goes on beside it comes to its end.
+        tokio::time::sleep(2 * ASKING_TIME).await;
+        let identity = identity?;
         let credentials = identity.data::<Credentials>().expect("these are no others");
         Ok(credentials.access_key_id().to_owned())
     }
@@ -219,13 +285,14 @@ mod tests {
         use Does::{Fail, Give, Hang};
         // What the provider does in turn; at which second a call is made, and as whom.
         type Row = (&'static [Does], &'static [(u64, Option<&'static str>)]);
-        let rows: [Row; 6] = [
+        let rows: [Row; 8] = [
             (
                 &[Give("a", Some(3600)), Give("b", Some(7200))],
                 &[
                     (0, Some("a")),
                     (3299, Some("a")),
-                    (3300, Some("b")),
+                    (3300, Some("a")),
+                    (3301, Some("b")),
                     (6899, Some("b")),
                 ],
             ),
@@ -236,21 +303,51 @@ mod tests {
                     (0, Some("a")),
                     (3300, Some("a")),
                     (3309, Some("a")),
-                    (3310, Some("a")),
+                    (3311, Some("a")),
                     (3600, None),
                     (3601, Some("b")),
                 ],
             ),
+            // So is one that brings nothing new.
+            (
+                &[
+                    Give("a", Some(3600)),
+                    Give("a", Some(3600)),
+                    Give("b", None),
+                ],
+                &[
+                    (0, Some("a")),
+                    (3300, Some("a")),
+                    (3309, Some("a")),
+                    (3311, Some("a")),
+                    (3312, Some("b")),
+                ],
+            ),
+            // By a clock that is ahead they end before they are given.
+            (
+                &[Give("a", Some(0)), Give("b", Some(0))],
+                &[(5000, Some("a")), (5009, Some("a")), (5011, Some("b"))],
+            ),
             // Those without an end may be exchanged all the same.
             (
                 &[Give("a", None), Give("b", None)],
-                &[(0, Some("a")), (899, Some("a")), (900, Some("b"))],
+                &[
+                    (0, Some("a")),
+                    (899, Some("a")),
+                    (901, Some("a")),
+                    (902, Some("b")),
+                ],
             ),
-            (&[Fail, Give("a", None)], &[(0, None), (0, Some("a"))]),
-            (&[Hang, Give("a", None)], &[(0, None), (0, Some("a"))]),
+            (&[Fail, Give("a", None)], &[(0, None), (1, Some("a"))]),
+            (&[Hang, Give("a", None)], &[(0, None), (1, Some("a"))]),
             (
                 &[Give("a", Some(3600)), Hang, Give("b", None)],
-                &[(0, Some("a")), (3300, Some("a")), (3310, Some("b"))],
+                &[
+                    (0, Some("a")),
+                    (3300, Some("a")),
+                    (3311, Some("a")),
+                    (3312, Some("b")),
+                ],
             ),
         ];
         for (does, calls) in rows {
@@ -262,7 +359,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn what_a_service_refuses_is_asked_for_anew_once_a_minute() {
         let does = [Does::Give("a", None), Does::Give("b", None), Does::Fail];
         let (held, zero) = (held(&does), Instant::now());
@@ -270,24 +367,33 @@ mod tests {
         assert_eq!(whom(&held, zero, 0).await.as_deref(), Ok("a"));
         held.mistrust_at(after(59));
         assert_eq!(whom(&held, zero, 59).await.as_deref(), Ok("a"));
-        held.mistrust_at(after(60));
-        assert_eq!(whom(&held, zero, 60).await.as_deref(), Ok("b"));
         held.mistrust_at(after(61));
         assert_eq!(whom(&held, zero, 61).await.as_deref(), Ok("b"));
-        held.mistrust_at(after(120));
-        assert!(whom(&held, zero, 120).await.is_err());
+        held.mistrust_at(after(62));
+        assert_eq!(whom(&held, zero, 62).await.as_deref(), Ok("b"));
+        held.mistrust_at(after(122));
+        assert!(whom(&held, zero, 122).await.is_err());
     }
 
-    #[tokio::test]
-    async fn others_go_on_with_what_is_at_hand_while_one_asks() {
-        let held = held(&[Does::Give("a", Some(3600)), Does::Hang]);
-        let zero = Instant::now();
+    #[tokio::test(start_paused = true)]
+    async fn no_call_waits_while_they_are_renewed() {
+        let (held, zero) = (
+            held(&[Does::Give("a", Some(3600)), Does::Hang]),
+            Instant::now(),
+        );
         assert_eq!(whom(&held, zero, 0).await.as_deref(), Ok("a"));
-        let asking = whom(&held, zero, 3400);
-        tokio::select! {
-            biased;
-            _ = asking => panic!("its provider hangs"),
-            other = whom(&held, zero, 3400) => assert_eq!(other.as_deref(), Ok("a")),
-        }
+        let calls = tokio::join!(whom(&held, zero, 3400), whom(&held, zero, 3400));
+        assert_eq!((calls.0.as_deref(), calls.1.as_deref()), (Ok("a"), Ok("a")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_waited_for_an_answer_in_vain_do_not_ask_one_after_the_other() {
+        let (held, zero) = (held(&[Does::Hang]), Instant::now());
+        let calls = tokio::join!(
+            whom(&held, zero, 0),
+            whom(&held, zero, 0),
+            whom(&held, zero, 0)
+        );
+        assert!(calls.0.is_err() && calls.1.is_err() && calls.2.is_err());
     }
 }

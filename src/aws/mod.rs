@@ -10,7 +10,6 @@ mod region;
 
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_config::identity::IdentityCache;
 use aws_config::provider_config::ProviderConfig;
@@ -29,11 +28,6 @@ use http::{Http, TimeOuts};
 use region::Found;
 
 pub use credentials::{NoCredentials, cause_of};
-
-/// How long before they end credentials are renewed.
-const RENEW_BEFORE: Duration = Duration::from_secs(300);
-/// How long finding credentials may take; the instance metadata is asked twice.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// No region is found for a service whose endpoint isn't given.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -281,8 +275,8 @@ impl Clients {
 
     fn builder(&self, service: &Service, found: Found) -> aws_types::sdk_config::Builder {
         let cache = IdentityCache::lazy()
-            .buffer_time(RENEW_BEFORE)
-            .load_timeout(CREDENTIALS_TIMEOUT)
+            .buffer_time(held::RENEW_BEFORE)
+            .load_timeout(held::ASKING_TIME)
             .build();
         let mut builder = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())

@@ -169,8 +169,12 @@ impl<D: Disk> Machine<D> {
                 self.close_batch(around);
                 around.finished();
             }
-            // They come in bursts; nothing else has changed.
-            Some(Inward::Acknowledged) => return self.wake_by(self.checkpoint_at),
+            // They come in bursts; nothing else has changed. The next ones aren't told of: they are collected when the
+            // places are saved, which has to be soon even if what this was about was saved just now.
+            Some(Inward::Acknowledged) => {
+                self.checkpoint_soon(now);
+                return self.wake_by(self.checkpoint_at);
+            }
             Some(Inward::Woken) => {
                 if self.inbox.take_wake() {
                     self.open.hurry();
@@ -443,6 +447,21 @@ mod tests {
     use crate::config::test_support::accepted;
     use crate::flow::testing::{Sent, counters_of, parts};
     use crate::tail::testing::MemoryDisk;
+
+    #[test]
+    fn places_are_saved_soon_after_the_flow_is_told_of_acknowledgements_though_they_were_collected_before()
+     {
+        let flow = accepted(r#"{"flows": [{"filePattern": "/l/*.log", "kinesisStream": "s"}]}"#);
+        let flow = Arc::clone(&flow.config.flows[0]);
+        let now = Instant::now();
+        let parts = parts(Arc::clone(&flow), &counters_of(&flow));
+        let mut machine = Machine::new(parts, MemoryDisk::default(), now);
+        machine.inbox.advanced(CursorId(1), 1);
+        machine.save_places(&mut Sent::default());
+        machine.wake_at = now + Duration::from_secs(10);
+        let told = machine.on(Some(Inward::Acknowledged), now, &mut Sent::default());
+        assert!(matches!(told, Next::At(at) if at == now + CHECKPOINT_DELAY));
+    }
 
     /// P-AGE: A batch is due when its oldest record is `maxBufferAgeMillis` old.
     #[test]

@@ -235,7 +235,7 @@ mod tests {
                 "eu-west-1",
                 Some("http://127.0.0.1:4567/a"),
                 ARN,
-                Some("http://127.0.0.1:4567/a"),
+                Some("http://127.0.0.1:4567/a/"),
             ),
             ("eu-west-1", None, "arn:aws:kinesis", None),
         ] {

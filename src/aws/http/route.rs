@@ -121,7 +121,8 @@ pub struct Line {
 }
 
 impl Line {
-    fn to_host(io: impl Io + 'static) -> Line {
+    /// One whose other end is the host itself, or a tunnel to it.
+    pub fn to_host(io: impl Read + Write + Send + Unpin + 'static) -> Line {
         Line {
             io: Box::new(io),
             is_forwarded: false,
