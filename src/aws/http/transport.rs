@@ -155,6 +155,7 @@ fn host_of(uri: &Uri) -> Result<Host, NoAnswer> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use hyper_util::client::proxy::matcher::Matcher;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -300,6 +301,42 @@ mod tests {
         tokio::time::resume();
         body_of(&transport, &server).await.unwrap();
         assert_eq!(server.n_connections(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_that_reads_requests_is_told_of_their_host_and_who_asks() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+            while !request.ends_with(b"\r\n\r\nbody") {
+                let n = stream.read(&mut buffer).await.unwrap();
+                assert!(n > 0, "{request:?}");
+                request.extend_from_slice(&buffer[..n]);
+            }
+            stream.write_all(OK.as_bytes()).await.unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        let proxies = Matcher::builder()
+            .http(format!("http://user:word@{address}"))
+            .build();
+        let proxies = Some(Arc::new(proxies));
+        let route = Route::new(Arc::new(Trust::new(Vec::new())), proxies, None);
+        let transport = Transport::new(route, None, None, 1);
+        let request = Request::post("http://kinesis.example/path?query")
+            .body(SdkBody::from("body"))
+            .unwrap();
+        let answer = transport.exchange(request).await.unwrap();
+        assert_eq!(answer.into_body(), "ok");
+        let asked = asked.await.unwrap();
+        for line in [
+            "POST http://kinesis.example/path?query HTTP/1.1\r\n",
+            "host: kinesis.example\r\n",
+            "proxy-authorization: Basic dXNlcjp3b3Jk\r\n",
+        ] {
+            assert!(asked.contains(line), "{line} in {asked}");
+        }
     }
 
     #[tokio::test]
