@@ -88,6 +88,11 @@ impl Connection {
         self.go_on(context);
         self.wire.is_some() && self.requests.is_ready()
     }
+
+    /// The same, from within a task.
+    async fn can_carry(&mut self) -> bool {
+        poll_fn(|context| Poll::Ready(self.is_ready(context))).await
+    }
 }
 
 /// The connections that rest.
@@ -119,7 +124,7 @@ impl Pool {
     pub async fn take(&self, host: &Host) -> Option<Connection> {
         loop {
             let mut connection = self.resting().by_host.get_mut(host)?.pop()?.1;
-            if poll_fn(|context| Poll::Ready(connection.is_ready(context))).await {
+            if connection.can_carry().await {
                 return Some(connection);
             }
         }
@@ -127,7 +132,7 @@ impl Pool {
 
     /// Lays a connection to rest, if it can be used again and there is room.
     pub async fn give_back(self: &Arc<Pool>, host: Host, mut connection: Connection) {
-        if !poll_fn(|context| Poll::Ready(connection.is_ready(context))).await {
+        if !connection.can_carry().await {
             return;
         }
         let mut resting = self.resting();
@@ -201,7 +206,7 @@ mod tests {
         };
         let (head, answered) = tokio::join!(connection.send(request()), answer);
         assert!(head.is_ok() && answered.is_ok());
-        assert!(poll_fn(|context| Poll::Ready(connection.is_ready(context))).await);
+        assert!(connection.can_carry().await);
         (connection, far)
     }
 
