@@ -289,6 +289,16 @@ impl<F> Cursor<F> {
         }
     }
 
+    /// The file holds another content: the size at the last look may be that one's already.
+    pub fn forget_unread_size(&mut self) {
+        self.size = self.known_size.max(self.read);
+    }
+
+    /// Whether a file that looks so may be this one, as it was or grown.
+    pub fn may_have_become(&self, stat: &FileStat) -> bool {
+        stat.size >= self.size && stat.modified_ms >= self.modified_ms
+    }
+
     /// Whether the first bytes of a file that are read at once may be those of the one that is followed, of which none was
     /// read yet.
     pub fn may_begin_with(&self, bytes: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::model::stage::gzip;
-use super::testing::{Lines, MemoryDisk};
+use super::testing::{Lines, MemoryDisk, acknowledge_read};
 use super::{Event, Rules, Tailer};
 use crate::checkpoint::FlowPlaces;
 use crate::config::test_support::accepted;
@@ -38,6 +38,14 @@ const OUTSIDE: &str = "/old/app.log";
 
 /// So many lines are more than a fingerprint covers.
 const MANY: usize = 40;
+
+/// All names shift, and a new file takes the live one's.
+const RENAMED_ON: &[Deed] = &[
+    Rename(SECOND, THIRD),
+    Rename(FIRST, SECOND),
+    Rename(LIVE, FIRST),
+    Write(LIVE, 5),
+];
 
 struct Story {
     name: &'static str,
@@ -129,12 +137,7 @@ const STORIES: &[Story] = &[
             Write(LIVE, 5),
             Write(FIRST, 1),
         ],
-        later: &[
-            Rename(SECOND, THIRD),
-            Rename(FIRST, SECOND),
-            Rename(LIVE, FIRST),
-            Write(LIVE, 5),
-        ],
+        later: RENAMED_ON,
         unopened: None,
     },
     Story {
@@ -142,12 +145,7 @@ const STORIES: &[Story] = &[
         before: &[],
         meanwhile: &[Write(FIRST, 3), Write(LIVE, 5)],
         amid: &[Rename(FIRST, SECOND), Rename(LIVE, FIRST), Write(LIVE, 5)],
-        later: &[
-            Rename(SECOND, THIRD),
-            Rename(FIRST, SECOND),
-            Rename(LIVE, FIRST),
-            Write(LIVE, 5),
-        ],
+        later: RENAMED_ON,
         unopened: None,
     },
     Story {
@@ -294,14 +292,7 @@ impl Scene {
         let turn = self.tailer.turn(self.now, &mut self.disk, &mut self.heard);
         self.wake_at = turn.wake_at;
         self.events.extend(self.tailer.take_events());
-        let read: Vec<_> = self
-            .tailer
-            .cursors()
-            .map(|cursor| (cursor.id, cursor.read))
-            .collect();
-        for (id, offset) in read {
-            self.tailer.acknowledge(id, offset);
-        }
+        acknowledge_read(&mut self.tailer);
     }
 
     fn pass(&mut self, seconds: u64) {

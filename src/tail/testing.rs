@@ -9,9 +9,9 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
-use super::Intake;
 use super::disk::{Disk, FileKind, FileStat, Name};
 use super::split::RecordKind;
+use super::{Intake, Tailer};
 use crate::checkpoint::FileIdentity;
 use crate::record::Span;
 
@@ -30,6 +30,15 @@ impl Intake for Lines {
     }
 
     fn nothing(&mut self, _: Span) {}
+}
+
+/// All that was read is accepted.
+pub fn acknowledge_read<D: Disk>(tailer: &mut Tailer<D>) {
+    let cursors = tailer.cursors();
+    let read: Vec<_> = cursors.map(|cursor| (cursor.id, cursor.read)).collect();
+    for (id, offset) in read {
+        tailer.acknowledge(id, offset);
+    }
 }
 
 /// What stood in a file from one truncation to the next; its place in [`MemoryDisk::contents`].

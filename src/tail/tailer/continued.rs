@@ -113,8 +113,6 @@ impl<D: Disk> Tailer<D> {
         };
         self.polls.remove(&(cursor.poll_at, id));
         self.queue.retain(|queued| *queued != id);
-        if self.by_path.get(&cursor.path) == Some(&id) {
-            self.by_path.remove(&cursor.path);
-        }
+        self.unname(&cursor.path, id);
     }
 }

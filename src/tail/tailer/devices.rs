@@ -68,7 +68,7 @@ mod tests {
 
     use crate::checkpoint::{FlowPlaces, Place};
     use crate::config::test_support::accepted;
-    use crate::tail::testing::{Lines, MemoryDisk};
+    use crate::tail::testing::{Lines, MemoryDisk, acknowledge_read};
     use crate::tail::{Rules, Tailer};
 
     struct Scene {
@@ -106,14 +106,7 @@ mod tests {
                     .has_more
                 {}
             }
-            let read: Vec<_> = self
-                .tailer
-                .cursors()
-                .map(|cursor| (cursor.id, cursor.read))
-                .collect();
-            for (id, offset) in read {
-                self.tailer.acknowledge(id, offset);
-            }
+            acknowledge_read(&mut self.tailer);
             lines.0.sort();
             lines.0
         }

@@ -111,16 +111,13 @@ impl<D: Disk> Tailer<D> {
         let cursor = self.cursors.get(&id).filter(|cursor| !cursor.is_parked)?;
         let (file, to) = open_wherever(cursor.identity, &cursor.path, disk).ok()?;
         let stat = disk.look_at(&file).ok()?;
-        let is_as_before = stat.size >= cursor.size && stat.modified_ms >= cursor.modified_ms;
-        if !is_as_before || !self.rules.patterns.matches(&to) {
+        if !cursor.may_have_become(&stat) || !self.rules.patterns.matches(&to) {
             return None;
         }
         let cursor = self.cursors.get_mut(&id)?;
         let to: Arc<Path> = to.into();
         let from = std::mem::replace(&mut cursor.path, Arc::clone(&to));
-        if self.by_path.get(&from) == Some(&id) {
-            self.by_path.remove(&from);
-        }
+        self.unname(&from, id);
         self.by_path.insert(to, id);
         Some((file, stat))
     }
@@ -256,7 +253,7 @@ impl<D: Disk> Tailer<D> {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return false;
         };
-        let is_as_before = stat.size >= cursor.size && stat.modified_ms >= cursor.modified_ms;
+        let is_as_before = cursor.may_have_become(stat);
         let is_same = match opened {
             Ok(file) => {
                 cursor.file = Some(file);

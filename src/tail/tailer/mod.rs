@@ -156,6 +156,13 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
+    /// A path leads to a file no more, unless it leads to another one by now.
+    fn unname(&mut self, path: &Path, id: CursorId) {
+        if self.by_path.get(path) == Some(&id) {
+            self.by_path.remove(path);
+        }
+    }
+
     fn walk_soon(&mut self, now: Instant) {
         let n_files = u32::try_from(self.cursors.len()).unwrap_or(u32::MAX);
         let interval = WALK_INTERVAL_MIN.max(WALK_INTERVAL_PER_FILE.saturating_mul(n_files));

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::FlowPlaces;
     use crate::config::test_support::accepted;
-    use crate::tail::testing::{Lines, MemoryDisk};
+    use crate::tail::testing::{Lines, MemoryDisk, acknowledge_read};
     use crate::tail::{Event, Rules};
 
     struct Scene {
@@ -110,14 +110,7 @@ mod tests {
             for _ in 0..4 {
                 self.now += Duration::from_secs(15);
                 self.tailer.turn(self.now, &mut self.disk, &mut lines);
-                let read: Vec<_> = self
-                    .tailer
-                    .cursors()
-                    .map(|cursor| (cursor.id, cursor.read))
-                    .collect();
-                for (id, offset) in read {
-                    self.tailer.acknowledge(id, offset);
-                }
+                acknowledge_read(&mut self.tailer);
                 self.tailer.take_changes();
             }
             lines.0.sort();

@@ -114,8 +114,7 @@ impl<D: Disk> Tailer<D> {
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return Reading::Done { n_bytes: 0 };
         };
-        // The size at the last look may be the other content's already.
-        cursor.size = cursor.known_size.max(cursor.read);
+        cursor.forget_unread_size();
         if let Some(Ok(stat)) = cursor.file.as_ref().map(|file| disk.look_at(file)) {
             self.replace(id, &stat, now);
         }

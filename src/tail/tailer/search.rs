@@ -114,6 +114,11 @@ impl<F> Search<F> {
         }
     }
 
+    /// The next try begins with what there is then.
+    fn list_anew(&mut self) {
+        (self.hope, self.stage) = (Hope::None, Stage::Listing);
+    }
+
     /// Whether what was found is the file that the content stood in.
     fn is_of(&self, found: &Copy<F>) -> bool {
         found.candidate.sighting.stat.identity == self.cursor.identity
@@ -202,7 +207,7 @@ impl<D: Disk> Tailer<D> {
                     self.free_place(search.cursor.identity, search.cursor.fingerprint);
                 }
                 Found::Copy(found) if self.is_read(&found) => {
-                    (search.hope, search.stage) = (Hope::None, Stage::Listing);
+                    search.list_anew();
                     surveys.clear();
                     self.searches.push(search);
                 }
@@ -213,13 +218,13 @@ impl<D: Disk> Tailer<D> {
                 }
                 Found::NotYet => self.searches.push(search),
                 Found::Nothing if search.was_outrun && now < search.outrun_until => {
-                    (search.hope, search.stage) = (Hope::None, Stage::Listing);
+                    search.list_anew();
                     search.try_at = now + search.outrun_interval;
                     search.outrun_interval *= 2;
                     self.searches.push(search);
                 }
                 Found::Nothing if search.may_be_found_at(now) => {
-                    (search.hope, search.stage) = (Hope::None, Stage::Listing);
+                    search.list_anew();
                     search.was_outrun = false;
                     search.try_at = match now < search.until {
                         true => now + SEARCH_INTERVAL,
@@ -283,8 +288,7 @@ impl<D: Disk> Tailer<D> {
                 self.cut_off(id, stat, now);
             } else if matches!(cursor.is_same(disk), Ok(false)) {
                 if let Some(cursor) = self.cursors.get_mut(&id) {
-                    // The size at the last look may be the other content's already.
-                    cursor.size = cursor.known_size.max(cursor.read);
+                    cursor.forget_unread_size();
                 }
                 self.replace(id, stat, now);
             } else {

@@ -231,9 +231,7 @@ impl<D: Disk> Tailer<D> {
         cursor.rotated_at = (!is_back && is_known).then_some(now);
         cursor.is_named = true;
         cursor.is_dirty = true;
-        if self.by_path.get(&from) == Some(&id) {
-            self.by_path.remove(&from);
-        }
+        self.unname(&from, id);
         self.by_path.insert(Arc::clone(&to), id);
         self.poll_at(id, now);
         if !is_back {
@@ -249,10 +247,8 @@ impl<D: Disk> Tailer<D> {
         cursor.is_named = false;
         let path = Arc::clone(&cursor.path);
         let unread_bytes = cursor.size.saturating_sub(cursor.read);
-        if self.by_path.get(&path) == Some(&id) {
-            self.by_path.remove(&path);
-        }
         let is_parked = cursor.is_parked;
+        self.unname(&path, id);
         self.poll_at(id, now);
         self.events.push(Event::Vanished { path, unread_bytes });
         if is_parked {
