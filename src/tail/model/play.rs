@@ -75,6 +75,10 @@ impl<S: Stage> Play<S> {
             );
         }
         self.world.see(&self.tailer);
+        demand!(
+            self.tailer.knows_its_oldest(),
+            "a file is followed for longer than is known, and may be copied unseen"
+        );
         for (span, data, kind) in std::mem::take(&mut self.sending.records) {
             self.world.check(span, &data, kind)?;
         }

@@ -73,8 +73,7 @@ impl<D: Disk> Tailer<D> {
         if is_named {
             self.by_path.insert(path, id);
         }
-        self.by_identity.insert(stat.identity, id);
-        self.cursors.insert(id, cursor);
+        self.admit(cursor);
         self.poll_at(id, now);
     }
 

@@ -397,8 +397,7 @@ impl<D: Disk> Tailer<D> {
         if cursor.is_named {
             self.by_path.insert(Arc::clone(&cursor.path), new_id);
         }
-        self.by_identity.insert(cursor.identity, new_id);
-        self.cursors.insert(new_id, cursor);
+        self.admit(cursor);
         self.poll_at(new_id, now);
         self.seek(old, Loss::CutOff, false, now);
     }

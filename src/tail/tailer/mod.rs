@@ -76,8 +76,7 @@ pub struct Tailer<D: Disk> {
     unfollowed: Vec<Place>,
     next_id: u64,
     n_turns: u64,
-    /// The turn that the longest followed file is of, as it was in this turn and with that last number.
-    oldest: Option<Oldest>,
+    oldest: Oldest,
     walk_at: Instant,
     walked_at: Option<Instant>,
     /// Files that were renamed out of the patterns' reach while we were away have been looked for.
@@ -113,7 +112,7 @@ impl<D: Disk> Tailer<D> {
             unfollowed: Vec::new(),
             next_id: 0,
             n_turns: 0,
-            oldest: None,
+            oldest: Oldest::default(),
             listed_folders: Vec::new(),
             walk_at: now,
             walked_at: None,
@@ -154,6 +153,13 @@ impl<D: Disk> Tailer<D> {
                 ids.into_iter().for_each(|id| self.poll_at(id, now));
             }
         }
+    }
+
+    /// A file is followed from now on.
+    fn admit(&mut self, cursor: Cursor<Body<D::File>>) {
+        self.oldest.admit(cursor.since_turn);
+        self.by_identity.insert(cursor.identity, cursor.id);
+        self.cursors.insert(cursor.id, cursor);
     }
 
     /// A path leads to a file no more, unless it leads to another one by now.

@@ -35,12 +35,29 @@ pub(super) struct Head {
     bytes: Vec<u8>,
 }
 
-/// Since which turn the longest followed file is, in that turn, while no later one than that number is followed.
+/// Since which turn the longest followed file is, or since an earlier one: those that are followed no more are
+/// noticed only when it matters.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Oldest {
-    turn: u64,
-    last_id: u64,
     since: u64,
+    /// The turn in which all files were asked last.
+    asked_in: u64,
+}
+
+impl Default for Oldest {
+    fn default() -> Oldest {
+        Oldest {
+            since: u64::MAX,
+            asked_in: 0,
+        }
+    }
+}
+
+impl Oldest {
+    /// A file is followed from now on that is of this turn.
+    pub(super) fn admit(&mut self, since_turn: u64) {
+        self.since = self.since.min(since_turn);
+    }
 }
 
 /// What a new file is like.
@@ -71,7 +88,7 @@ impl<D: Disk> Tailer<D> {
             self.poll_at(id, now + COPY_LOOK_INTERVAL);
             return true;
         }
-        let is_among_the_first = self.oldest_since() >= since_turn;
+        let is_among_the_first = self.is_none_older_than(since_turn);
         let Some(cursor) = self.cursors.get(&id) else {
             return false;
         };
@@ -119,23 +136,25 @@ impl<D: Disk> Tailer<D> {
         cursor.is_new
     }
 
-    /// The turn that the longest followed file is of: ten thousand that are there at the start need no comparisons.
-    fn oldest_since(&mut self) -> u64 {
-        let (turn, last_id) = (self.n_turns, self.next_id);
-        let known = self
-            .oldest
-            .filter(|oldest| (oldest.turn, oldest.last_id) == (turn, last_id));
-        let since = known.map_or_else(
-            || self.cursors.values().map(|cursor| cursor.since_turn).min(),
-            |oldest| Some(oldest.since),
-        );
-        let since = since.unwrap_or(turn);
-        self.oldest = Some(Oldest {
-            turn,
-            last_id,
-            since,
-        });
-        since
+    /// Whether no file is followed for longer than one of this turn: ten thousand that are there at the start need no
+    /// comparisons. All of them are asked only where what is known doesn't say so, and once a turn; a file that was let
+    /// go of since then costs comparisons, and no more.
+    fn is_none_older_than(&mut self, since_turn: u64) -> bool {
+        if self.oldest.since < since_turn && self.oldest.asked_in != self.n_turns {
+            let all = self.cursors.values().map(|cursor| cursor.since_turn);
+            self.oldest = Oldest {
+                since: all.min().unwrap_or(u64::MAX),
+                asked_in: self.n_turns,
+            };
+        }
+        self.oldest.since >= since_turn
+    }
+
+    /// Whether no file is followed for longer than is known.
+    #[cfg(test)]
+    pub(in crate::tail) fn knows_its_oldest(&self) -> bool {
+        let all = self.cursors.values().map(|cursor| cursor.since_turn);
+        all.min().is_none_or(|since| self.oldest.since <= since)
     }
 
     /// Compares a new file with those that were there before it. What they are known to begin with, and the heads that

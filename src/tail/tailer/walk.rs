@@ -292,8 +292,7 @@ impl<D: Disk> Tailer<D> {
             });
         }
         self.by_path.insert(Arc::clone(&found.path), id);
-        self.by_identity.insert(found.stat.identity, id);
-        self.cursors.insert(id, cursor);
+        self.admit(cursor);
         let is_open = self.open(id, Need::Later, disk);
         if let Some(cursor) = self.cursors.get_mut(&id)
             && cursor.is_new
