@@ -45,16 +45,17 @@ impl<D: Disk> Tailer<D> {
             self.cut_off(id, &stat, now);
             return Reading::Replaced;
         }
-        match cursor.begins_alike(disk) {
+        // Where nothing was read yet the first read itself begins with the beginning.
+        let begins_alike = match cursor.read {
+            0 => Ok(true),
+            _ => cursor.begins_alike(disk),
+        };
+        match begins_alike {
             Ok(true) => {}
             Ok(false) => return self.is_replaced(id, now, disk),
             Err(error) => return self.is_unreadable(id, &error, now),
         }
-        if !cursor.is_told {
-            cursor.is_told = true;
-            let (path, offset, size) = (Arc::clone(&cursor.path), cursor.read, cursor.size);
-            self.events.push(Event::Opened { path, offset, size });
-        }
+        let offset = cursor.read;
         let mut buffer = std::mem::take(&mut self.buffer);
         let file = cursor.file.take();
         let result = match &file {
@@ -72,6 +73,11 @@ impl<D: Disk> Tailer<D> {
         };
         cursor.file = file;
         self.buffer = buffer;
+        if !matches!(result, Ok(Reading::Replaced)) && !cursor.is_told {
+            cursor.is_told = true;
+            let (path, size) = (Arc::clone(&cursor.path), cursor.size);
+            self.events.push(Event::Opened { path, offset, size });
+        }
         let result = result.and_then(|reading| {
             // What waits for room, or for the end of its first line, may be written over meanwhile.
             match (&reading, cursor.read) {
@@ -418,6 +424,14 @@ mod tests {
             if n_left > 0 {
                 break;
             }
+            let is_opened = |event: &Event| matches!(event, Event::Opened { offset: 0, .. });
+            let is_unread = |event: &Event| matches!(event, Event::Replaced { read: 0, .. });
+            let mut events = tailer
+                .take_events()
+                .into_iter()
+                .skip_while(|event| !is_opened(event));
+            let unread = events.find(is_unread);
+            assert_eq!(unread, None, "rewritten before operation {n_before}");
             let torn = heard.0.iter().find(|record| !known.contains(record));
             assert_eq!(torn, None, "rewritten before operation {n_before}");
             let heard: HashSet<&String> = heard.0.iter().collect();
