@@ -20,6 +20,9 @@ use crate::tail::{Event, Intake};
 
 /// Looks at quiet files that cost a thousandth of a core.
 pub(super) const LOOKS_PER_SECOND: u64 = 1_000;
+/// The shortest time between two looks at a file of which the system tells, or that is looked at anyway when it is read
+/// for the first time, for each followed file: so many looks cost a hundredth of a core.
+const LOOK_INTERVAL_PER_FILE: Duration = Duration::from_micros(300);
 /// How long a rotated file is held open beyond [`ROTATED_GRACE`] while it still has a name somewhere: a slow writer may
 /// go on.
 const RENAMED_AWAY_HOLD: Duration = Duration::from_secs(3600);
@@ -205,11 +208,12 @@ impl<D: Disk> Tailer<D> {
         let Some(cursor) = self.cursors.get(&id) else {
             return;
         };
-        let longest = self.poll_interval_max(cursor.is_hinted && cursor.is_named);
+        let is_hinted = self.hints_work && cursor.is_hinted && cursor.is_named;
+        let longest = self.poll_interval_max(is_hinted);
+        let shortest = self.poll_interval_min(is_hinted || (cursor.is_queued && !cursor.is_told));
         let Some(cursor) = self.cursors.get_mut(&id) else {
             return;
         };
-        let shortest = self.rules.poll_interval_min.max(Duration::from_millis(1));
         cursor.poll_interval = match grew {
             true => shortest,
             false => (cursor.poll_interval * 2).clamp(shortest, longest.max(shortest)),
@@ -237,9 +241,19 @@ impl<D: Disk> Tailer<D> {
         self.polls.insert((at, id));
     }
 
+    fn poll_interval_min(&self, is_found_otherwise: bool) -> Duration {
+        let n_files = u32::try_from(self.cursors.len()).unwrap_or(u32::MAX);
+        let fair_share = match is_found_otherwise {
+            true => LOOK_INTERVAL_PER_FILE.saturating_mul(n_files),
+            false => Duration::ZERO,
+        };
+        let shortest = self.rules.poll_interval_min.max(fair_share);
+        shortest.max(Duration::from_millis(1))
+    }
+
     fn poll_interval_max(&self, is_hinted: bool) -> Duration {
         let fair_share = Duration::from_millis(self.cursors.len() as u64 * 1000 / LOOKS_PER_SECOND);
-        match self.hints_work && is_hinted {
+        match is_hinted {
             // What changes is said; a look finds what is written without a word, as through a mapping.
             true => POLL_INTERVAL_MAX.max(2 * fair_share),
             false => POLL_INTERVAL_MAX_WITHOUT_HINTS.max(fair_share),
@@ -431,4 +445,52 @@ fn must_be_checked<F>(cursor: &Cursor<F>, stat: &FileStat) -> bool {
     let is_read_soon = is_read_next(cursor, stat) && !cursor.is_new;
     let may_be_another = is_other(cursor, stat) && !is_read_soon;
     cursor.file.is_some() && (cursor.tail.is_none() || may_be_another)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::checkpoint::FlowPlaces;
+    use crate::config::test_support::accepted;
+    use crate::tail::testing::{Lines, MemoryDisk};
+    use crate::tail::{Hint, Rules};
+
+    /// Whether files that have grown, were looked at and were read are looked at again a moment later.
+    fn are_looked_at_soon(n_files: usize, hints_work: bool) -> bool {
+        let text = r#"{"flows": [{"filePattern": "/l/*.log", "kinesisStream": "s", "initialPosition": "START_OF_FILE"}]}"#;
+        let rules = Rules::new(&accepted(text).config.flows[0]).unwrap();
+        let mut now = Instant::now();
+        let mut tailer = Tailer::new(rules, FlowPlaces::default(), now);
+        tailer.set_hints_work(hints_work);
+        let mut disk = MemoryDisk::default();
+        let paths: Vec<String> = (0..n_files).map(|n| format!("/l/{n}.log")).collect();
+        let mut n_read = 0;
+        for _ in 0..3 {
+            for path in &paths {
+                disk.append(path, b"line\n");
+                tailer.hint(&Hint::Written(Path::new(path).into()), now);
+            }
+            now += Duration::from_secs(5);
+            let mut lines = Lines::default();
+            while tailer.turn(now, &mut disk, &mut lines).has_more {}
+            n_read += lines.0.len();
+        }
+        assert_eq!(n_read, 3 * n_files);
+        let before = disk.n_operations;
+        now += Duration::from_millis(150);
+        tailer.turn(now, &mut disk, &mut Lines::default());
+        disk.n_operations > before
+    }
+
+    #[test]
+    fn many_files_of_which_the_system_tells_are_looked_at_less_often() {
+        for (n_files, hints_work, expected) in
+            [(1, true, true), (1_000, true, false), (1_000, false, true)]
+        {
+            let are_looked_at = are_looked_at_soon(n_files, hints_work);
+            assert_eq!(are_looked_at, expected, "{n_files}, hints: {hints_work}");
+        }
+    }
 }
