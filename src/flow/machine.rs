@@ -395,7 +395,7 @@ impl<D: Disk> Machine<D> {
 
     fn tell_standing(&self, around: &mut impl Around) {
         let mut standing = events::Standing::default();
-        for cursor in self.tailer.cursors() {
+        let files = self.tailer.cursors().map(|cursor| {
             standing.files_followed += 1;
             standing.bytes_behind += if cursor.split.is_over {
                 0
@@ -403,10 +403,10 @@ impl<D: Disk> Machine<D> {
                 cursor.size.saturating_sub(cursor.read)
             };
             standing.files_newer += u64::from(cursor.read == 0 && cursor.size > 0);
-        }
-        events::stands_at(&self.counters, &standing);
-        let files = self.tailer.cursors().map(look_at);
+            look_at(cursor)
+        });
         events::files_stand(&self.counters, around.timestamp().as_millisecond(), files);
+        events::stands_at(&self.counters, &standing);
     }
 
     /// The oldest file that isn't wholly acknowledged, or else the newest: where the reference must go on.
