@@ -29,6 +29,9 @@ pub enum Opened {
 /// A file is read from now on. INFO, in the reference's words; where it begins at DEBUG.
 pub fn file_opened(flow: &FlowCounters, path: &Path, opened: Opened) {
     progress::opening(flow.flow(), path).emit();
+    if !tracing::enabled!(Level::DEBUG) {
+        return;
+    }
     let at = match opened {
         Opened::AtStart => "its beginning".to_owned(),
         Opened::AtOffset { offset } => format!("offset {offset}"),
