@@ -57,6 +57,8 @@ enum Part {
 pub struct Found {
     pub path: Arc<Path>,
     pub stat: FileStat,
+    /// Whether the path is a link, where that is known.
+    pub is_link: Option<bool>,
 }
 
 /// What a walk found.
@@ -343,6 +345,7 @@ impl<D: Disk, K: Fn(&Path) -> Option<FileStat>> Walk<'_, D, K> {
             Ok(stat) if stat.kind == FileKind::File => self.listing.files.push(Found {
                 path: path.into(),
                 stat,
+                is_link: (hinted.identity == Some(stat.identity)).then_some(false),
             }),
             Ok(_) => {}
             // Gone between listing and looking, a dangling link, or not there yet.
@@ -546,6 +549,10 @@ mod tests {
 
         fn look_at(&mut self, file: &std::fs::File) -> io::Result<FileStat> {
             OsDisk.look_at(file)
+        }
+
+        fn is_link(&mut self, path: &Path) -> bool {
+            OsDisk.is_link(path)
         }
 
         fn tells_of(&mut self, path: &Path) -> bool {

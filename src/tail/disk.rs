@@ -53,7 +53,10 @@ pub trait Disk {
     fn share(&mut self, file: &Self::File) -> io::Result<Self::File>;
     /// A look at an open file.
     fn look_at(&mut self, file: &Self::File) -> io::Result<FileStat>;
-    /// Whether the system tells of changes to what `path` names: not through a link, and not on a network file system.
+    /// Whether `path` is a link to what it names.
+    fn is_link(&mut self, path: &Path) -> bool;
+    /// Whether the system tells of changes to files in the file system of what `path` names: not in a network one, and
+    /// nowhere through a link.
     fn tells_of(&mut self, path: &Path) -> bool;
     /// Reads at `offset` into `into`; 0 bytes at or beyond the end.
     fn read_at(&mut self, file: &Self::File, offset: u64, into: &mut [u8]) -> io::Result<usize>;
@@ -121,11 +124,12 @@ impl Disk for OsDisk {
         file.metadata().map(|metadata| stat_of(&metadata))
     }
 
+    fn is_link(&mut self, path: &Path) -> bool {
+        std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
+    }
+
     fn tells_of(&mut self, path: &Path) -> bool {
-        let is_link = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-        !is_link
-            && rustix::fs::statfs(path)
-                .is_ok_and(|system| !REMOTE_MAGIC.contains(&(system.f_type as u32)))
+        rustix::fs::statfs(path).is_ok_and(|system| !REMOTE_MAGIC.contains(&(system.f_type as u32)))
     }
 
     fn read_at(&mut self, file: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {

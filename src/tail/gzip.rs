@@ -90,6 +90,10 @@ impl<D: Disk> Disk for WithGzip<'_, D> {
         }
     }
 
+    fn is_link(&mut self, path: &Path) -> bool {
+        self.0.is_link(path)
+    }
+
     fn tells_of(&mut self, path: &Path) -> bool {
         self.0.tells_of(path)
     }

@@ -236,6 +236,10 @@ impl Disk for BoundedDisk {
         OsDisk.look_at(&file.file)
     }
 
+    fn is_link(&mut self, path: &Path) -> bool {
+        OsDisk.is_link(path)
+    }
+
     fn tells_of(&mut self, path: &Path) -> bool {
         OsDisk.tells_of(path)
     }

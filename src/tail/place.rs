@@ -265,6 +265,7 @@ impl Memory {
                 let found = Found {
                     path: path.as_path().into(),
                     stat,
+                    is_link: None,
                 };
                 if !is_rotated || is_shorter(&found, place.offset) {
                     continue;

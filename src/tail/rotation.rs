@@ -275,6 +275,7 @@ mod tests {
         Found {
             path: Path::new(path).into(),
             stat,
+            is_link: None,
         }
     }
 

@@ -331,6 +331,10 @@ impl Disk for MemoryDisk {
         Ok(self.stat(file))
     }
 
+    fn is_link(&mut self, _: &Path) -> bool {
+        false
+    }
+
     fn tells_of(&mut self, _: &Path) -> bool {
         true
     }
@@ -375,6 +379,10 @@ impl<D: Disk> Disk for Rc<RefCell<D>> {
 
     fn look_at(&mut self, file: &D::File) -> io::Result<FileStat> {
         self.borrow_mut().look_at(file)
+    }
+
+    fn is_link(&mut self, path: &Path) -> bool {
+        self.borrow_mut().is_link(path)
     }
 
     fn tells_of(&mut self, path: &Path) -> bool {

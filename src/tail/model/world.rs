@@ -725,6 +725,10 @@ impl<S: Stage> Disk for World<S> {
         self.stage.disk().look_at(file)
     }
 
+    fn is_link(&mut self, path: &Path) -> bool {
+        self.stage.disk().is_link(path)
+    }
+
     fn tells_of(&mut self, path: &Path) -> bool {
         self.stage.disk().tells_of(path)
     }

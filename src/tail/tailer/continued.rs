@@ -56,7 +56,7 @@ impl<D: Disk> Tailer<D> {
         (cursor.file, cursor.rotated_at, cursor.changed_at) = (Some(body), Some(now), now);
         (cursor.is_queued, cursor.is_told) = (false, true);
         (cursor.is_dirty, cursor.is_finished) = (true, false);
-        cursor.is_hinted = disk.tells_of(&path);
+        cursor.is_hinted = !disk.is_link(&path) && disk.tells_of(&path);
         self.events.push(Event::Continued {
             from,
             to: Arc::clone(&path),

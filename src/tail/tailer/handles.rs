@@ -475,6 +475,10 @@ mod tests {
             self.disk.look_at(&file.file)
         }
 
+        fn is_link(&mut self, path: &Path) -> bool {
+            self.disk.is_link(path)
+        }
+
         fn tells_of(&mut self, path: &Path) -> bool {
             self.disk.tells_of(path)
         }

@@ -24,6 +24,7 @@ impl<D: Disk> Tailer<D> {
     pub(super) fn walk(&mut self, now: Instant, disk: &mut WithGzip<'_, D>) {
         let mut listing = self.rules.patterns.walk(disk, |path| self.stat_of(path));
         let is_first = self.walked_at.replace(now).is_none();
+        self.telling_devices.clear();
         self.follow_devices(&listing.files, is_first, disk);
         let n_old = self.leave_old(&mut listing.files, is_first, disk);
         let is_short = |(_, error): &(PathBuf, io::Error)| is_out_of_handles(error);
@@ -159,9 +160,13 @@ impl<D: Disk> Tailer<D> {
         let identity = found.stat.identity;
         let known = self.memory.name_of(identity).map(Arc::<Path>::from);
         let known = known.filter(|path| other_names.contains(&(identity, Arc::clone(path))));
-        Found {
-            path: known.unwrap_or_else(|| Arc::clone(&found.path)),
-            stat: found.stat,
+        match known {
+            Some(path) => Found {
+                path,
+                stat: found.stat,
+                is_link: None,
+            },
+            None => found.clone(),
         }
     }
 
@@ -282,7 +287,7 @@ impl<D: Disk> Tailer<D> {
             (cursor.size, cursor.known_size) = (size, size);
             cursor.modified_ms = modified_ms;
         }
-        cursor.is_hinted = disk.tells_of(&found.path);
+        cursor.is_hinted = self.is_told_of(found, disk);
         cursor.is_new = placed.is_new;
         cursor.since_turn = if placed.is_new { self.n_turns } else { 0 };
         if let Some(read) = placed.was_replaced {
@@ -308,6 +313,15 @@ impl<D: Disk> Tailer<D> {
         id
     }
 
+    /// Whether the system tells of changes to a file that a walk found. File systems are asked about once a walk: another one
+    /// may have the number of one that was unmounted.
+    fn is_told_of(&mut self, found: &Found, disk: &mut WithGzip<'_, D>) -> bool {
+        let is_link = found.is_link.unwrap_or_else(|| disk.is_link(&found.path));
+        let device = found.stat.identity.device;
+        let tells = self.telling_devices.entry(device);
+        !is_link && *tells.or_insert_with(|| disk.tells_of(&found.path))
+    }
+
     pub(super) fn new_id(&mut self) -> CursorId {
         self.next_id += 1;
         CursorId(self.next_id)
@@ -329,5 +343,55 @@ impl<D: Disk> Tailer<D> {
             kind: error.kind(),
             error: error.to_string(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::checkpoint::FlowPlaces;
+    use crate::config::test_support::accepted;
+    use crate::tail::Rules;
+    use crate::tail::disk::OsDisk;
+    use crate::tail::testing::Lines;
+
+    #[test]
+    fn the_system_tells_of_files_and_not_of_what_links_lead_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a.log", "named", "elsewhere", "elsewhere too"] {
+            fs::write(path(name), name).unwrap();
+        }
+        symlink(path("elsewhere"), path("link.log")).unwrap();
+        symlink(path("elsewhere too"), path("named link")).unwrap();
+        let text = format!(
+            r#"{{"flows": [{{"id": "l", "filePattern": ["{}", "{}", "{}"], "kinesisStream": "s"}}]}}"#,
+            path("*.log").display(),
+            path("named").display(),
+            path("named link").display(),
+        );
+        let rules = Rules::new(&accepted(&text).config.flows[0]).unwrap();
+        let now = Instant::now();
+        let mut tailer = Tailer::new(rules, FlowPlaces::default(), now);
+        tailer.turn(now, &mut OsDisk, &mut Lines::default());
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut hinted: Vec<(String, bool)> = tailer
+            .cursors()
+            .map(|cursor| (name(&cursor.path), cursor.is_hinted))
+            .collect();
+        hinted.sort();
+        let expected = [
+            ("a.log", true),
+            ("link.log", false),
+            ("named", true),
+            ("named link", false),
+        ];
+        assert_eq!(
+            hinted,
+            expected.map(|(name, is_hinted)| (name.to_owned(), is_hinted))
+        );
     }
 }
