@@ -158,6 +158,13 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
+    /// So many more files are about to be followed: moved once, and not each time that they are twice as many.
+    fn make_room(&mut self, n_files: usize) {
+        self.cursors.reserve(n_files);
+        self.by_path.reserve(n_files);
+        self.by_identity.reserve(n_files);
+    }
+
     /// A file is followed from now on.
     fn admit(&mut self, cursor: Cursor<Body<D::File>>) {
         self.oldest.admit(cursor.since_turn);

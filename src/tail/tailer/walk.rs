@@ -64,6 +64,7 @@ impl<D: Disk> Tailer<D> {
                 .map(|found| self.memory.place(&self.rules, found))
                 .collect(),
         };
+        self.make_room(new.len());
         for (found, placed) in new.iter().zip(placed) {
             self.follow(found, placed, now, disk);
         }
