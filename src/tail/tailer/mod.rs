@@ -76,6 +76,7 @@ pub struct Tailer<D: Disk> {
     unfollowed: Vec<Place>,
     next_id: u64,
     n_turns: u64,
+    /// For how long the longest followed file is followed.
     oldest: Oldest,
     walk_at: Instant,
     walked_at: Option<Instant>,
