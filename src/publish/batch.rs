@@ -48,6 +48,8 @@ pub struct OpenBatch {
     next_budget_bytes: usize,
     /// The size of the last batch, or what it would have been had there been room: the next one starts with as much.
     usual_bytes: usize,
+    /// Records of the last batch: the next one starts with room for as many.
+    usual_records: usize,
     /// Others are short of bytes.
     is_hurried: bool,
 }
@@ -89,6 +91,7 @@ impl OpenBatch {
             paid_bytes: 0,
             next_budget_bytes: 0,
             usual_bytes: 0,
+            usual_records: 0,
             is_hurried: false,
         }
     }
@@ -296,6 +299,7 @@ impl OpenBatch {
             body = Vec::new();
         } else {
             self.layout.patch_count(&mut body, self.records.len());
+            self.usual_records = self.records.len();
             self.usual_bytes = body.len().next_multiple_of(4096).min(self.limits.bytes_max);
         }
         (self.counted_bytes, self.paid_bytes) = (0, 0);
@@ -340,6 +344,10 @@ impl OpenBatch {
     }
 
     fn push(&mut self, record: RecordRef, span: Span) {
+        if self.records.capacity() == 0 {
+            self.records.reserve_exact(self.usual_records);
+            self.origins.reserve_exact(self.usual_records);
+        }
         self.records.push(record);
         self.origins.push(Origin {
             cursor: span.cursor,
@@ -481,6 +489,7 @@ pub mod tests {
             paid_bytes: 0,
             next_budget_bytes: 0,
             usual_bytes: 0,
+            usual_records: 0,
             is_hurried: false,
         }
     }
