@@ -384,10 +384,12 @@ mod tests {
             .map(|cursor| (name(&cursor.path), cursor.is_hinted))
             .collect();
         hinted.sort();
+        // The folder itself may be in a network file system.
+        let is_told_of = OsDisk.tells_of(folder.path());
         let expected = [
-            ("a.log", true),
+            ("a.log", is_told_of),
             ("link.log", false),
-            ("named", true),
+            ("named", is_told_of),
             ("named link", false),
         ];
         assert_eq!(
