@@ -32,6 +32,7 @@ pub mod cli;
 pub mod config;
 pub mod contained;
 pub mod dead_letters;
+pub mod digest;
 pub mod flow;
 pub mod former;
 pub mod local;

@@ -7,6 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::digest::Digest;
+
 /// A followed file within its flow. Never used again within a run: a file that starts anew gets a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CursorId(pub u64);
@@ -65,6 +67,8 @@ impl RecordRef {
 pub struct Batch {
     /// The records' entries, one after the other, as `publish::wire` lays them out.
     pub body: Bytes,
+    /// The body's, if it is known.
+    pub digest: Option<Digest>,
     pub records: Vec<RecordRef>,
     /// The lane of each record; empty where no order is kept.
     pub lanes: Vec<Lane>,

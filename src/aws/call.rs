@@ -27,6 +27,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use super::NoCredentials;
 use super::held::Held;
 use super::http::{Http, NoAnswer, RawAnswer, TimeOuts};
+use crate::digest::Digest;
 
 /// A service's clock and ours may be so far apart without a word: a signature is good for five minutes.
 const SKEW_MIN: Duration = Duration::from_secs(4 * 60);
@@ -87,6 +88,23 @@ impl Target {
     }
 }
 
+/// What a request carries.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    pub bytes: Bytes,
+    /// Their digest, if it is known.
+    pub digest: Option<Digest>,
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Payload {
+        Payload {
+            bytes,
+            digest: None,
+        }
+    }
+}
+
 /// Calls one service as whom the credentials say.
 #[derive(Debug)]
 pub struct Caller {
@@ -111,7 +129,7 @@ impl Caller {
         &self,
         to: &Target,
         headers: &[(&'static str, &'static str)],
-        body: Bytes,
+        body: Payload,
     ) -> Result<RawAnswer, CallError> {
         let identity = self.credentials.identity().await?;
         let signing = Signing {
@@ -153,7 +171,7 @@ impl Signing<'_> {
         &self,
         to: &Target,
         headers: &[(&'static str, &'static str)],
-        body: Bytes,
+        body: Payload,
     ) -> Result<Request<SdkBody>, BoxError> {
         let params = v4::SigningParams::builder()
             .identity(self.identity)
@@ -163,14 +181,14 @@ impl Signing<'_> {
             .settings(SigningSettings::default())
             .build()?
             .into();
-        let signable = SignableRequest::new(
-            "POST",
-            to.url.as_str(),
-            headers.iter().copied(),
-            SignableBody::Bytes(&body),
-        )?;
+        let hashed = match body.digest {
+            Some(digest) => SignableBody::Precomputed(digest.to_string()),
+            None => SignableBody::Bytes(&body.bytes),
+        };
+        let signable =
+            SignableRequest::new("POST", to.url.as_str(), headers.iter().copied(), hashed)?;
         let (instructions, _) = sign(signable, &params)?.into_parts();
-        let mut request = Request::new(SdkBody::from(body));
+        let mut request = Request::new(SdkBody::from(body.bytes));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = to.uri.clone();
         for (name, value) in headers {

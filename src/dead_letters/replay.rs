@@ -95,6 +95,7 @@ impl Open {
         };
         Batch {
             body: self.body.into(),
+            digest: None,
             records: self.records,
             lanes: Vec::new(),
             spans: self.origins.iter().map(span).collect(),

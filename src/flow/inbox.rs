@@ -100,6 +100,11 @@ impl Inbox {
         self.n_on_way.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// A batch that was counted won't come.
+    pub(super) fn not_sent(&self) {
+        self.n_on_way.fetch_sub(1, Ordering::SeqCst);
+    }
+
     /// So many batches wait for a send slot now; `n_arrived` of those that were sent have arrived since the last word.
     pub fn queued(&self, n_batches: usize, n_arrived: usize) {
         self.n_queued.store(n_batches, Ordering::SeqCst);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::culprits::{Culprit, Culprits};
 use super::inbox::Inbox;
 use super::machine::Around;
+use super::outbox::Outbox;
 use crate::config::Flow;
 use crate::planted;
 use crate::process::{self, Chain, Context, Verdict};
@@ -27,6 +28,7 @@ pub(super) struct FlowIntake<'a, A> {
     pub chain: &'a mut Chain,
     pub context: Context<'a>,
     pub inbox: &'a Inbox,
+    pub outbox: &'a mut Outbox,
     pub around: &'a mut A,
     pub counters: &'a FlowCounters,
     pub scratch: &'a mut Vec<u8>,
@@ -155,8 +157,7 @@ impl<A: Around> FlowIntake<'_, A> {
             (!matches!(verdict, Verdict::Skipped(_)), Some(verdict))
         });
         for batch in added.closed {
-            self.inbox.sent();
-            self.around.send(batch);
+            self.outbox.put(batch, |batch| self.around.send(batch));
         }
         if added.cut {
             let sent = self.flow.destination.record_bytes_max() as u64;

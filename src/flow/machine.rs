@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use super::culprits::{Culprit, Culprits};
 use super::inbox::{Inbox, Inward};
 use super::intake::FlowIntake;
+use super::outbox::Outbox;
 use super::tell::tell;
 use crate::checkpoint::{Change, FileIdentity, FlowPlaces, HandBack, Place};
 use crate::config::{Flow, FlowId};
@@ -101,6 +102,7 @@ pub struct Machine<D: Disk> {
     chain: Chain,
     open: OpenBatch,
     inbox: Arc<Inbox>,
+    outbox: Outbox,
     counters: Arc<FlowCounters>,
     scratch: Vec<u8>,
     /// When something is to be done even without news.
@@ -131,12 +133,17 @@ impl<D: Disk> Machine<D> {
         let mut tailer = Tailer::new(parts.rules, places, now);
         parts.inbox.collects_no_more();
         tailer.number_cursors_after(CursorId(u64::from(parts.life) * CURSORS_PER_LIFE));
+        let open = OpenBatch::new(parts.index, &flow, parts.budget.clone(), parts.seed);
+        let is_hashed = open.layout().is_keyed();
+        let inbox = Arc::clone(&parts.inbox);
+        let outbox = Outbox::new(parts.index, parts.budget, inbox, is_hashed);
         Machine {
             kept_by,
             tailer,
             disk,
             chain: Chain::new(&flow.processing),
-            open: OpenBatch::new(parts.index, &flow, parts.budget, parts.seed),
+            open,
+            outbox,
             inbox: parts.inbox,
             counters: parts.counters,
             scratch: Vec::new(),
@@ -248,6 +255,7 @@ impl<D: Disk> Machine<D> {
                 ec2: ec2.as_ref(),
             },
             inbox: &self.inbox,
+            outbox: &mut self.outbox,
             around,
             counters: &self.counters,
             scratch: &mut self.scratch,
@@ -266,6 +274,7 @@ impl<D: Disk> Machine<D> {
             intake.done != events::Turn::default(),
         );
         intake.tell();
+        self.outbox.flush(|batch| around.send(batch));
         self.is_blocked = turn.is_blocked;
         self.tell_first_look();
         self.follow_events(now);
@@ -314,10 +323,10 @@ impl<D: Disk> Machine<D> {
         self.hand_over(batch, around);
     }
 
-    fn hand_over(&self, batch: Option<Batch>, around: &mut impl Around) {
+    fn hand_over(&mut self, batch: Option<Batch>, around: &mut impl Around) {
         if let Some(batch) = batch {
-            self.inbox.sent();
-            around.send(batch);
+            self.outbox.put(batch, |batch| around.send(batch));
+            self.outbox.flush(|batch| around.send(batch));
         }
     }
 

@@ -305,6 +305,7 @@ impl OpenBatch {
         (self.counted_bytes, self.paid_bytes) = (0, 0);
         Some(Batch {
             body: body.into(),
+            digest: None,
             records: std::mem::take(&mut self.records),
             lanes: std::mem::take(&mut self.lanes),
             origins: std::mem::take(&mut self.origins),
@@ -456,6 +457,7 @@ pub mod tests {
             end: records.len() as u64,
         }];
         Batch {
+            digest: None,
             body: body.into(),
             records,
             lanes: Vec::new(),

@@ -43,7 +43,7 @@ impl FirehoseSink {
         let target = target.map_err(|error| answer::without_answer(&error))?;
         let headers = [("content-type", wire::JSON), ("x-amz-target", OPERATION)];
         let body = self.layout.json_body(&call.batch, &call.chosen);
-        let answered = caller.post(target, &headers, body).await;
+        let answered = caller.post(target, &headers, body.into()).await;
         answer::read(answered, call.chosen.len())
     }
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use aws_sdk_kinesis::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
-use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::answer;
@@ -15,7 +14,7 @@ use super::failure::{CallFailure, FailureKind};
 use super::sink::{Call, CallResult, Sink};
 use super::wire::{self, Layout};
 use crate::aws::Clients;
-use crate::aws::call::{CallError, Target};
+use crate::aws::call::{CallError, Payload, Target};
 use crate::config::WirePreference;
 use crate::record::FlowIndex;
 use crate::telemetry::events;
@@ -117,11 +116,7 @@ impl KinesisSink {
             return self.put_json(call).await;
         }
         let result = self
-            .put_body(
-                wire::CBOR,
-                self.layout.cbor_body(&call.batch, &call.chosen),
-                call.chosen.len(),
-            )
+            .put_body(wire::CBOR, self.cbor_payload(call), call.chosen.len())
             .await;
         if wire == CBOR {
             return result;
@@ -145,10 +140,25 @@ impl KinesisSink {
     async fn put_json(&self, call: &Call) -> CallResult {
         let body = self.layout.json_body(&call.batch, &call.chosen);
         let _held = self.budget.hold(self.flow, body.len());
-        self.put_body(wire::JSON, body, call.chosen.len()).await
+        self.put_body(wire::JSON, body.into(), call.chosen.len())
+            .await
     }
 
-    async fn put_body(&self, content_type: &'static str, body: Bytes, n_sent: usize) -> CallResult {
+    /// The digest is of the batch's whole body.
+    fn cbor_payload(&self, call: &Call) -> Payload {
+        let is_whole = call.chosen.len() == call.batch.records.len();
+        Payload {
+            bytes: self.layout.cbor_body(&call.batch, &call.chosen),
+            digest: call.batch.digest.filter(|_| is_whole),
+        }
+    }
+
+    async fn put_body(
+        &self,
+        content_type: &'static str,
+        body: Payload,
+        n_sent: usize,
+    ) -> CallResult {
         let caller = self.clients.kinesis().await;
         let caller = caller.map_err(|error| answer::no_region(&error))?;
         let make = || target(&caller.region, caller.endpoint.as_deref(), &self.stream);

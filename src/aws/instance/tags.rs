@@ -92,7 +92,11 @@ async fn call(ec2: &Ec2<'_>, form: String) -> Result<RawAnswer, TagsError> {
         |error: &dyn std::error::Error| TagsError::Failed(DisplayErrorContext(error).to_string());
     let to = Target::new(ec2.endpoint).map_err(|error| failed(&error))?;
     let request = signing
-        .request(&to, &[("content-type", CONTENT_TYPE)], Bytes::from(form))
+        .request(
+            &to,
+            &[("content-type", CONTENT_TYPE)],
+            Bytes::from(form).into(),
+        )
         .map_err(|error| failed(&*error))?;
     let time_outs = TimeOuts {
         connect: Some(CONNECT_TIMEOUT),
