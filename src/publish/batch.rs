@@ -344,6 +344,7 @@ impl OpenBatch {
         closed
     }
 
+    #[inline]
     fn push(&mut self, record: RecordRef, span: Span) {
         if self.records.capacity() == 0 {
             self.records.reserve_exact(self.usual_records);

@@ -168,6 +168,7 @@ pub fn begin_entry(layout: &Layout, body: &mut Vec<u8>) {
 }
 
 /// Ends the entry that begins at `entry_start`: fills in the data's length and appends the key.
+#[inline]
 pub fn end_entry(layout: &Layout, body: &mut Vec<u8>, entry_start: usize, key: &[u8]) -> RecordRef {
     let data_start = entry_start + layout.head_bytes();
     let data_end = body.len();
