@@ -318,6 +318,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const MIB: usize = 1024 * 1024;
@@ -418,6 +420,77 @@ mod tests {
         assert!(budget.take(FlowIndex(2), MIB));
         budget.release(FlowIndex(0), MIB);
         assert_eq!(woken(), [0, 0, 1, 1]);
+    }
+
+    /// What may happen to a budget.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Take { flow: usize, bytes: usize },
+        ReleaseOldest { flow: usize },
+        Retire { flow: usize },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let flow = 0..5usize;
+        prop_oneof![
+            4 => (flow.clone(), 1..3 * MIB / 2).prop_map(|(flow, bytes)| Step::Take { flow, bytes }),
+            3 => flow.clone().prop_map(|flow| Step::ReleaseOldest { flow }),
+            1 => flow.prop_map(|flow| Step::Retire { flow }),
+        ]
+    }
+
+    proptest! {
+        /// Whatever others do: once all that was taken is released, nobody waits, and all of it is there again.
+        #[test]
+        fn who_waits_is_woken_and_the_bound_holds(steps in proptest::collection::vec(step(), 1..60)) {
+            const N_FLOWS: usize = 5;
+            let budget = Budget::new(8 * MIB, N_FLOWS);
+            let bells: Vec<_> = (0..N_FLOWS).map(|_| Arc::new(Bell::default())).collect();
+            for (index, bell) in bells.iter().enumerate() {
+                budget.register(FlowIndex(index), bell.clone());
+            }
+            let n_woken = |flow: usize| bells[flow].released.load(Ordering::Relaxed);
+            let mut taken: [VecDeque<usize>; N_FLOWS] = Default::default();
+            // How often each had been woken when it was refused last.
+            let mut refused: [Option<usize>; N_FLOWS] = Default::default();
+            let mut is_gone = [false; N_FLOWS];
+            for step in steps {
+                match step {
+                    Step::Take { flow, .. } if is_gone[flow] => {}
+                    Step::Take { flow, bytes } => match budget.take(FlowIndex(flow), bytes) {
+                        true => {
+                            taken[flow].push_back(bytes);
+                            refused[flow] = None;
+                        }
+                        false => {
+                            prop_assert!(!taken[flow].is_empty(), "who holds nothing is never refused");
+                            refused[flow] = Some(n_woken(flow));
+                        }
+                    },
+                    Step::ReleaseOldest { flow } => {
+                        if let Some(bytes) = taken[flow].pop_front() {
+                            budget.release(FlowIndex(flow), bytes);
+                        }
+                    }
+                    Step::Retire { flow } => {
+                        budget.retire(FlowIndex(flow));
+                        (is_gone[flow], refused[flow]) = (true, None);
+                    }
+                }
+                // Who holds nothing may have one record, however long.
+                let longest = taken.iter().flatten().max().copied().unwrap_or(0);
+                prop_assert!(budget.held_bytes() <= 8 * MIB + N_FLOWS * longest);
+            }
+            for (flow, left) in taken.iter().enumerate() {
+                left.iter().for_each(|bytes| budget.release(FlowIndex(flow), *bytes));
+            }
+            for flow in 0..N_FLOWS {
+                let is_woken = refused[flow].is_none_or(|before| n_woken(flow) > before);
+                prop_assert!(is_woken, "flow {} waits for ever", flow);
+            }
+            prop_assert_eq!(budget.held_bytes(), 0);
+            prop_assert!(budget.lock().waiting.is_empty());
+        }
     }
 
     #[test]
