@@ -484,8 +484,8 @@ mod tests {
             for (flow, left) in taken.iter().enumerate() {
                 left.iter().for_each(|bytes| budget.release(FlowIndex(flow), *bytes));
             }
-            for flow in 0..N_FLOWS {
-                let is_woken = refused[flow].is_none_or(|before| n_woken(flow) > before);
+            for (flow, refused) in refused.into_iter().enumerate() {
+                let is_woken = refused.is_none_or(|before| n_woken(flow) > before);
                 prop_assert!(is_woken, "flow {} waits for ever", flow);
             }
             prop_assert_eq!(budget.held_bytes(), 0);
