@@ -193,24 +193,19 @@ fn read_pieces<D: Disk>(
             cursor.moved_to(Mark::of(cursor.read, &buffer[..before + at]));
         }
         let n_bytes = (cursor.read - started_at) as usize;
+        let mut header = None;
         match stop {
             Stop::Blocked => return Ok(Reading::Blocked),
             Stop::Over => return Ok(Reading::Done { n_bytes }),
             // `size` may be old: whoever wrote meanwhile is noticed by the next look.
             Stop::Incomplete if end != End::More => return Ok(Reading::Done { n_bytes }),
             Stop::Incomplete if n_bytes >= bytes_max => return Ok(Reading::More { n_bytes }),
-            Stop::HeaderMissing => {
-                let header = read_header(disk, file, &rules.split)?;
-                intake.header(cursor.header.insert(header));
-            }
+            Stop::HeaderMissing => header = Some(read_header(disk, file, &rules.split)?),
             Stop::Incomplete => {}
         }
         let kept = (before + at).min(KNOWN_BYTES);
         buffer.copy_within(before + at - kept..before + filled, 0);
         (before, filled) = (kept, filled - at);
-        if let Stop::HeaderMissing = stop {
-            continue;
-        }
         match read_on(
             file,
             cursor.read - before as u64,
@@ -223,6 +218,10 @@ fn read_pieces<D: Disk>(
                 is_over = n == 0;
             }
             None => return Ok(Reading::Replaced),
+        }
+        // Only here: the bytes that wait for it stand in the file behind it still.
+        if let Some(header) = header {
+            intake.header(cursor.header.insert(header));
         }
     }
 }
@@ -375,6 +374,7 @@ fn note_left_out<F>(cursor: &mut Cursor<F>, start: usize, end: usize, is_header:
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::path::Path;
     use std::time::Duration;
 
     use super::*;
@@ -445,5 +445,61 @@ mod tests {
             n_before += 1;
         }
         assert!(n_of_both > 2, "it was rewritten while it was read");
+    }
+
+    /// Records under the line that named their columns.
+    #[derive(Default)]
+    struct Columns {
+        header: String,
+        records: Vec<(String, String)>,
+    }
+
+    impl Intake for Columns {
+        fn has_room(&mut self, _data_bytes: usize) -> bool {
+            true
+        }
+
+        fn record(&mut self, _: Span, data: &[u8], _: RecordKind, _: &Path) {
+            let data = String::from_utf8_lossy(data).into_owned();
+            self.records.push((self.header.clone(), data));
+        }
+
+        fn nothing(&mut self, _: Span) {}
+
+        fn skipped(&mut self, _: Span, _: &[u8], _: &Path) {}
+
+        fn header(&mut self, line: &[u8]) {
+            self.header = String::from_utf8_lossy(line).into_owned();
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_rewritten_between_two_operations_lends_no_columns_to_what_it_held() {
+        let mut rules = rules();
+        (rules.split.is_header_needed, rules.split.skip_header_lines) = (true, 1);
+        let mut n_before = 0;
+        loop {
+            let now = Instant::now();
+            let mut disk = MemoryDisk::default();
+            disk.append("/l/a.log", b"old,columns\nold,1\nold,2\n");
+            let text = b"new,columns,other\nnew,1,1\nnew,2,2\nnew,3,3\n";
+            disk.befall_after(n_before, move |disk| disk.truncate("/l/a.log", text));
+            let mut tailer = Tailer::new(rules.clone(), FlowPlaces::default(), now);
+            let mut heard = Columns::default();
+            for second in 0..30 {
+                tailer.turn(now + Duration::from_secs(second), &mut disk, &mut heard);
+                if second == 10 && disk.n_to_come() > 0 {
+                    return assert!(n_before > 10, "it was rewritten while it was read");
+                }
+            }
+            for (header, record) in &heard.records {
+                let is_its_own = header.get(..3) == record.get(..3);
+                assert!(
+                    is_its_own,
+                    "{record} under {header}, rewritten before operation {n_before}"
+                );
+            }
+            n_before += 1;
+        }
     }
 }
