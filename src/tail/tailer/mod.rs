@@ -24,7 +24,7 @@ mod search;
 mod sight;
 mod walk;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,8 +82,8 @@ pub struct Tailer<D: Disk> {
     walked_at: Option<Instant>,
     /// Files that were renamed out of the patterns' reach while we were away have been looked for.
     has_sought_strays: bool,
-    /// Whether the system tells of changes to files on these devices, as far as the last walk asked.
-    telling_devices: HashMap<u64, bool>,
+    /// Devices of whose files the system tells what changes, as far as the last walk asked.
+    telling_devices: HashSet<u64>,
     /// Whether hints can be relied on to come in time.
     hints_work: bool,
     buffer: Vec<u8>,
@@ -120,7 +120,7 @@ impl<D: Disk> Tailer<D> {
             walk_at: now,
             walked_at: None,
             has_sought_strays: false,
-            telling_devices: HashMap::new(),
+            telling_devices: HashSet::new(),
             hints_work: false,
             buffer: Vec::new(),
             events: Vec::new(),

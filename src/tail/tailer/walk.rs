@@ -314,13 +314,18 @@ impl<D: Disk> Tailer<D> {
         id
     }
 
-    /// Whether the system tells of changes to a file that a walk found. File systems are asked about once a walk: another one
-    /// may have the number of one that was unmounted.
+    /// Whether the system tells of changes to a file that a walk found. A file system that does is asked about once a walk:
+    /// another one may have the number of one that was unmounted. That one doesn't may be due to a file that is gone.
     fn is_told_of(&mut self, found: &Found, disk: &mut WithGzip<'_, D>) -> bool {
         let is_link = found.is_link.unwrap_or_else(|| disk.is_link(&found.path));
+        if is_link {
+            return false;
+        }
         let device = found.stat.identity.device;
-        let tells = self.telling_devices.entry(device);
-        !is_link && *tells.or_insert_with(|| disk.tells_of(&found.path))
+        if !self.telling_devices.contains(&device) && disk.tells_of(&found.path) {
+            self.telling_devices.insert(device);
+        }
+        self.telling_devices.contains(&device)
     }
 
     pub(super) fn new_id(&mut self) -> CursorId {
