@@ -102,19 +102,23 @@ impl Inbox {
 
     /// A batch that was counted won't come.
     pub(super) fn not_sent(&self) {
-        self.n_on_way.fetch_sub(1, Ordering::SeqCst);
+        self.fewer_on_way(1);
     }
 
     /// So many batches wait for a send slot now; `n_arrived` of those that were sent have arrived since the last word.
     pub fn queued(&self, n_batches: usize, n_arrived: usize) {
         self.n_queued.store(n_batches, Ordering::SeqCst);
-        let less = |n_on_way: usize| Some(n_on_way.saturating_sub(n_arrived));
-        let _ = self
-            .n_on_way
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        self.fewer_on_way(n_arrived);
         if self.is_below_capacity() && self.is_refused.swap(false, Ordering::SeqCst) {
             self.wake();
         }
+    }
+
+    fn fewer_on_way(&self, n_batches: usize) {
+        let less = |n_on_way: usize| Some(n_on_way.saturating_sub(n_batches));
+        let _ = self
+            .n_on_way
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
     }
 
     /// Something changed that the thread waits for.
