@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::refused::{Keeping, Suspects};
+use super::refused::{Keeping, Suspects, Tried};
 use super::{Command, FlowRules, Reported};
 use crate::config::{Backoff, RefusedRecords};
 use crate::publish::backoff::Failures;
@@ -215,7 +215,7 @@ impl FlowState {
         };
         commands.push(Command::Report { flow, event });
         self.window = (self.window + 1.0).min(slots_max as f64);
-        self.got_through(flow, commands);
+        self.got_through(flow, now, commands);
         self.settled(flow, pending.number, &pending.left, pending.batch, commands);
     }
 
@@ -309,12 +309,15 @@ impl FlowState {
                 self.back_off(epoch, now, chance);
             }
         } else {
-            self.got_through(flow, commands);
+            self.got_through(flow, now, commands);
             pending.failures.succeeded();
             pending.failures.failed();
         }
+        // What was accepted along with a record proves as much as what was before.
+        let at = if accepted.is_empty() { sent_at } else { now };
+        let tried = Tried { epoch, at };
         for (alone, error) in blamed {
-            self.refused_alone(flow, alone, error, epoch, (now, chance), commands);
+            self.refused_alone(flow, alone, error, tried, (now, chance), commands);
         }
         if !accepted.is_empty() {
             let batch = Arc::clone(&pending.batch);
@@ -362,7 +365,8 @@ impl FlowState {
                 latency,
             };
             commands.push(Command::Report { flow, event });
-            self.blamed(flow, pending, error, epoch, at, commands);
+            let tried = Tried { epoch, at: sent_at };
+            self.blamed(flow, pending, error, tried, at, commands);
             return;
         }
         self.back_off(epoch, now, chance);
@@ -395,10 +399,15 @@ impl FlowState {
         }
     }
 
-    pub(super) fn got_through(&mut self, flow: FlowIndex, commands: &mut Vec<Command>) {
+    pub(super) fn got_through(
+        &mut self,
+        flow: FlowIndex,
+        now: Instant,
+        commands: &mut Vec<Command>,
+    ) {
         self.blocked_until = None;
         self.failures.succeeded();
-        self.others_are_taken();
+        self.others_are_taken(now);
         if self.n_failures_said > 0 {
             let event = Reported::Recovered {
                 n_failures: std::mem::take(&mut self.n_failures_said),

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A service that refuses everything (a wrong destination, a proxy in the way) must not cost a flow its records: one
-//! counts as refused for good only while others of its flow are accepted. Where it is kept rather than dropped, a few
+//! counts as refused for good only while others of its flow are accepted: by a call that was sent when that was known, as
+//! an earlier one may have met the service just before it took anything. Where it is kept rather than dropped, a few
 //! refusals by itself are enough too, so that a flow's only record doesn't wait for ever. What was refused while everything was is tried once more when
 //! something is accepted again.
 
@@ -49,8 +50,8 @@ pub struct Suspects {
     parts: VecDeque<Pending>,
     /// Records that were refused by themselves while no other was accepted.
     alone: VecDeque<Pending>,
-    /// A record was accepted in this run, and not too many were refused since.
-    others_are_taken: bool,
+    /// Since when records are accepted in this run; `None` if none was, or too many were refused since.
+    others_are_taken_since: Option<Instant>,
     n_refused_in_a_row: u32,
 }
 
@@ -72,14 +73,38 @@ impl Suspects {
     fn count_refused(&mut self) {
         self.n_refused_in_a_row = self.n_refused_in_a_row.saturating_add(1);
         if self.n_refused_in_a_row >= REFUSED_IN_A_ROW_MAX {
-            self.others_are_taken = false;
+            self.others_are_taken_since = None;
         }
     }
 
-    fn is_proven(&self, pending: &Pending, rule: RefusedRecords) -> bool {
+    /// What a record's refusal by itself, in this try, says of it.
+    fn judge(&self, pending: &Pending, tried: Tried, rule: RefusedRecords) -> Judgement {
         let is_enough = pending.failures.count() + 1 >= ALONE_REFUSALS_MAX;
-        self.others_are_taken || rule == RefusedRecords::DeadLetter && is_enough
+        match self.others_are_taken_since {
+            _ if rule == RefusedRecords::DeadLetter && is_enough => Judgement::Proven,
+            Some(since) if tried.at >= since => Judgement::Proven,
+            Some(_) => Judgement::TooEarly,
+            None => Judgement::AsAllOthers,
+        }
     }
+}
+
+/// The call by which a record was tried.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tried {
+    pub(super) epoch: u64,
+    /// When it was sent, or a later time at which the service is known to have taken others.
+    pub(super) at: Instant,
+}
+
+/// What a refusal says of a record.
+enum Judgement {
+    /// It is the record's own.
+    Proven,
+    /// Others are accepted now, but perhaps weren't yet when it was tried.
+    TooEarly,
+    /// No other is accepted.
+    AsAllOthers,
 }
 
 /// Refused records that are being kept.
@@ -110,7 +135,7 @@ impl FlowState {
         flow: FlowIndex,
         mut pending: Pending,
         error: RecordError,
-        epoch: u64,
+        tried: Tried,
         at: (Instant, f64),
         commands: &mut Vec<Command>,
     ) {
@@ -119,7 +144,7 @@ impl FlowState {
                 self.suspects.parts.push_front(second);
                 self.suspects.parts.push_front(pending);
             }
-            None => self.refused_alone(flow, pending, error, epoch, at, commands),
+            None => self.refused_alone(flow, pending, error, tried, at, commands),
         }
     }
 
@@ -129,29 +154,33 @@ impl FlowState {
         flow: FlowIndex,
         mut pending: Pending,
         error: RecordError,
-        epoch: u64,
+        tried: Tried,
         (now, chance): (Instant, f64),
         commands: &mut Vec<Command>,
     ) {
         if self.refused_records == RefusedRecords::Retry {
             self.suspects.count_refused();
-            if !self.suspects.others_are_taken {
-                self.back_off(epoch, now, chance);
+            if self.suspects.others_are_taken_since.is_none() {
+                self.back_off(tried.epoch, now, chance);
             }
             pending.failures.failed();
             self.wait_out(pending, now, chance);
-        } else if self.suspects.is_proven(&pending, self.refused_records) {
-            self.refused_for_good(flow, pending, error, commands);
-        } else {
-            pending.failures.failed();
-            self.back_off(epoch, now, chance);
-            self.suspects.alone.push_back(pending);
+            return;
+        }
+        match self.suspects.judge(&pending, tried, self.refused_records) {
+            Judgement::Proven => self.refused_for_good(flow, pending, error, commands),
+            Judgement::TooEarly => self.suspects.parts.push_back(pending),
+            Judgement::AsAllOthers => {
+                pending.failures.failed();
+                self.back_off(tried.epoch, now, chance);
+                self.suspects.alone.push_back(pending);
+            }
         }
     }
 
     /// A record was accepted: those that were refused while none was are tried once more, and then judged.
-    pub(super) fn others_are_taken(&mut self) {
-        self.suspects.others_are_taken = true;
+    pub(super) fn others_are_taken(&mut self, now: Instant) {
+        self.suspects.others_are_taken_since.get_or_insert(now);
         self.suspects.n_refused_in_a_row = 0;
         let alone = self.suspects.alone.drain(..);
         self.suspects.parts.extend(alone);
@@ -352,6 +381,32 @@ mod tests {
 
     /// P-REFUSED: A record that the service refuses for its content is kept in the dead-letter file before a checkpoint
     /// passes it, and costs no other record anything.
+    /// The service took nothing at first. Its answers come in another order than its judgements were made in.
+    #[test]
+    fn a_refusal_by_a_call_that_was_sent_before_anything_was_accepted_proves_nothing() {
+        for rule in [RefusedRecords::Skip, RefusedRecords::DeadLetter] {
+            for is_bad in [false, true] {
+                let mut play = Play::new(rule, [0]);
+                play.send(0, 1, None);
+                play.send(1, 1, None);
+                play.now += Duration::from_millis(1);
+                play.calls.swap(0, 1);
+                assert!(play.answer() && play.answer());
+                assert_eq!(play.accepted, [1]);
+                assert_eq!((play.given_up, play.kept.len()), (0, 0));
+                if !is_bad {
+                    play.poison.clear();
+                }
+                play.answer_all();
+                let n_refused = play.given_up + play.kept.len();
+                assert_eq!(
+                    (play.accepted.len(), n_refused),
+                    if is_bad { (1, 1) } else { (2, 0) }
+                );
+            }
+        }
+    }
+
     #[test]
     fn one_bad_record_among_five_hundred_is_found_in_few_calls_and_held_before_the_watermark() {
         let mut play = Play::new(RefusedRecords::DeadLetter, [321]);
