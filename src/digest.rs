@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_of_every_length_about_a_blocks_have_their_digests() {
+    fn bodies_of_every_length_up_to_some_blocks_have_their_digests() {
         let bytes: Vec<u8> = (0..=255).collect();
         for len in 0..=bytes.len() {
             assert_eq!(

@@ -7,10 +7,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::model::stage::gzip;
-use super::testing::{Lines, MemoryDisk, acknowledge_read};
-use super::{Event, Rules, Tailer};
+use super::testing::{Lines, MemoryDisk, acknowledge_read, rules_of};
+use super::{Event, Tailer};
 use crate::checkpoint::FlowPlaces;
-use crate::config::test_support::accepted;
 
 /// What a writer does. Paths are those of files.
 #[derive(Debug, Clone, Copy)]
@@ -268,7 +267,7 @@ struct Scene {
 
 fn tailer(places: FlowPlaces, now: Instant) -> Tailer<MemoryDisk> {
     let text = r#"{"flows": [{"filePattern": "/l/app.log*", "kinesisStream": "s", "initialPosition": "START_OF_FILE"}]}"#;
-    let rules = Rules::new(&accepted(text).config.flows[0]).unwrap();
+    let rules = rules_of(text);
     Tailer::new(rules, places, now)
 }
 

@@ -8,7 +8,10 @@ use std::io;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
+use std::time::Instant;
 
+#[cfg(test)]
+use super::Rules;
 use super::disk::{Disk, FileKind, FileStat, Name};
 use super::split::RecordKind;
 use super::{Intake, Tailer};
@@ -30,6 +33,20 @@ impl Intake for Lines {
     }
 
     fn nothing(&mut self, _: Span) {}
+}
+
+/// The rules of a configuration's first flow.
+#[cfg(test)]
+pub fn rules_of(configuration: &str) -> Rules {
+    use crate::config::test_support::accepted;
+    Rules::new(&accepted(configuration).config.flows[0]).unwrap()
+}
+
+/// Reads all that there is; how many records it was.
+pub fn read_all<D: Disk>(tailer: &mut Tailer<D>, now: Instant, disk: &mut D) -> usize {
+    let mut lines = Lines::default();
+    while tailer.turn(now, disk, &mut lines).has_more {}
+    lines.0.len()
 }
 
 /// All that was read is accepted.

@@ -67,9 +67,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use crate::checkpoint::{FlowPlaces, Place};
-    use crate::config::test_support::accepted;
-    use crate::tail::testing::{Lines, MemoryDisk, acknowledge_read};
-    use crate::tail::{Rules, Tailer};
+    use crate::tail::Tailer;
+    use crate::tail::testing::{Lines, MemoryDisk, acknowledge_read, rules_of};
 
     struct Scene {
         tailer: Tailer<MemoryDisk>,
@@ -79,7 +78,7 @@ mod tests {
 
     fn tailer(places: FlowPlaces, now: Instant) -> Tailer<MemoryDisk> {
         let text = r#"{"flows": [{"filePattern": "/l/*.log*", "kinesisStream": "s", "initialPosition": "START_OF_FILE"}]}"#;
-        let rules = Rules::new(&accepted(text).config.flows[0]).unwrap();
+        let rules = rules_of(text);
         Tailer::new(rules, places, now)
     }
 

@@ -395,12 +395,11 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::FlowPlaces;
-    use crate::config::test_support::accepted;
     use crate::record::Span;
+    use crate::tail::Intake;
     use crate::tail::disk::{Name, OsDisk};
     use crate::tail::split::RecordKind;
-    use crate::tail::testing::MemoryDisk;
-    use crate::tail::{Intake, Rules};
+    use crate::tail::testing::{MemoryDisk, rules_of};
 
     /// A disk with few handles, which may all go stale at once.
     struct Tight<D> {
@@ -529,7 +528,7 @@ mod tests {
             let text = format!(
                 r#"{{"flows": [{{"filePattern": "{pattern}", "kinesisStream": "s", "initialPosition": "START_OF_FILE"{keys}}}]}}"#
             );
-            let rules = Rules::new(&accepted(&text).config.flows[0]).unwrap();
+            let rules = rules_of(&text);
             let now = Instant::now();
             Scene {
                 tailer: Tailer::new(rules, FlowPlaces::default(), now),

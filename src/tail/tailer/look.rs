@@ -453,14 +453,13 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::FlowPlaces;
-    use crate::config::test_support::accepted;
-    use crate::tail::testing::{Lines, MemoryDisk};
-    use crate::tail::{Hint, Rules};
+    use crate::tail::Hint;
+    use crate::tail::testing::{Lines, MemoryDisk, read_all, rules_of};
 
     /// Whether files that have grown, were looked at and were read are looked at again a moment later.
     fn are_looked_at_soon(n_files: usize, hints_work: bool) -> bool {
         let text = r#"{"flows": [{"filePattern": "/l/*.log", "kinesisStream": "s", "initialPosition": "START_OF_FILE"}]}"#;
-        let rules = Rules::new(&accepted(text).config.flows[0]).unwrap();
+        let rules = rules_of(text);
         let mut now = Instant::now();
         let mut tailer = Tailer::new(rules, FlowPlaces::default(), now);
         tailer.set_hints_work(hints_work);
@@ -473,9 +472,7 @@ mod tests {
                 tailer.hint(&Hint::Written(Path::new(path).into()), now);
             }
             now += Duration::from_secs(5);
-            let mut lines = Lines::default();
-            while tailer.turn(now, &mut disk, &mut lines).has_more {}
-            n_read += lines.0.len();
+            n_read += read_all(&mut tailer, now, &mut disk);
         }
         assert_eq!(n_read, 3 * n_files);
         let before = disk.n_operations;

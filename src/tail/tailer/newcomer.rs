@@ -275,22 +275,18 @@ fn compare<D: Disk>(
 mod tests {
     use super::*;
     use crate::checkpoint::FlowPlaces;
-    use crate::config::test_support::accepted;
-    use crate::tail::Rules;
-    use crate::tail::testing::{Lines, MemoryDisk};
+    use crate::tail::testing::{MemoryDisk, read_all, rules_of};
 
     /// Operations on the disk that it costs to read so many short files that come at once, beside as many that are there.
     fn n_operations(n_files: usize, is_long: bool) -> usize {
         let text = r#"{"flows": [{"filePattern": "/l/*.log", "kinesisStream": "s", "initialPosition": "START_OF_FILE"}]}"#;
-        let rules = Rules::new(&accepted(text).config.flows[0]).unwrap();
+        let rules = rules_of(text);
         let mut now = Instant::now();
         let mut tailer = Tailer::new(rules, FlowPlaces::default(), now);
         let mut disk = MemoryDisk::default();
         let mut turn = |disk: &mut MemoryDisk| {
-            let mut lines = Lines::default();
             now += Duration::from_secs(15);
-            while tailer.turn(now, disk, &mut lines).has_more {}
-            lines.0.len()
+            read_all(&mut tailer, now, disk)
         };
         for n in 0..n_files {
             let end = if is_long { 2 * FINGERPRINT_BYTES } else { 30 };

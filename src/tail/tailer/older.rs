@@ -73,8 +73,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::FlowPlaces;
-    use crate::config::test_support::accepted;
-    use crate::tail::testing::{Lines, MemoryDisk, acknowledge_read};
+    use crate::tail::testing::{Lines, MemoryDisk, acknowledge_read, rules_of};
     use crate::tail::{Event, Rules};
 
     struct Scene {
@@ -88,7 +87,7 @@ mod tests {
         let text = format!(
             r#"{{"flows": [{{"filePattern": "/l/*.log", "kinesisStream": "s", "ignoreOlder": "1h", "initialPosition": "{position}"}}]}}"#
         );
-        Rules::new(&accepted(&text).config.flows[0]).unwrap()
+        rules_of(&text)
     }
 
     impl Scene {

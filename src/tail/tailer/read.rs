@@ -379,12 +379,11 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::FlowPlaces;
-    use crate::config::test_support::accepted;
-    use crate::tail::testing::{Lines, MemoryDisk};
+    use crate::tail::testing::{Lines, MemoryDisk, rules_of};
 
     fn rules() -> Rules {
         let text = r#"{"flows": [{"filePattern": "/l/a.log", "kinesisStream": "s", "initialPosition": "START_OF_FILE"}]}"#;
-        Rules::new(&accepted(text).config.flows[0]).unwrap()
+        rules_of(text)
     }
 
     /// Lines of no common length, so many bytes of them at least.

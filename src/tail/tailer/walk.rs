@@ -359,10 +359,8 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::FlowPlaces;
-    use crate::config::test_support::accepted;
-    use crate::tail::Rules;
     use crate::tail::disk::OsDisk;
-    use crate::tail::testing::Lines;
+    use crate::tail::testing::{Lines, rules_of};
 
     #[test]
     fn the_system_tells_of_files_and_not_of_what_links_lead_to() {
@@ -379,7 +377,7 @@ mod tests {
             path("named").display(),
             path("named link").display(),
         );
-        let rules = Rules::new(&accepted(&text).config.flows[0]).unwrap();
+        let rules = rules_of(&text);
         let now = Instant::now();
         let mut tailer = Tailer::new(rules, FlowPlaces::default(), now);
         tailer.turn(now, &mut OsDisk, &mut Lines::default());
