@@ -172,6 +172,10 @@ impl Wake for Inbox {
     }
 
     fn flush(&self) {
+        // A flow at work is about to fill its batch, or to be refused itself; if it does neither it is asked again.
+        if self.piece_of_work().is_some() {
+            return;
+        }
         self.must_flush.store(true, Ordering::Release);
         self.wake();
     }

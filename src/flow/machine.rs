@@ -24,7 +24,7 @@ use crate::checkpoint::{Change, FileIdentity, FlowPlaces, HandBack, Place};
 use crate::config::{Flow, FlowId};
 use crate::process::{Chain, Context, Ec2Metadata};
 use crate::publish::batch::OpenBatch;
-use crate::publish::budget::Budget;
+use crate::publish::budget::{self, Budget};
 use crate::record::{Batch, CursorId, FlowIndex};
 use crate::tail::cursor::Cursor;
 use crate::tail::disk::Disk;
@@ -101,12 +101,15 @@ pub struct Machine<D: Disk> {
     disk: D,
     chain: Chain,
     open: OpenBatch,
+    budget: Budget,
     inbox: Arc<Inbox>,
     outbox: Outbox,
     counters: Arc<FlowCounters>,
     scratch: Vec<u8>,
     /// When something is to be done even without news.
     wake_at: Instant,
+    /// When a turn is due even without news.
+    turn_due: Instant,
     /// When the next turn may follow a hint.
     turn_at: Instant,
     /// When the places go to the checkpoint writer.
@@ -115,6 +118,8 @@ pub struct Machine<D: Disk> {
     is_stopped: bool,
     /// The last turn ended for want of room: what frees some is followed at once.
     is_blocked: bool,
+    /// Bytes have been waited for, for too long then.
+    patience_until: Option<Instant>,
     has_told_first_look: bool,
     /// Under which former flow a file's place is kept, until it is saved under this one.
     kept_by: HashMap<FileIdentity, FlowId>,
@@ -136,23 +141,26 @@ impl<D: Disk> Machine<D> {
         let open = OpenBatch::new(parts.index, &flow, parts.budget.clone(), parts.seed);
         let is_hashed = open.layout().is_keyed();
         let inbox = Arc::clone(&parts.inbox);
-        let outbox = Outbox::new(parts.index, parts.budget, inbox, is_hashed);
+        let outbox = Outbox::new(parts.index, parts.budget.clone(), inbox, is_hashed);
         Machine {
             kept_by,
             tailer,
             disk,
             chain: Chain::new(&flow.processing),
             open,
+            budget: parts.budget,
             outbox,
             inbox: parts.inbox,
             counters: parts.counters,
             scratch: Vec::new(),
             wake_at: now,
+            turn_due: now,
             turn_at: now,
             checkpoint_at: None,
             standing_at: now,
             is_stopped: false,
             is_blocked: false,
+            patience_until: None,
             has_told_first_look: false,
             is_remembered: false,
             culprits: parts.culprits,
@@ -166,6 +174,7 @@ impl<D: Disk> Machine<D> {
         if self.collect() {
             self.checkpoint_soon(now);
         }
+        let is_woken = matches!(news, Some(Inward::Woken));
         match news {
             Some(Inward::End) => {
                 self.save_places(around);
@@ -188,22 +197,32 @@ impl<D: Disk> Machine<D> {
                 }
                 let is_due = self.open.deadline().is_some_and(|at| at <= now);
                 if !self.is_blocked && !is_due && now < self.turn_at {
+                    self.turn_due = self.turn_due.min(self.turn_at);
                     self.wake_by(self.open.deadline());
                     return self.wake_by(Some(self.turn_at));
                 }
             }
             None => {}
         }
-        self.wake_at = match self.is_stopped {
-            true => now + STOPPED_INTERVAL,
-            false => self.turn(now, around),
-        };
-        self.turn_at = now + self.hint_delay();
+        if self.patience_until.is_some_and(|until| until <= now) {
+            self.patience_until = None;
+            self.turn_due = now;
+            self.open.lose_patience();
+        }
+        if self.is_stopped {
+            self.open.settle(false);
+            self.turn_due = now + STOPPED_INTERVAL;
+        } else if is_woken || self.turn_due <= now {
+            self.turn_due = self.turn(now, around);
+            self.turn_at = now + self.hint_delay();
+        }
+        self.wake_at = self.turn_due;
         if self.open.deadline().is_some_and(|deadline| deadline <= now) {
             self.close_batch(around);
         }
         self.keep_checkpoints(now, around);
         self.wake_by(self.open.deadline());
+        self.wake_by(self.patience_until);
         self.wake_by(self.checkpoint_at)
     }
 
@@ -249,6 +268,7 @@ impl<D: Disk> Machine<D> {
         let mut intake = FlowIntake {
             flow: &self.flow,
             open: &mut self.open,
+            budget: &self.budget,
             chain: &mut self.chain,
             context: Context {
                 now: timestamp,
@@ -282,7 +302,12 @@ impl<D: Disk> Machine<D> {
         if has_read {
             self.checkpoint_soon(now);
         }
-        if turn.is_blocked && is_short_of_bytes {
+        self.open.settle(is_short_of_bytes);
+        let waits_for_bytes = turn.is_blocked && is_short_of_bytes;
+        let is_waiting_on = waits_for_bytes && !has_read;
+        let since = self.patience_until.filter(|_| is_waiting_on);
+        self.patience_until = waits_for_bytes.then(|| since.unwrap_or(now + budget::PATIENCE));
+        if waits_for_bytes {
             // The open batch holds bytes that it can only give back by being sent.
             let batch = self.open.close_short();
             self.hand_over(batch, around);

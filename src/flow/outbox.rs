@@ -75,6 +75,7 @@ mod tests {
     use super::*;
     use crate::config::Destination;
     use crate::publish::batch::tests::batch_of;
+    use crate::publish::budget::Wanted;
     use crate::publish::wire::data_of;
 
     fn outbox(destination: &Destination) -> (Outbox, Budget, Arc<Inbox>) {
@@ -133,7 +134,7 @@ mod tests {
         for _ in 0..3 {
             let mut batch = batch_of(&destination, &[b"one"]);
             batch.budget_bytes = BATCH_BYTES;
-            assert!(budget.take(FlowIndex(0), BATCH_BYTES));
+            assert!(budget.take(FlowIndex(0), Wanted::Usual(BATCH_BYTES)));
             outbox.put(batch, |_| n_sent += 1);
         }
         assert_eq!(n_sent, 2);

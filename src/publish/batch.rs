@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
+use super::budget::{Budget, Wanted};
 use super::key::{Key, KeyMaker};
 use super::wire::{self, Layout};
 use crate::config::{BatchLimits, Flow, Ordering};
@@ -13,6 +13,8 @@ use crate::record::{Batch, CursorId, FlowIndex, Lane, Origin, RecordRef, Span};
 
 /// What an open batch grows by, and the least that one starts with.
 const GROWTH_BYTES: usize = 32 * 1024;
+/// A batch begins with room for as much as the last one had, up to this part of the budget.
+const USUAL_DIVISOR: usize = 8;
 /// The age at which an open batch goes if others are short of bytes: by then one that is being filled is full, also where
 /// a hundred flows fill theirs at once.
 const AGE_MAX_WHEN_SHORT: Duration = Duration::from_millis(500);
@@ -50,6 +52,10 @@ pub struct OpenBatch {
     usual_bytes: usize,
     /// Records of the last batch: the next one starts with room for as many.
     usual_records: usize,
+    /// The most that a batch begins with.
+    usual_bytes_max: usize,
+    /// It waited for room for a whole batch, in vain.
+    is_impatient: bool,
     /// Others are short of bytes.
     is_hurried: bool,
 }
@@ -71,6 +77,7 @@ impl OpenBatch {
     /// An empty batch of `flow`; `seed` makes its random partition keys.
     pub fn new(index: FlowIndex, flow: &Flow, budget: Budget, seed: u64) -> OpenBatch {
         OpenBatch {
+            usual_bytes_max: budget.total_bytes() / USUAL_DIVISOR,
             flow: index,
             budget,
             layout: Layout::new(&flow.destination),
@@ -92,6 +99,7 @@ impl OpenBatch {
             next_budget_bytes: 0,
             usual_bytes: 0,
             usual_records: 0,
+            is_impatient: false,
             is_hurried: false,
         }
     }
@@ -136,7 +144,7 @@ impl OpenBatch {
             + wire::KEY_BYTES_MAX;
         let price = self.price(need.max(GROWTH_BYTES));
         let step = price.saturating_sub(self.next_budget_bytes);
-        if step > 0 && !self.budget.take(self.flow, step) {
+        if step > 0 && !self.budget.take(self.flow, Wanted::Usual(step)) {
             return false;
         }
         self.next_budget_bytes += step;
@@ -144,31 +152,59 @@ impl OpenBatch {
     }
 
     fn has_room_here(&mut self, data_bytes: usize) -> bool {
-        let first = if self.body.capacity() == 0 {
-            self.usual_bytes + self.layout.prefix().len()
+        let entry_bytes = data_bytes + wire::ENTRY_OVERHEAD_BYTES + wire::KEY_BYTES_MAX;
+        let is_first = self.body.capacity() == 0;
+        let prefix_bytes = if is_first {
+            self.layout.prefix().len()
         } else {
             0
         };
-        let need =
-            self.body.len() + first + data_bytes + wire::ENTRY_OVERHEAD_BYTES + wire::KEY_BYTES_MAX;
+        let need = self.body.len() + prefix_bytes + entry_bytes;
         if need <= self.paid_bytes {
             return true;
         }
         let growth = GROWTH_BYTES.max(self.paid_bytes / 4);
-        let paid_bytes = need.max(self.paid_bytes + growth);
-        let step = self.price(paid_bytes).saturating_sub(self.budget_bytes);
-        if !self.budget.take(self.flow, step) {
-            return false;
-        }
-        self.budget_bytes += step;
-        self.paid_bytes = paid_bytes;
-        if self.body.capacity() == 0 {
+        let mut paid_bytes = need.max(self.paid_bytes + growth);
+        if is_first {
+            let usual_bytes = (need + self.usual_bytes).min(self.usual_bytes_max);
+            let is_usual = self.buy(usual_bytes.max(paid_bytes), Wanted::Usual);
+            match (is_usual, self.is_impatient) {
+                (true, _) => {
+                    self.is_impatient = false;
+                    paid_bytes = self.paid_bytes;
+                }
+                (false, true) if self.buy(paid_bytes, Wanted::Least) => {}
+                (false, _) => return false,
+            }
             self.body = self.budget.spare_body(paid_bytes);
+        } else if !self.buy(paid_bytes, Wanted::Usual) {
+            return false;
         }
         let room = paid_bytes.max(self.body.capacity()) - self.body.len();
         self.body.reserve_exact(room);
         self.account_growth();
         true
+    }
+
+    /// Pays for a body of so many bytes, if the budget lets it.
+    fn buy(&mut self, paid_bytes: usize, wanted: fn(usize) -> Wanted) -> bool {
+        let step = self.price(paid_bytes).saturating_sub(self.budget_bytes);
+        if !self.budget.take(self.flow, wanted(step)) {
+            return false;
+        }
+        self.budget_bytes += step;
+        self.paid_bytes = paid_bytes;
+        true
+    }
+
+    /// A turn is over, which `is_short` of bytes or isn't.
+    pub fn settle(&self, is_short: bool) {
+        self.budget.settle(self.flow, is_short);
+    }
+
+    /// After a wait that led to nothing the next batch makes do with room for little, until there is more again.
+    pub fn lose_patience(&mut self) {
+        self.is_impatient |= self.budget.waits_in_vain(self.flow);
     }
 
     /// What a body of so many bytes takes of the budget until its call is answered.
@@ -390,6 +426,7 @@ impl Drop for OpenBatch {
         if self.opened_at.is_some() {
             self.budget.note_open(self.flow, None);
         }
+        self.budget.settle(self.flow, false);
         let held_bytes = self.budget_bytes + self.next_budget_bytes;
         if held_bytes > 0 {
             self.budget.release(self.flow, held_bytes);
@@ -494,6 +531,8 @@ pub mod tests {
             next_budget_bytes: 0,
             usual_bytes: 0,
             usual_records: 0,
+            usual_bytes_max: usize::MAX,
+            is_impatient: false,
             is_hurried: false,
         }
     }

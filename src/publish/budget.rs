@@ -1,26 +1,45 @@
-//! One byte budget for the agent: read buffers, open batches, batches waiting and in flight.
+//! One byte budget for the agent: open batches, batches waiting and in flight.
 //!
-//! Half of it is shared out in advance, so that each flow is sure of its part whatever the others hold; the other half
-//! is for whoever comes first, but while there are several flows none gets more than half of that. So one dead stream
-//! never starves the others. A flow that is refused waits until something is released; the flow whose open batch is the
-//! oldest is asked to let it go early.
+//! ```text
+//!  |<------------------------------ total ------------------------------>|
+//!  | flow 3 |     flow 1      | flow 7 |               free              |
+//! ```
+//!
+//! A flow alone may hold all of it. Beside others it gets more only while it holds no more than what is left free then
+//! (dynamic thresholds: Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998): one dead stream ends up
+//! with half, two with a third each, and there is always as much again for whoever comes next. A flow that has little
+//! to send is never refused.
+//!
+//! A flow that is refused waits in line until there is room for several batches: a thread that is woken for each single
+//! one costs more than the batch does. The line stands still if those who hold the bytes don't let go of them; whoever
+//! holds nothing then gives up on a whole batch, and is sure of a small one. The flow whose open batch is the oldest is
+//! asked to let it go early.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::record::FlowIndex;
 
 /// Bytes that all flows together may hold, and with that the bound on the agent's memory: 64 MB, of which the program
 /// itself, a hundred flows' threads and what the allocator can't use again take the larger part.
-pub const BUDGET_BYTES: usize = 12 * 1024 * 1024;
-/// The least that each flow is sure of, however many there are: a call with a few records.
-const SHARE_BYTES_MIN: usize = 96 * 1024;
+pub const BUDGET_BYTES: usize = 16 * 1024 * 1024;
+/// What each flow may hold whatever the others do, however many there are: a call with a few records.
+const SURE_BYTES: usize = 96 * 1024;
+/// Who waits in line is woken when there is room for this part of all, several batches as they commonly are.
+const RUN_DIVISOR: usize = 16;
+/// After so long in a line that doesn't move a flow makes do with little.
+pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Bodies that are kept for the next batches.
 const SPARE_BODIES_MAX: usize = 16;
 /// The largest of them: more than 500 records of common length take.
 const SPARE_BODY_BYTES_MAX: usize = 256 * 1024;
+/// Read buffers that are kept for the next turns: few flows are at work at once, and the one that was used last is in
+/// the processor's caches still.
+const SPARE_BUFFERS_MAX: usize = 4;
+/// The largest of them: a read's length, and as much again.
+const SPARE_BUFFER_BYTES_MAX: usize = 128 * 1024;
 
 /// How a flow's thread is woken. Called with the budget unlocked; must not block.
 pub trait Wake: Send + Sync {
@@ -42,50 +61,85 @@ struct Shared {
 struct State {
     /// Bodies of batches that are done with, to be filled again: no page is asked of the system twice.
     spare: Vec<Vec<u8>>,
+    /// Read buffers of turns that are over.
+    spare_buffers: Vec<Vec<u8>>,
     flows: Vec<Holder>,
     /// Flows that were refused something, in the order in which they asked.
     waiting: VecDeque<FlowIndex>,
-    /// Bytes held beyond the flows' own shares.
-    common_bytes: usize,
+    /// Bytes that all flows hold.
+    held_bytes: usize,
+    /// Bytes for which flows were woken that haven't come for them yet.
+    promised_bytes: usize,
 }
 
 #[derive(Default)]
 struct Holder {
-    /// It was retired: it has no share any more.
+    /// It was retired, and asks for nothing any more.
     is_gone: bool,
     held_bytes: usize,
     /// When the flow's open batch got its first record.
     open_since: Option<Instant>,
     /// What it was refused last, until it is woken for it.
-    wanted_bytes: Option<usize>,
+    wanted: Option<Wanted>,
+    /// What is left of that for which it was woken.
+    promised_bytes: usize,
+    /// The line before it has moved since it came, or since it was last asked about.
+    is_nearer: bool,
     wake: Option<Arc<dyn Wake>>,
 }
 
+/// What a flow asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Room for what it will need, or for more of what it has. It waits until several times as much can be had.
+    Usual(usize),
+    /// Room for the next record, without which it can't go on: who holds nothing gets it in any case.
+    Least(usize),
+}
+
+impl Wanted {
+    fn bytes(self) -> usize {
+        match self {
+            Wanted::Usual(bytes) | Wanted::Least(bytes) => bytes,
+        }
+    }
+}
+
 /// How the bytes are shared out.
+#[derive(Clone, Copy)]
 struct Shares {
-    /// What each flow is sure of.
-    own_bytes: usize,
-    /// What all hold beyond that at most.
-    common_bytes_max: usize,
-    /// What one of them does.
-    common_bytes_max_of_one: usize,
+    total_bytes: usize,
+    /// There is one flow.
+    is_alone: bool,
 }
 
 impl Shares {
-    /// What a flow that holds `held` bytes would hold beyond its share by `bytes` more.
-    fn beyond(&self, held: usize, bytes: usize) -> usize {
-        (held + bytes).saturating_sub(self.own_bytes) - held.saturating_sub(self.own_bytes)
+    /// Whether a flow that holds `held` may have `bytes` more while all hold `held_by_all`.
+    fn fit(self, held: usize, bytes: usize, held_by_all: usize) -> bool {
+        let free = self.total_bytes.saturating_sub(held_by_all + bytes);
+        let is_within = held_by_all + bytes <= self.total_bytes;
+        let is_fair = self.is_alone || held + bytes <= free;
+        held_by_all == 0 || held + bytes <= SURE_BYTES || (is_within && is_fair)
     }
 
-    /// Whether a flow that holds `held` may have `bytes` more while all hold `common` beyond their shares.
-    ///
-    /// A flow that holds nothing is never refused, so that one record longer than its share still passes.
-    fn fit(&self, held: usize, bytes: usize, common: usize) -> bool {
-        let beyond = self.beyond(held, bytes);
-        held == 0
-            || beyond == 0
-            || ((held + bytes).saturating_sub(self.own_bytes) <= self.common_bytes_max_of_one
-                && common + beyond <= self.common_bytes_max)
+    /// Whether a flow may have what it wants.
+    fn grant(self, held: usize, wanted: Wanted, held_by_all: usize) -> bool {
+        let is_sure = matches!(wanted, Wanted::Least(_)) && held == 0;
+        is_sure || self.fit(held, wanted.bytes(), held_by_all)
+    }
+
+    /// How much there has to be for a flow that waits.
+    fn run_bytes(self, wanted: Wanted) -> usize {
+        match wanted {
+            Wanted::Usual(bytes) => bytes.max(self.total_bytes / RUN_DIVISOR),
+            Wanted::Least(bytes) => bytes,
+        }
+    }
+
+    /// Whether a flow that waits is woken.
+    fn serve(self, held: usize, wanted: Wanted, held_by_all: usize) -> bool {
+        let is_sure = matches!(wanted, Wanted::Least(_)) && held == 0;
+        is_sure || self.fit(held, self.run_bytes(wanted), held_by_all)
     }
 }
 
@@ -97,38 +151,31 @@ impl Budget {
             total_bytes,
             state: Mutex::new(State {
                 spare: Vec::new(),
+                spare_buffers: Vec::new(),
                 flows,
                 waiting: VecDeque::new(),
-                common_bytes: 0,
+                held_bytes: 0,
+                promised_bytes: 0,
             }),
         }))
     }
 
-    /// One more flow, the next by index, shares in the budget: the others' shares become smaller.
+    /// One more flow, the next by index.
     pub fn admit(&self) {
-        let mut state = self.lock();
-        state.flows.push(Holder::default());
-        self.recount(&mut state);
+        self.lock().flows.push(Holder::default());
     }
 
-    /// The flow has no share any more; what it still holds goes back when it is released.
+    /// The flow takes nothing any more; what it still holds goes back when it is released.
     pub fn retire(&self, flow: FlowIndex) {
         let mut state = self.lock();
         state.no_longer_waits(flow);
+        state.keep_promise(flow, usize::MAX);
         let holder = &mut state.flows[flow.0];
         (holder.is_gone, holder.open_since, holder.wake) = (true, None, None);
-        self.recount(&mut state);
         let shares = self.shares(&state);
-        let woken = state.take_servable(&shares);
+        let woken = state.take_servable(shares);
         drop(state);
         woken.iter().for_each(|wake| wake.released());
-    }
-
-    /// What is held beyond the shares, after these became others.
-    fn recount(&self, state: &mut State) {
-        let shares = self.shares(state);
-        let beyond = |holder: &Holder| shares.beyond(0, holder.held_bytes);
-        state.common_bytes = state.flows.iter().map(beyond).sum();
     }
 
     /// Says how `flow` is woken.
@@ -136,39 +183,66 @@ impl Budget {
         self.lock().flows[flow.0].wake = Some(wake);
     }
 
-    /// Takes `bytes` for `flow`, or nothing: then the flow is woken once it may have them.
-    pub fn take(&self, flow: FlowIndex, bytes: usize) -> bool {
+    /// Takes what `flow` wants, or nothing: then the flow waits in line, and is woken once there is room.
+    pub fn take(&self, flow: FlowIndex, wanted: Wanted) -> bool {
         let mut state = self.lock();
         let shares = self.shares(&state);
         let held = state.flows[flow.0].held_bytes;
-        if shares.fit(held, bytes, state.common_bytes) {
-            state.hold(&shares, flow, bytes);
+        if shares.grant(held, wanted, state.held_bytes) {
+            state.hold(flow, wanted.bytes());
+            state.keep_promise(flow, wanted.bytes());
             state.no_longer_waits(flow);
             return true;
         }
-        if state.flows[flow.0].wanted_bytes.replace(bytes).is_none() {
+        if state.flows[flow.0].wanted.replace(wanted).is_none() {
+            state.flows[flow.0].is_nearer = false;
             state.waiting.push_back(flow);
+        }
+        let mut woken = Vec::new();
+        if state.keep_promise(flow, usize::MAX) {
+            woken = state.take_servable(shares);
         }
         let oldest = state
             .flows
             .iter()
             .enumerate()
-            .filter(|(index, holder)| *index != flow.0 && holder.held_bytes > shares.own_bytes)
+            .filter(|(index, holder)| *index != flow.0 && holder.held_bytes > SURE_BYTES)
             .filter_map(|(_, holder)| holder.open_since.map(|since| (since, holder)))
             .min_by_key(|(since, _)| *since)
             .and_then(|(_, holder)| holder.wake.clone());
         drop(state);
+        woken.iter().for_each(|wake| wake.released());
         if let Some(wake) = oldest {
             wake.flush();
         }
         false
     }
 
+    /// A turn of `flow` is over: what it was woken for and didn't take is for others. It waits on if it `is_short`.
+    pub fn settle(&self, flow: FlowIndex, is_short: bool) {
+        let mut state = self.lock();
+        if !is_short {
+            state.no_longer_waits(flow);
+        }
+        if state.keep_promise(flow, usize::MAX) {
+            let shares = self.shares(&state);
+            let woken = state.take_servable(shares);
+            drop(state);
+            woken.iter().for_each(|wake| wake.released());
+        }
+    }
+
+    /// Whether `flow` holds nothing, and the line that it waits in hasn't moved since this was last asked: those before
+    /// it don't let go of what they hold, or it wants more than there will be.
+    pub fn waits_in_vain(&self, flow: FlowIndex) -> bool {
+        let holder = &mut self.lock().flows[flow.0];
+        let is_nearer = std::mem::replace(&mut holder.is_nearer, false);
+        holder.wanted.is_some() && holder.held_bytes == 0 && !is_nearer
+    }
+
     /// Takes `bytes` whether or not they are to be had: for what can't be put back, such as the end of a record.
     pub fn take_anyway(&self, flow: FlowIndex, bytes: usize) {
-        let mut state = self.lock();
-        let shares = self.shares(&state);
-        state.hold(&shares, flow, bytes);
+        self.lock().hold(flow, bytes);
     }
 
     /// Takes `bytes` as [`Budget::take_anyway`] does, and gives them back when the guard goes.
@@ -181,18 +255,16 @@ impl Budget {
         }
     }
 
-    /// Gives back `bytes` of `flow` and wakes the flows that may have now what they were refused, the one that waits
-    /// longest first.
+    /// Gives back `bytes` of `flow` and wakes those in line for whom there is room now.
     pub fn release(&self, flow: FlowIndex, bytes: usize) {
         let mut state = self.lock();
-        let shares = self.shares(&state);
         let held = state.flows[flow.0].held_bytes;
         debug_assert!(held >= bytes, "released {bytes} of {held}");
-        let left = held.saturating_sub(bytes);
-        let common_bytes = state.common_bytes;
-        state.common_bytes = common_bytes.saturating_sub(shares.beyond(left, held - left));
-        state.flows[flow.0].held_bytes = left;
-        let woken = state.take_servable(&shares);
+        let released = held.min(bytes);
+        state.flows[flow.0].held_bytes -= released;
+        state.held_bytes -= released;
+        let shares = self.shares(&state);
+        let woken = state.take_servable(shares);
         drop(state);
         woken.iter().for_each(|wake| wake.released());
     }
@@ -202,8 +274,8 @@ impl Budget {
     /// Kept are at most [`SPARE_BODIES_MAX`] while flows hold something, and none once the agent is at rest.
     pub fn give_back_body(&self, body: Vec<u8>) {
         let mut state = self.lock();
-        if state.flows.iter().all(|holder| holder.held_bytes == 0) {
-            state.spare = Vec::new();
+        if state.is_at_rest() {
+            (state.spare, state.spare_buffers) = (Vec::new(), Vec::new());
         } else if state.spare.len() < SPARE_BODIES_MAX && body.capacity() <= SPARE_BODY_BYTES_MAX {
             state.spare.push(body);
         }
@@ -223,6 +295,23 @@ impl Budget {
         }
     }
 
+    /// Takes back a turn's read buffer. As with bodies, none is kept once the agent is at rest.
+    pub fn give_back_buffer(&self, buffer: Vec<u8>) {
+        let mut state = self.lock();
+        let is_at_rest = state.is_at_rest();
+        if !is_at_rest
+            && state.spare_buffers.len() < SPARE_BUFFERS_MAX
+            && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX
+        {
+            state.spare_buffers.push(buffer);
+        }
+    }
+
+    /// A read buffer with whatever it was filled with, or an empty one.
+    pub fn spare_buffer(&self) -> Vec<u8> {
+        self.lock().spare_buffers.pop().unwrap_or_default()
+    }
+
     /// Notes since when `flow` has an open batch, if it has one.
     pub fn note_open(&self, flow: FlowIndex, since: Option<Instant>) {
         self.lock().flows[flow.0].open_since = since;
@@ -230,11 +319,7 @@ impl Budget {
 
     /// Bytes held by all flows.
     pub fn held_bytes(&self) -> usize {
-        self.lock()
-            .flows
-            .iter()
-            .map(|holder| holder.held_bytes)
-            .sum()
+        self.lock().held_bytes
     }
 
     /// The budget's size.
@@ -243,21 +328,10 @@ impl Budget {
     }
 
     fn shares(&self, state: &State) -> Shares {
-        let n_flows = state
-            .flows
-            .iter()
-            .filter(|holder| !holder.is_gone)
-            .count()
-            .max(1);
-        let own_bytes = (self.0.total_bytes / 2 / n_flows).max(SHARE_BYTES_MIN);
-        let common_bytes_max = self.0.total_bytes.saturating_sub(own_bytes * n_flows);
+        let present = state.flows.iter().filter(|holder| !holder.is_gone);
         Shares {
-            own_bytes,
-            common_bytes_max,
-            common_bytes_max_of_one: match n_flows {
-                1 => common_bytes_max,
-                _ => common_bytes_max / 2,
-            },
+            total_bytes: self.0.total_bytes,
+            is_alone: present.take(2).count() == 1,
         }
     }
 
@@ -268,31 +342,51 @@ impl Budget {
 }
 
 impl State {
-    fn hold(&mut self, shares: &Shares, flow: FlowIndex, bytes: usize) {
-        let holder = &mut self.flows[flow.0];
-        self.common_bytes += shares.beyond(holder.held_bytes, bytes);
-        holder.held_bytes += bytes;
+    /// No flow holds anything.
+    fn is_at_rest(&self) -> bool {
+        self.held_bytes == 0
+    }
+
+    fn hold(&mut self, flow: FlowIndex, bytes: usize) {
+        self.flows[flow.0].held_bytes += bytes;
+        self.held_bytes += bytes;
+    }
+
+    /// So many of the bytes for which a flow was woken are for others again; whether there were any.
+    fn keep_promise(&mut self, flow: FlowIndex, bytes: usize) -> bool {
+        let promised_bytes = &mut self.flows[flow.0].promised_bytes;
+        let kept = bytes.min(*promised_bytes);
+        *promised_bytes -= kept;
+        self.promised_bytes -= kept;
+        kept > 0
     }
 
     fn no_longer_waits(&mut self, flow: FlowIndex) {
-        if self.flows[flow.0].wanted_bytes.take().is_some() {
+        if self.flows[flow.0].wanted.take().is_some() {
             self.waiting.retain(|waiting| *waiting != flow);
         }
     }
 
-    /// Those who may have now what they wait for, if those before them take it: to wake the others too would only make
-    /// them read and be refused again. A waiting flow holds something, so that it is looked at again whatever these do.
-    fn take_servable(&mut self, shares: &Shares) -> Vec<Arc<dyn Wake>> {
-        let (flows, mut common) = (&mut self.flows, self.common_bytes);
+    /// Those in line for whom there is room, if those before them take as much as they were woken for: to wake the others
+    /// too would only make them read and be refused again.
+    fn take_servable(&mut self, shares: Shares) -> Vec<Arc<dyn Wake>> {
+        let (flows, held_bytes) = (&mut self.flows, self.held_bytes);
+        let promised_bytes = &mut self.promised_bytes;
         let mut woken = Vec::new();
+        let mut has_moved = false;
         self.waiting.retain(|flow| {
             let holder = &mut flows[flow.0];
-            let wanted = holder.wanted_bytes.unwrap_or_default();
-            if !shares.fit(holder.held_bytes, wanted, common) {
+            let Some(wanted) = holder.wanted else {
+                return false;
+            };
+            if !shares.serve(holder.held_bytes, wanted, held_bytes + *promised_bytes) {
+                holder.is_nearer |= has_moved;
                 return true;
             }
-            common += shares.beyond(holder.held_bytes, wanted);
-            holder.wanted_bytes = None;
+            has_moved = true;
+            holder.promised_bytes = shares.run_bytes(wanted);
+            *promised_bytes += holder.promised_bytes;
+            holder.wanted = None;
             woken.extend(holder.wake.clone());
             false
         });
@@ -320,6 +414,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::Wanted::{Least, Usual};
     use super::*;
 
     const MIB: usize = 1024 * 1024;
@@ -339,73 +434,76 @@ mod tests {
         }
     }
 
+    /// What the first `n_flows` flows are woken by.
+    fn bells_of(budget: &Budget, n_flows: usize) -> Vec<Arc<Bell>> {
+        let bells: Vec<_> = (0..n_flows).map(|_| Arc::new(Bell::default())).collect();
+        for (index, bell) in bells.iter().enumerate() {
+            budget.register(FlowIndex(index), bell.clone());
+        }
+        bells
+    }
+
     #[test]
     fn one_flow_alone_may_hold_all_of_it() {
         let budget = Budget::new(8 * MIB, 1);
-        assert!((0..8).all(|_| budget.take(FlowIndex(0), MIB)));
-        assert!(!budget.take(FlowIndex(0), 1));
+        assert!((0..8).all(|_| budget.take(FlowIndex(0), Usual(MIB))));
+        assert!(!budget.take(FlowIndex(0), Usual(1)));
     }
 
     #[test]
-    fn beside_others_a_flow_holds_at_most_half_and_each_is_sure_of_its_share() {
-        let budget = Budget::new(8 * MIB, 4);
-        for (flow, expected) in [(0, 3 * MIB), (1, 3 * MIB)] {
-            let taken = (0..64)
-                .filter(|_| budget.take(FlowIndex(flow), MIB / 4))
-                .count()
-                * (MIB / 4);
-            assert_eq!(
-                taken, expected,
-                "its share of 1 MiB and half of the 4 MiB that are common"
-            );
+    fn beside_others_a_flow_holds_no_more_than_it_leaves() {
+        const STEP: usize = MIB / 8;
+        let budget = Budget::new(12 * MIB, 4);
+        for (flow, expected) in [(0, 6 * MIB), (1, 3 * MIB), (2, 3 * MIB / 2)] {
+            let n_taken = (0..96)
+                .filter(|_| budget.take(FlowIndex(flow), Usual(STEP)))
+                .count();
+            assert_eq!(n_taken * STEP, expected, "flow {flow}");
         }
-        for flow in [2, 3] {
-            assert!(
-                budget.take(FlowIndex(flow), MIB),
-                "the share of flow {flow}"
-            );
-        }
-        assert_eq!(budget.held_bytes(), 8 * MIB);
     }
 
     #[test]
-    fn a_record_longer_than_a_share_passes_when_the_flow_holds_nothing() {
+    fn little_is_never_refused() {
         let budget = Budget::new(MIB, 100);
-        assert!(budget.take(FlowIndex(0), 10 * MIB));
-        assert!(!budget.take(FlowIndex(0), 1));
-        assert!(
-            budget.take(FlowIndex(1), SHARE_BYTES_MIN),
-            "others keep their share"
-        );
+        budget.take_anyway(FlowIndex(0), MIB);
+        for flow in 1..100 {
+            assert!(budget.take(FlowIndex(flow), Usual(SURE_BYTES)));
+            assert!(!budget.take(FlowIndex(flow), Usual(1)));
+        }
+    }
+
+    #[test]
+    fn a_record_of_any_length_passes_when_the_flow_holds_nothing() {
+        let budget = Budget::new(MIB, 100);
+        assert!(budget.take(FlowIndex(0), Usual(10 * MIB)), "nobody has any");
+        assert!(!budget.take(FlowIndex(1), Usual(10 * MIB)));
+        assert!(budget.take(FlowIndex(1), Least(10 * MIB)));
+        assert!(!budget.take(FlowIndex(1), Least(1)));
     }
 
     #[test]
     fn a_release_wakes_those_who_were_refused_once() {
-        let budget = Budget::new(4 * MIB, 2);
+        let budget = Budget::new(4 * MIB, 1);
         let bell = Arc::new(Bell::default());
         budget.register(FlowIndex(0), bell.clone());
-        assert!(budget.take(FlowIndex(0), 2 * MIB));
-        assert!(!budget.take(FlowIndex(0), 1));
-        budget.release(FlowIndex(0), MIB);
-        budget.release(FlowIndex(0), MIB);
+        assert!(budget.take(FlowIndex(0), Usual(4 * MIB)));
+        assert!(!budget.take(FlowIndex(0), Usual(1)));
+        budget.release(FlowIndex(0), 2 * MIB);
+        budget.release(FlowIndex(0), 2 * MIB);
         assert_eq!(bell.released.load(Ordering::Relaxed), 1);
         assert_eq!(budget.held_bytes(), 0);
     }
 
     #[test]
-    fn a_release_wakes_in_order_and_only_those_who_can_be_served() {
+    fn a_release_wakes_in_order_and_only_those_for_whom_there_is_room_for_several_batches() {
+        const BATCH: usize = MIB / 8;
         let budget = Budget::new(16 * MIB, 4);
-        let bells: Vec<_> = (0..4).map(|_| Arc::new(Bell::default())).collect();
-        for (index, bell) in bells.iter().enumerate() {
-            budget.register(FlowIndex(index), bell.clone());
-        }
-        // Shares of 2 MiB, 8 in common, of which one flow may have 4.
-        for flow in [0, 1] {
-            assert!(budget.take(FlowIndex(flow), 6 * MIB));
-        }
+        let bells = bells_of(&budget, 4);
+        assert!(budget.take(FlowIndex(0), Usual(8 * MIB)));
+        assert!(budget.take(FlowIndex(1), Usual(4 * MIB)));
+        budget.take_anyway(FlowIndex(1), 4 * MIB);
         for flow in [2, 3] {
-            assert!(budget.take(FlowIndex(flow), 2 * MIB));
-            assert!(!budget.take(FlowIndex(flow), MIB));
+            assert!(!budget.take(FlowIndex(flow), Usual(BATCH)));
         }
         let woken = || -> Vec<usize> {
             bells
@@ -413,13 +511,60 @@ mod tests {
                 .map(|bell| bell.released.load(Ordering::Relaxed))
                 .collect()
         };
-        budget.release(FlowIndex(0), MIB / 2);
-        assert_eq!(woken(), [0, 0, 0, 0], "half of what each wants");
-        budget.release(FlowIndex(0), MIB / 2);
+        budget.release(FlowIndex(0), MIB);
+        assert_eq!(woken(), [0, 0, 0, 0], "as much has to be left");
+        budget.release(FlowIndex(0), MIB);
         assert_eq!(woken(), [0, 0, 1, 0], "there is room for the first alone");
-        assert!(budget.take(FlowIndex(2), MIB));
+        assert!((0..8).all(|_| budget.take(FlowIndex(2), Usual(BATCH))));
+        assert!(!budget.take(FlowIndex(2), Usual(BATCH)));
         budget.release(FlowIndex(0), MIB);
         assert_eq!(woken(), [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn who_waits_in_a_line_that_moves_is_nearer_and_who_is_passed_is_not() {
+        let budget = Budget::new(16 * MIB, 5);
+        let bells = bells_of(&budget, 5);
+        budget.take_anyway(FlowIndex(0), 16 * MIB);
+        assert!(!budget.take(FlowIndex(1), Usual(9 * MIB)));
+        for flow in [2, 3] {
+            assert!(!budget.take(FlowIndex(flow), Usual(MIB / 8)));
+        }
+        assert!(
+            (1..=3).all(|flow| budget.waits_in_vain(FlowIndex(flow))),
+            "nobody lets go of anything"
+        );
+        budget.release(FlowIndex(0), 2 * MIB);
+        assert_eq!(bells[2].released.load(Ordering::Relaxed), 1);
+        assert!(budget.waits_in_vain(FlowIndex(1)), "it was passed");
+        assert!(!budget.waits_in_vain(FlowIndex(2)), "it was served");
+        assert!(!budget.waits_in_vain(FlowIndex(3)), "it is nearer");
+        assert!(
+            budget.waits_in_vain(FlowIndex(3)),
+            "since then nothing moved"
+        );
+    }
+
+    /// Its own call's answer is what it waits for.
+    #[test]
+    fn who_holds_something_never_waits_in_vain() {
+        let budget = Budget::new(MIB, 2);
+        assert!(budget.take(FlowIndex(0), Usual(MIB / 2)));
+        assert!(!budget.take(FlowIndex(0), Usual(MIB / 2)));
+        assert!(!budget.waits_in_vain(FlowIndex(0)));
+    }
+
+    #[test]
+    fn who_makes_do_with_little_is_woken_once_it_holds_nothing() {
+        let budget = Budget::new(MIB, 2);
+        let bells = bells_of(&budget, 2);
+        budget.take_anyway(FlowIndex(0), MIB);
+        assert!(budget.take(FlowIndex(1), Least(MIB)));
+        assert!(!budget.take(FlowIndex(1), Least(MIB)));
+        budget.release(FlowIndex(1), MIB / 2);
+        assert_eq!(bells[1].released.load(Ordering::Relaxed), 0);
+        budget.release(FlowIndex(1), MIB / 2);
+        assert_eq!(bells[1].released.load(Ordering::Relaxed), 1);
     }
 
     /// What may happen to a budget.
@@ -427,44 +572,47 @@ mod tests {
     enum Step {
         Take { flow: usize, bytes: usize },
         ReleaseOldest { flow: usize },
+        LosePatience { flow: usize },
         Retire { flow: usize },
     }
 
     fn step() -> impl Strategy<Value = Step> {
         let flow = 0..5usize;
         prop_oneof![
-            4 => (flow.clone(), 1..3 * MIB / 2).prop_map(|(flow, bytes)| Step::Take { flow, bytes }),
-            3 => flow.clone().prop_map(|flow| Step::ReleaseOldest { flow }),
+            8 => (flow.clone(), 1..3 * MIB / 2).prop_map(|(flow, bytes)| Step::Take { flow, bytes }),
+            6 => flow.clone().prop_map(|flow| Step::ReleaseOldest { flow }),
+            3 => flow.clone().prop_map(|flow| Step::LosePatience { flow }),
             1 => flow.prop_map(|flow| Step::Retire { flow }),
         ]
     }
 
     proptest! {
-        /// Whatever others do: once all that was taken is released, nobody waits, and all of it is there again.
+        /// Whatever others do: who waits is woken, or told that it waits in vain, and gets what it can't do without
+        /// then; all stay within the bound but for that; and once all is released all of it is there again.
         #[test]
-        fn who_waits_is_woken_and_the_bound_holds(steps in proptest::collection::vec(step(), 1..60)) {
+        fn nobody_is_forgotten_and_the_bound_holds(steps in proptest::collection::vec(step(), 1..60)) {
             const N_FLOWS: usize = 5;
-            let budget = Budget::new(8 * MIB, N_FLOWS);
-            let bells: Vec<_> = (0..N_FLOWS).map(|_| Arc::new(Bell::default())).collect();
-            for (index, bell) in bells.iter().enumerate() {
-                budget.register(FlowIndex(index), bell.clone());
-            }
+            const TOTAL: usize = 8 * MIB;
+            let budget = Budget::new(TOTAL, N_FLOWS);
+            let bells = bells_of(&budget, N_FLOWS);
             let n_woken = |flow: usize| bells[flow].released.load(Ordering::Relaxed);
             let mut taken: [VecDeque<usize>; N_FLOWS] = Default::default();
-            // How often each had been woken when it was refused last.
-            let mut refused: [Option<usize>; N_FLOWS] = Default::default();
+            // How often each had been woken when it was refused last, and what it wanted.
+            let mut refused: [Option<(usize, usize)>; N_FLOWS] = Default::default();
             let mut is_gone = [false; N_FLOWS];
+            let mut at_least = [0; N_FLOWS];
             for step in steps {
                 match step {
                     Step::Take { flow, .. } if is_gone[flow] => {}
-                    Step::Take { flow, bytes } => match budget.take(FlowIndex(flow), bytes) {
+                    Step::Take { flow, bytes } => match budget.take(FlowIndex(flow), Usual(bytes)) {
                         true => {
                             taken[flow].push_back(bytes);
                             refused[flow] = None;
                         }
                         false => {
-                            prop_assert!(!taken[flow].is_empty(), "who holds nothing is never refused");
-                            refused[flow] = Some(n_woken(flow));
+                            let held: usize = taken[flow].iter().sum();
+                            prop_assert!(held + bytes > SURE_BYTES, "little is never refused");
+                            refused[flow] = Some((n_woken(flow), bytes));
                         }
                     },
                     Step::ReleaseOldest { flow } => {
@@ -472,24 +620,39 @@ mod tests {
                             budget.release(FlowIndex(flow), bytes);
                         }
                     }
+                    Step::LosePatience { flow } => {
+                        let Some((before, bytes)) = refused[flow] else { continue };
+                        if n_woken(flow) == before && budget.waits_in_vain(FlowIndex(flow)) {
+                            prop_assert!(budget.take(FlowIndex(flow), Least(bytes)));
+                            (at_least[flow], refused[flow]) = (bytes, None);
+                            taken[flow].push_back(bytes);
+                        }
+                    }
                     Step::Retire { flow } => {
                         budget.retire(FlowIndex(flow));
                         (is_gone[flow], refused[flow]) = (true, None);
                     }
                 }
-                // Who holds nothing may have one record, however long.
-                let longest = taken.iter().flatten().max().copied().unwrap_or(0);
-                prop_assert!(budget.held_bytes() <= 8 * MIB + N_FLOWS * longest);
+                let beyond: usize = at_least.iter().map(|bytes| bytes.max(&SURE_BYTES)).sum();
+                prop_assert!(budget.held_bytes() <= TOTAL + beyond);
             }
             for (flow, left) in taken.iter().enumerate() {
                 left.iter().for_each(|bytes| budget.release(FlowIndex(flow), *bytes));
             }
+            prop_assert_eq!(budget.held_bytes(), 0);
+            // Those who were woken find that they want nothing any more.
+            for _ in 0..N_FLOWS {
+                for flow in (0..N_FLOWS).filter(|flow| refused[*flow].is_none_or(|(before, _)| n_woken(*flow) > before)) {
+                    budget.settle(FlowIndex(flow), false);
+                }
+            }
             for (flow, refused) in refused.into_iter().enumerate() {
-                let is_woken = refused.is_none_or(|before| n_woken(flow) > before);
+                let is_woken = refused.is_none_or(|(before, _)| n_woken(flow) > before);
                 prop_assert!(is_woken, "flow {} waits for ever", flow);
             }
-            prop_assert_eq!(budget.held_bytes(), 0);
-            prop_assert!(budget.lock().waiting.is_empty());
+            let state = budget.lock();
+            prop_assert!(state.waiting.is_empty());
+            prop_assert_eq!(state.promised_bytes, 0);
         }
     }
 
@@ -497,24 +660,23 @@ mod tests {
     fn what_a_guard_holds_is_given_back_with_it() {
         let budget = Budget::new(4 * MIB, 1);
         let held = budget.hold(FlowIndex(0), 4 * MIB);
-        assert!(!budget.take(FlowIndex(0), 1));
+        assert!(!budget.take(FlowIndex(0), Usual(1)));
         drop(held);
-        assert!(budget.take(FlowIndex(0), 4 * MIB));
+        assert!(budget.take(FlowIndex(0), Usual(4 * MIB)));
     }
 
     #[test]
     fn when_short_the_oldest_open_batch_of_another_flow_is_asked_to_go() {
         let budget = Budget::new(8 * MIB, 4);
-        let bells: Vec<_> = (0..4).map(|_| Arc::new(Bell::default())).collect();
+        let bells = bells_of(&budget, 4);
         let now = Instant::now();
-        for (index, bell) in bells.iter().enumerate() {
-            budget.register(FlowIndex(index), bell.clone());
+        for (flow, bytes) in [(1, 4 * MIB), (2, 2 * MIB)] {
+            assert!(budget.take(FlowIndex(flow), Usual(bytes)));
         }
-        assert!(budget.take(FlowIndex(1), 3 * MIB) && budget.take(FlowIndex(2), 3 * MIB));
         budget.note_open(FlowIndex(1), Some(now + Duration::from_secs(1)));
         budget.note_open(FlowIndex(2), Some(now));
-        assert!(budget.take(FlowIndex(0), MIB));
-        assert!(!budget.take(FlowIndex(0), MIB));
+        assert!(budget.take(FlowIndex(0), Usual(MIB)));
+        assert!(!budget.take(FlowIndex(0), Usual(MIB)));
         let asked: Vec<_> = bells
             .iter()
             .map(|bell| bell.flushed.load(Ordering::Relaxed))

@@ -49,6 +49,12 @@ pub trait Intake {
     }
     /// The records that follow are of a file whose columns this line names; said only where that matters.
     fn header(&mut self, _line: &[u8]) {}
+    /// Room for what is read in this turn, if some is left over from another one.
+    fn spare_buffer(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// Takes that room back at the turn's end.
+    fn give_back_buffer(&mut self, _buffer: Vec<u8>) {}
 }
 
 /// What a turn came to.

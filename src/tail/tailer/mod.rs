@@ -86,6 +86,7 @@ pub struct Tailer<D: Disk> {
     telling_devices: HashSet<u64>,
     /// Whether hints can be relied on to come in time.
     hints_work: bool,
+    /// What this turn's reads go into.
     buffer: Vec<u8>,
     events: Vec<Event>,
     removed: Vec<FileIdentity>,
@@ -244,8 +245,8 @@ impl<D: Disk> Tailer<D> {
         // They may be others by the next turn.
         self.heads = HashMap::new();
         // A hundred flows that wait for room would hold a hundred buffers.
-        if self.queue.is_empty() || is_blocked {
-            self.buffer = Vec::new();
+        if !self.buffer.is_empty() {
+            intake.give_back_buffer(std::mem::take(&mut self.buffer));
         }
         let next_poll = self.polls.first().map(|(at, _)| *at);
         let next_try = self.searches.iter().map(|search| search.try_at).min();

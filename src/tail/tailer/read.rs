@@ -57,6 +57,9 @@ impl<D: Disk> Tailer<D> {
         }
         let offset = cursor.read;
         let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.is_empty() {
+            buffer = intake.spare_buffer();
+        }
         let file = cursor.file.take();
         let result = match &file {
             Some(file) => read_pieces(
