@@ -15,7 +15,7 @@ use kinesis_agent::config::{Config, Destination, Flow};
 use kinesis_agent::flow::watchdog::{self, AT_WORK_MAX, Moving, Verdict, Watched};
 use kinesis_agent::flow::{FlowThread, Inbox, Surroundings};
 use kinesis_agent::publish::budget::Budget;
-use kinesis_agent::publish::publisher::{Publisher, Refused, RefusedId, Reported};
+use kinesis_agent::publish::publisher::{Publisher, Queue, Refused, RefusedId, Reported};
 use kinesis_agent::publish::run::{self, Inbound, Listener};
 use kinesis_agent::publish::sink::{Call, CallResult, Sink};
 use kinesis_agent::publish::wire::{Answer, data_of};
@@ -69,8 +69,8 @@ impl Listener for Relay {
     fn advanced(&self, flow: FlowIndex, cursor: CursorId, offset: u64) {
         self.0[flow.0].advanced(cursor, offset);
     }
-    fn queued(&self, flow: FlowIndex, n_batches: usize, n_arrived: usize) {
-        self.0[flow.0].queued(n_batches, n_arrived);
+    fn queued(&self, flow: FlowIndex, queue: Queue, n_arrived: usize) {
+        self.0[flow.0].queued(queue, n_arrived);
     }
     fn refused(&self, _id: RefusedId, _flow: FlowIndex, _refused: Refused) {}
     fn reported(&self, _flow: FlowIndex, _event: &Reported) {}

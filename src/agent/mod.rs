@@ -49,6 +49,10 @@ use places::{open_checkpoints, raise_open_files_limit};
 use relay::Relay;
 pub use reload::Reloaded;
 
+/// Calls that are begun within a moment for each sending thread: enough that none is ever idle.
+const CALLS_BEGUN_PER_THREAD: usize = 8;
+/// On a single core a distant service would get too few otherwise.
+const SENDING_THREADS_MIN: usize = 2;
 /// How long the start waits for the instance metadata, where `ADDEC2METADATA` asks for it.
 const FIRST_METADATA_WAIT: Duration = Duration::from_secs(1);
 /// How long flows may take to save their places at the end; one whose thread hangs is left behind.
@@ -179,6 +183,14 @@ impl Agent {
             slots,
             fastrand::u64(..),
         );
+        // Whoever says how many calls are in flight has so many.
+        let machine = match config.publish.slots {
+            Some(_) => machine,
+            None => {
+                let n_threads = tokio::runtime::Handle::current().metrics().num_workers();
+                machine.paced(CALLS_BEGUN_PER_THREAD * n_threads.max(SENDING_THREADS_MIN))
+            }
+        };
         let publisher = tokio::spawn(run::run(
             machine,
             flows.sinks(),

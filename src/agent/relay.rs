@@ -10,7 +10,7 @@ use crate::aws::Clients;
 use crate::config::Destination;
 use crate::dead_letters::DeadLetterWriter;
 use crate::flow::Inbox;
-use crate::publish::publisher::{Refused, RefusedId, Reported};
+use crate::publish::publisher::{Queue, Refused, RefusedId, Reported};
 use crate::publish::run::Listener;
 use crate::record::{CursorId, FlowIndex};
 use crate::telemetry::counters::{AgentCounters, FlowCounters};
@@ -92,9 +92,9 @@ impl Listener for Relay {
         }
     }
 
-    fn queued(&self, flow: FlowIndex, n_batches: usize, n_arrived: usize) {
+    fn queued(&self, flow: FlowIndex, queue: Queue, n_arrived: usize) {
         if let Some(inbox) = self.inbox(flow) {
-            inbox.queued(n_batches, n_arrived);
+            inbox.queued(queue, n_arrived);
         }
     }
 

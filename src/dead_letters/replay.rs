@@ -12,7 +12,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::letter::Letter;
 use crate::config::{BatchLimits, Destination};
-use crate::publish::publisher::{Refused, RefusedId, Reported};
+use crate::publish::publisher::{Queue, Refused, RefusedId, Reported};
 use crate::publish::run::{Inbound, Listener};
 use crate::publish::wire::{self, Layout};
 use crate::record::{Batch, CursorId, FlowIndex, Origin, RecordRef, Span};
@@ -196,7 +196,7 @@ impl Listener for Outcomes {
         self.change.notify_one();
     }
 
-    fn queued(&self, _flow: FlowIndex, _n_batches: usize, _n_arrived: usize) {}
+    fn queued(&self, _flow: FlowIndex, _queue: Queue, _n_arrived: usize) {}
 
     fn refused(&self, id: RefusedId, _flow: FlowIndex, refused: Refused) {
         if let Some(origin) = refused.batch.origins.get(usize::from(refused.place)) {

@@ -4,7 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use crate::publish::budget::Wake;
+use crate::publish::publisher::Queue;
 use crate::record::CursorId;
+
+/// Batches that may wait for nothing but a slot, whatever the queue may hold: enough that no slot stays empty while more is
+/// read. What is read earlier than that only grows cold in memory.
+const UNSENT_BATCHES_MAX: usize = 16;
 
 /// What reaches a flow.
 #[derive(Debug)]
@@ -28,8 +33,10 @@ pub struct Inbox {
     is_collecting: AtomicBool,
     is_woken: AtomicBool,
     must_flush: AtomicBool,
-    /// Batches that wait for a send slot, by the publisher's last word.
+    /// Batches that wait at the publisher, by its last word.
     n_queued: AtomicUsize,
+    /// Those among them that wait for nothing but a send slot.
+    n_unsent: AtomicUsize,
     /// Those of which the publisher doesn't know yet.
     n_on_way: AtomicUsize,
     queue_capacity: usize,
@@ -50,6 +57,7 @@ impl Inbox {
             is_woken: AtomicBool::new(false),
             must_flush: AtomicBool::new(false),
             n_queued: AtomicUsize::new(0),
+            n_unsent: AtomicUsize::new(0),
             n_on_way: AtomicUsize::new(0),
             queue_capacity: queue_capacity.max(1),
             is_refused: AtomicBool::new(false),
@@ -105,11 +113,14 @@ impl Inbox {
         self.fewer_on_way(1);
     }
 
-    /// So many batches wait for a send slot now; `n_arrived` of those that were sent have arrived since the last word.
-    pub fn queued(&self, n_batches: usize, n_arrived: usize) {
-        self.n_queued.store(n_batches, Ordering::SeqCst);
+    /// This waits at the publisher now; `n_arrived` of those that were sent have arrived since the last word.
+    pub fn queued(&self, queue: Queue, n_arrived: usize) {
+        self.n_queued.store(queue.n_batches, Ordering::SeqCst);
+        self.n_unsent.store(queue.n_unsent, Ordering::SeqCst);
         self.fewer_on_way(n_arrived);
-        if self.is_below_capacity() && self.is_refused.swap(false, Ordering::SeqCst) {
+        // It is woken for several batches rather than for each.
+        let is_low = self.n_unsent_ahead() <= UNSENT_BATCHES_MAX / 2;
+        if is_low && self.is_below_capacity() && self.is_refused.swap(false, Ordering::SeqCst) {
             self.wake();
         }
     }
@@ -162,7 +173,11 @@ impl Inbox {
 
     fn is_below_capacity(&self) -> bool {
         let n_ahead = self.n_queued.load(Ordering::SeqCst) + self.n_on_way.load(Ordering::SeqCst);
-        n_ahead < self.queue_capacity
+        n_ahead < self.queue_capacity && self.n_unsent_ahead() < UNSENT_BATCHES_MAX
+    }
+
+    fn n_unsent_ahead(&self) -> usize {
+        self.n_unsent.load(Ordering::SeqCst) + self.n_on_way.load(Ordering::SeqCst)
     }
 }
 
@@ -188,6 +203,10 @@ mod tests {
     #[test]
     fn a_batch_on_its_way_counts_as_much_as_one_that_waits() {
         let (inbox, receiver) = Inbox::new(2);
+        let waiting = Queue {
+            n_batches: 1,
+            n_unsent: 0,
+        };
         assert!(inbox.has_queue_room());
         inbox.sent();
         assert!(inbox.has_queue_room());
@@ -196,15 +215,34 @@ mod tests {
             !inbox.has_queue_room(),
             "before the publisher has heard of them"
         );
-        inbox.queued(1, 1);
+        inbox.queued(waiting, 1);
         assert!(!inbox.has_queue_room());
         assert!(
             receiver.try_recv().is_err(),
             "nothing has changed for the flow"
         );
-        inbox.queued(1, 1);
+        inbox.queued(waiting, 1);
         assert!(matches!(receiver.try_recv(), Ok(Inward::Woken)));
         assert!(inbox.has_queue_room());
+    }
+
+    #[test]
+    fn no_more_is_read_ahead_than_slots_can_be_filled_with() {
+        let (inbox, receiver) = Inbox::new(10 * UNSENT_BATCHES_MAX);
+        let waiting = |n_unsent| Queue {
+            n_batches: 5 * UNSENT_BATCHES_MAX,
+            n_unsent,
+        };
+        inbox.queued(waiting(UNSENT_BATCHES_MAX), 0);
+        assert!(!inbox.has_queue_room());
+        inbox.queued(waiting(UNSENT_BATCHES_MAX / 2 + 1), 0);
+        assert!(receiver.try_recv().is_err(), "it is woken for several");
+        inbox.queued(waiting(UNSENT_BATCHES_MAX / 2), 0);
+        assert!(matches!(receiver.try_recv(), Ok(Inward::Woken)));
+        assert!(
+            inbox.has_queue_room(),
+            "those that are tried again don't count"
+        );
     }
 
     #[test]

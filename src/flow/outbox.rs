@@ -76,6 +76,7 @@ mod tests {
     use crate::config::Destination;
     use crate::publish::batch::tests::batch_of;
     use crate::publish::budget::Wanted;
+    use crate::publish::publisher::Queue;
     use crate::publish::wire::data_of;
 
     fn outbox(destination: &Destination) -> (Outbox, Budget, Arc<Inbox>) {
@@ -138,7 +139,11 @@ mod tests {
             outbox.put(batch, |_| n_sent += 1);
         }
         assert_eq!(n_sent, 2);
-        inbox.queued(1, n_sent);
+        let queue = Queue {
+            n_batches: 1,
+            n_unsent: 1,
+        };
+        inbox.queued(queue, n_sent);
         assert!(!inbox.has_queue_room(), "one waits, one is on its way");
         drop(outbox);
         assert!(inbox.has_queue_room());

@@ -16,6 +16,7 @@
 //! is found out without them: see [`refused`].
 
 mod flow_state;
+mod pace;
 mod refused;
 
 use std::collections::HashMap;
@@ -29,11 +30,21 @@ use super::wire::{Answer, RecordError};
 use crate::config::{Backoff, RefusedRecords};
 use crate::record::{Batch, CursorId, FlowIndex};
 use flow_state::{FlowState, InFlight, Pending, Unsettled};
+use pace::Pace;
 pub use refused::{Refused, RefusedId};
 
 /// The number of a call, never used again within a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(u64);
+
+/// Batches of a flow that aren't done with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Queue {
+    /// Those that wait for a slot or a back-off, or keep an order and aren't wholly accepted.
+    pub n_batches: usize,
+    /// Those among them that nothing but a slot is wanting for.
+    pub n_unsent: usize,
+}
 
 /// What the machine wants done.
 #[derive(Debug)]
@@ -116,6 +127,7 @@ pub struct Publisher {
     /// Those that take turns.
     live: Vec<FlowIndex>,
     slots_max: usize,
+    pace: Pace,
     calls: HashMap<CallId, InFlight>,
     next_call: u64,
     next_batch: u64,
@@ -137,6 +149,7 @@ impl Publisher {
             flows: Vec::new(),
             live: Vec::new(),
             slots_max: slots_max.max(1),
+            pace: Pace::new(usize::MAX),
             calls: HashMap::new(),
             next_call: 0,
             next_batch: 0,
@@ -148,6 +161,12 @@ impl Publisher {
             publisher.add(rules);
         }
         publisher
+    }
+
+    /// The same, but that no more than `calls_max` calls are begun within a moment: see [`pace`].
+    pub fn paced(mut self, calls_max: usize) -> Publisher {
+        self.pace = Pace::new(calls_max);
+        self
     }
 
     /// Another flow takes part from now on; its index is the number of those there were so far.
@@ -237,6 +256,7 @@ impl Publisher {
         let Some(in_flight) = self.calls.remove(&id) else {
             return;
         };
+        self.pace.ended(id);
         let flow = in_flight.flow;
         let chance = self.random.f64();
         let state = &mut self.flows[flow.0];
@@ -298,11 +318,9 @@ impl Publisher {
     /// What was due at the last search waits for a slot and needs no timer. What became due since, if only while an
     /// event was being handled, does.
     pub fn next_wake(&self) -> Option<Instant> {
-        self.flows
-            .iter()
-            .filter_map(FlowState::next_wake)
-            .filter(|at| self.searched_at.is_none_or(|searched| *at > searched))
-            .min()
+        let due = self.flows.iter().filter_map(FlowState::next_wake);
+        let due = due.filter(|at| self.searched_at.is_none_or(|searched| *at > searched));
+        due.chain(self.pace.next()).min()
     }
 
     /// Whether nothing is left to be sent or answered.
@@ -310,9 +328,13 @@ impl Publisher {
         self.calls.is_empty() && self.flows.iter().all(|flow| flow.n_waiting() == 0)
     }
 
-    /// Batches of `flow` that wait for a slot or a back-off, or keep an order and aren't wholly accepted.
-    pub fn n_waiting(&self, flow: FlowIndex) -> usize {
-        self.flows[flow.0].n_waiting()
+    /// What of `flow` waits here.
+    pub fn queue(&self, flow: FlowIndex) -> Queue {
+        let state = &self.flows[flow.0];
+        Queue {
+            n_batches: state.n_waiting(),
+            n_unsent: state.fresh.len(),
+        }
     }
 
     /// Whether [`Publisher::kept`] is waited for.
@@ -336,7 +358,8 @@ impl Publisher {
             self.slots_max
         };
         let mut n_passed_over = 0;
-        while self.calls.len() < self.slots_max && n_passed_over < n_flows {
+        while self.pace.allows(now) && self.calls.len() < self.slots_max && n_passed_over < n_flows
+        {
             let flow = self.live[self.turn];
             self.turn = (self.turn + 1) % n_flows;
             let Some(pending) = self.flows[flow.0].next_to_send(now, flow_slots_max) else {
@@ -346,6 +369,7 @@ impl Publisher {
             n_passed_over = 0;
             let id = CallId(self.next_call);
             self.next_call += 1;
+            self.pace.begun(id, now);
             let state = &mut self.flows[flow.0];
             state.n_in_flight += 1;
             let call = Call {
@@ -521,7 +545,7 @@ pub(super) mod tests {
                 calls.extend(sends(&mut commands));
             }
             assert_eq!(
-                machine.n_waiting(FLOW),
+                machine.queue(FLOW).n_batches,
                 100,
                 "nothing is added to what waits"
             );
@@ -600,6 +624,26 @@ pub(super) mod tests {
         }
         let after = sends(&mut commands).len();
         assert!(after <= 2, "{after} calls although all were throttled");
+    }
+
+    /// A service that answers at once has few calls, one that takes its time as many as there are slots.
+    #[test]
+    fn calls_that_were_begun_a_moment_ago_are_few() {
+        let start = Instant::now();
+        let mut machine = Publisher::new([BACKOFF], 16, 1).paced(4);
+        let mut commands = Vec::new();
+        (0..64).for_each(|n| machine.batch(FLOW, batch(1, 1, n, n + 1), start, &mut commands));
+        let calls = sends(&mut commands);
+        assert_eq!(calls.len(), 4);
+        let (id, ..) = calls[0];
+        machine.answered(id, Ok(Answer::AllAccepted), start, &mut commands);
+        assert_eq!(sends(&mut commands).len(), 1);
+        for n_in_flight in [8, 12, 16] {
+            let due = machine.next_wake().unwrap();
+            machine.wake(due, &mut commands);
+            sends(&mut commands);
+            assert_eq!(machine.n_in_flight(), n_in_flight);
+        }
     }
 
     #[test]

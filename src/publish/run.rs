@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 
 use super::budget::Budget;
 use super::failure::CallFailure;
-use super::publisher::{CallId, Command, FlowRules, Publisher, Refused, RefusedId, Reported};
+use super::publisher::{
+    CallId, Command, FlowRules, Publisher, Queue, Refused, RefusedId, Reported,
+};
 use super::sink::{CallResult, Sink};
 use crate::record::{Batch, CursorId, FlowIndex};
 
@@ -53,9 +55,8 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(10);
 pub trait Listener: Send + Sync + 'static {
     /// Everything of the file below `offset` is acknowledged.
     fn advanced(&self, flow: FlowIndex, cursor: CursorId, offset: u64);
-    /// A batch left the queue for good, or joined it: so many wait now, and so many have arrived from the flow since the
-    /// last word.
-    fn queued(&self, flow: FlowIndex, n_batches: usize, n_arrived: usize);
+    /// A batch left the queue, or joined it: this waits now, and so many have arrived from the flow since the last word.
+    fn queued(&self, flow: FlowIndex, queue: Queue, n_arrived: usize);
     /// The service will never take this record: it is to be kept, and [`Inbound::Kept`] to be sent once it is safe.
     fn refused(&self, id: RefusedId, flow: FlowIndex, refused: Refused);
     /// What became of a call.
@@ -159,7 +160,7 @@ pub async fn run(
             }
         }
         for (flow, n_arrived) in touched.drain(..) {
-            listener.queued(flow, publisher.n_waiting(flow), n_arrived);
+            listener.queued(flow, publisher.queue(flow), n_arrived);
         }
         n_running = running.iter().filter(|is_running| **is_running).count();
         // Only here: whoever is told that a flow is gone has heard of its last acknowledgement.
@@ -208,8 +209,8 @@ mod tests {
         fn advanced(&self, _flow: FlowIndex, _cursor: CursorId, offset: u64) {
             self.0.lock().unwrap().push(offset);
         }
-        fn queued(&self, _flow: FlowIndex, n_batches: usize, _n_arrived: usize) {
-            self.1.lock().unwrap().push(n_batches);
+        fn queued(&self, _flow: FlowIndex, queue: Queue, _n_arrived: usize) {
+            self.1.lock().unwrap().push(queue.n_batches);
         }
         fn refused(&self, _id: RefusedId, _flow: FlowIndex, _refused: Refused) {}
         fn reported(&self, _flow: FlowIndex, _event: &Reported) {}
@@ -246,7 +247,7 @@ mod tests {
 
     impl Listener for Turns {
         fn advanced(&self, _flow: FlowIndex, _cursor: CursorId, _offset: u64) {}
-        fn queued(&self, _flow: FlowIndex, _n_batches: usize, _n_arrived: usize) {}
+        fn queued(&self, _flow: FlowIndex, _queue: Queue, _n_arrived: usize) {}
         fn refused(&self, _id: RefusedId, _flow: FlowIndex, _refused: Refused) {}
         fn reported(&self, _flow: FlowIndex, _event: &Reported) {}
         fn turns(&self, _now: Instant) {

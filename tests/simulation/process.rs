@@ -32,6 +32,8 @@ use super::ledger::LineId;
 pub struct Setting {
     pub flows: Vec<(Arc<Flow>, Rules)>,
     pub n_slots: usize,
+    /// Calls that are begun within a moment.
+    pub n_begun: usize,
     pub budget_bytes: usize,
 }
 
@@ -231,7 +233,7 @@ impl Process {
         });
         Process {
             flows: setting.flows.iter().enumerate().map(side).collect(),
-            publisher: Publisher::new(rules, setting.n_slots, seed),
+            publisher: Publisher::new(rules, setting.n_slots, seed).paced(setting.n_begun),
             to_publisher: VecDeque::new(),
             budget: budget.clone(),
             sent_bytes: 0,

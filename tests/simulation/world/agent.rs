@@ -299,10 +299,8 @@ impl World {
             }
         }
         for (flow, n_arrived) in touched {
-            let n_waiting = self.process.publisher.n_waiting(flow);
-            self.process.flows[flow.0]
-                .inbox
-                .queued(n_waiting, n_arrived);
+            let queue = self.process.publisher.queue(flow);
+            self.process.flows[flow.0].inbox.queued(queue, n_arrived);
         }
         Ok(())
     }

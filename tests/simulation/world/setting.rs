@@ -42,6 +42,7 @@ pub fn setting(rng: &mut Rng) -> Setting {
     Setting {
         flows: loaded.config.flows.iter().map(with_rules).collect(),
         n_slots: rng.usize(1..9),
+        n_begun: rng.usize(1..9),
         budget_bytes: match rng.bool() {
             true => 16 << 20,
             false => rng.usize(150..900) * 1024,
