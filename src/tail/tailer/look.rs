@@ -160,17 +160,18 @@ impl<D: Disk> Tailer<D> {
         let has_more = stat.size > cursor.read && !cursor.split.is_over && is_readable;
         // What waits for its end to come is read again only once there is something new, or nothing came for long.
         let awaits_handle = std::mem::take(&mut cursor.awaits_handle);
+        let mut had_no_room = false;
         let is_new = is_other || awaits_handle || !cursor.is_told || cursor.problem.is_some();
         if has_more && is_new && !cursor.is_queued {
             cursor.is_queued = true;
             self.queue.push_back(id);
         } else if has_more && !is_new && !cursor.is_queued {
-            self.read_after_quiet(id, now, disk, intake);
+            had_no_room = self.read_after_quiet(id, now, disk, intake);
         } else if !has_more {
             self.finish_if_over(id, now);
             self.leave_if_old(id, disk);
         }
-        self.after_look(id, grew, now);
+        self.after_look(id, grew || had_no_room, now);
     }
 
     /// A look at the file, by its handle or its name. `None`: it told nothing, and what is to be done is.
@@ -260,16 +261,17 @@ impl<D: Disk> Tailer<D> {
         }
     }
 
-    /// A multi-line record ends when nothing came for a while, and everything ends with a rotated file.
+    /// A multi-line record ends when nothing came for a while, and everything ends with a rotated file. Whether there was
+    /// no room for it.
     fn read_after_quiet(
         &mut self,
         id: CursorId,
         now: Instant,
         disk: &mut WithGzip<'_, D>,
         intake: &mut impl Intake,
-    ) {
+    ) -> bool {
         let Some(cursor) = self.cursors.get(&id) else {
-            return;
+            return false;
         };
         let quiet = now.saturating_duration_since(cursor.changed_at);
         let is_rotated = cursor
@@ -283,9 +285,10 @@ impl<D: Disk> Tailer<D> {
             {
                 End::Quiet
             }
-            false => return,
+            false => return false,
         };
-        match self.read(id, end, TURN_BYTES, now, disk, intake) {
+        let reading = self.read(id, end, TURN_BYTES, now, disk, intake);
+        match reading {
             Reading::Done { .. } | Reading::Replaced => self.finish_if_over(id, now),
             Reading::More { .. } | Reading::Blocked => {
                 if let Some(cursor) = self.cursors.get_mut(&id) {
@@ -294,6 +297,7 @@ impl<D: Disk> Tailer<D> {
                 }
             }
         }
+        matches!(reading, Reading::Blocked)
     }
 
     /// Lets go of a rotated file that gave all it will and is acknowledged.
