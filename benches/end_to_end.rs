@@ -152,6 +152,15 @@ fn rows() -> Vec<(&'static str, Line, Scenario)> {
             },
         ),
         ("raw, 1,000-byte lines", raw_1000, tls(raw())),
+        (
+            "raw, 1,000-byte lines, 500 MB, 100 flows",
+            raw_1000,
+            Scenario {
+                input_bytes: 500_000_000,
+                n_flows: 100,
+                ..tls(raw())
+            },
+        ),
         ("CSVTOJSON, six columns", csv_line, tls(with(csv))),
         ("LOGTOJSON, common format", log_line, tls(with(log))),
         (
