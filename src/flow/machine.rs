@@ -205,11 +205,13 @@ impl<D: Disk> Machine<D> {
             None => {}
         }
         if self.patience_until.is_some_and(|until| until <= now) {
-            self.patience_until = None;
-            self.turn_due = now;
-            self.open.lose_patience();
+            self.patience_until = Some(now + budget::PATIENCE);
+            if self.open.lose_patience() {
+                self.turn_due = now;
+            }
         }
         if self.is_stopped {
+            self.patience_until = None;
             self.open.settle(false);
             self.turn_due = now + STOPPED_INTERVAL;
         } else if is_woken || self.turn_due <= now {
@@ -303,11 +305,9 @@ impl<D: Disk> Machine<D> {
             self.checkpoint_soon(now);
         }
         self.open.settle(is_short_of_bytes);
-        let waits_for_bytes = turn.is_blocked && is_short_of_bytes;
-        let is_waiting_on = waits_for_bytes && !has_read;
-        let since = self.patience_until.filter(|_| is_waiting_on);
-        self.patience_until = waits_for_bytes.then(|| since.unwrap_or(now + budget::PATIENCE));
-        if waits_for_bytes {
+        let since = self.patience_until.filter(|_| !has_read);
+        self.patience_until = is_short_of_bytes.then(|| since.unwrap_or(now + budget::PATIENCE));
+        if is_short_of_bytes {
             // The open batch holds bytes that it can only give back by being sent.
             let batch = self.open.close_short();
             self.hand_over(batch, around);
@@ -495,6 +495,47 @@ mod tests {
         machine.wake_at = now + Duration::from_secs(10);
         let told = machine.on(Some(Inward::Acknowledged), now, &mut Sent::default());
         assert!(matches!(told, Next::At(at) if at == now + CHECKPOINT_DELAY));
+    }
+
+    /// Nor does it wait for anything else than its own answers once it has waited for the others in vain.
+    #[test]
+    fn a_flow_goes_on_though_others_hold_all_bytes_and_never_let_go() {
+        const LINES: usize = 20_000;
+        let text = r#"{"flows": [{"filePattern": "/l/*.log", "kinesisStream": "s",
+            "initialPosition": "START_OF_FILE"}]}"#;
+        let flow = Arc::clone(&accepted(text).config.flows[0]);
+        let counters = counters_of(&flow);
+        let mut disk = MemoryDisk::default();
+        disk.append(
+            "/l/a.log",
+            "a line of some length\n".repeat(LINES).as_bytes(),
+        );
+        let start = Instant::now();
+        let mut parts = parts(flow, &counters);
+        let budget = Budget::new(4 << 20, 2);
+        budget.take_anyway(FlowIndex(1), 4 << 20);
+        parts.budget = budget.clone();
+        let inbox = Arc::clone(&parts.inbox);
+        budget.register(FlowIndex(0), Arc::clone(&inbox) as _);
+        let mut machine = Machine::new(parts, disk, start);
+        let (mut now, mut sent, mut n_sent) = (start, Sent::default(), 0);
+        let mut news = None;
+        while n_sent < LINES {
+            let Next::At(at) = machine.on(news.take(), now, &mut sent) else {
+                panic!("nobody ended it");
+            };
+            let batches = std::mem::take(&mut sent.1);
+            for batch in &batches {
+                n_sent += batch.records.len();
+                budget.release(FlowIndex(0), batch.budget_bytes);
+                inbox.queued(Default::default(), 1);
+            }
+            match batches.is_empty() {
+                true => now = at,
+                false => news = Some(Inward::Woken),
+            }
+            assert!(now < start + 5 * budget::PATIENCE, "{n_sent} were sent");
+        }
     }
 
     /// P-AGE: A batch is due when its oldest record is `maxBufferAgeMillis` old.

@@ -17,7 +17,7 @@ use crate::telemetry::counters::FlowCounters;
 
 /// What is sent.
 #[derive(Default)]
-pub struct Sent(pub Vec<String>);
+pub struct Sent(pub Vec<String>, pub Vec<Batch>);
 
 impl Around for Sent {
     fn timestamp(&mut self) -> jiff::Timestamp {
@@ -36,6 +36,7 @@ impl Around for Sent {
         let texts = batch.records.iter().map(|record| data_of(&batch, record));
         let texts = texts.map(|data| String::from_utf8_lossy(data).into_owned());
         self.0.extend(texts);
+        self.1.push(batch);
     }
     fn finished(&mut self) {}
     fn save(&mut self, _changes: Vec<Change>) {}

@@ -144,7 +144,7 @@ impl OpenBatch {
             + wire::KEY_BYTES_MAX;
         let price = self.price(need.max(GROWTH_BYTES));
         let step = price.saturating_sub(self.next_budget_bytes);
-        if step > 0 && !self.budget.take(self.flow, Wanted::Usual(step)) {
+        if step > 0 && !self.budget.take(self.flow, self.more()(step)) {
             return false;
         }
         self.next_budget_bytes += step;
@@ -170,14 +170,14 @@ impl OpenBatch {
             let is_usual = self.buy(usual_bytes.max(paid_bytes), Wanted::Usual);
             match (is_usual, self.is_impatient) {
                 (true, _) => {
-                    self.is_impatient = false;
+                    self.is_impatient &= !self.budget.has_plenty();
                     paid_bytes = self.paid_bytes;
                 }
                 (false, true) if self.buy(paid_bytes, Wanted::Least) => {}
                 (false, _) => return false,
             }
             self.body = self.budget.spare_body(paid_bytes);
-        } else if !self.buy(paid_bytes, Wanted::Usual) {
+        } else if !self.buy(paid_bytes, self.more()) {
             return false;
         }
         let room = paid_bytes.max(self.body.capacity()) - self.body.len();
@@ -202,9 +202,19 @@ impl OpenBatch {
         self.budget.settle(self.flow, is_short);
     }
 
-    /// After a wait that led to nothing the next batch makes do with room for little, until there is more again.
-    pub fn lose_patience(&mut self) {
-        self.is_impatient |= self.budget.waits_in_vain(self.flow);
+    /// How more is asked for: who makes do with little is woken as soon as what it holds is given back.
+    fn more(&self) -> fn(usize) -> Wanted {
+        match self.is_impatient {
+            true => Wanted::Least,
+            false => Wanted::Usual,
+        }
+    }
+
+    /// After a wait that led to nothing batches make do with room for little, until there is plenty again. Whether that
+    /// is new.
+    pub fn lose_patience(&mut self) -> bool {
+        let is_in_vain = self.budget.waits_in_vain(self.flow);
+        is_in_vain && !std::mem::replace(&mut self.is_impatient, true)
     }
 
     /// What a body of so many bytes takes of the budget until its call is answered.
