@@ -413,7 +413,7 @@ pub static KEYS: &[Key] = &[
     key(FirehoseFlow, "maxBufferSizeBytes", number(Bytes, FIREHOSE_BUFFER_BYTES, Some(FIREHOSE_CALL_BYTES_MAX as i64), Refuse),
         Sets("batch.bytes_max"), "bytes in a batch"),
     key(Flow, "publishQueueCapacity", number(Count, QUEUE_BATCHES, Some(100), Nearest),
-        Sets("queue_capacity_batches"), "batches that wait before reading stops"),
+        Sets("queue_capacity_batches"), "batches that wait before reading stops; 16 at most of those that were never sent"),
     key(Flow, "waitOnFullPublishQueueMillis", number(Millis, QUEUE_WAIT_MS, Some(60_000), Refuse),
         Nothing(ON_TIME), "how long the reference waits while its queue is full"),
     key(Flow, "waitOnEmptyPublishQueueMillis", number(Millis, QUEUE_WAIT_MS, Some(60_000), Refuse),

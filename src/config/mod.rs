@@ -121,7 +121,8 @@ pub struct Flow {
     pub processing: Vec<ProcessingOption>,
     pub backoff: Backoff,
     pub refused_records: RefusedRecords,
-    /// Batches of this flow that may wait for a send slot before reading stops (`publishQueueCapacity`).
+    /// Batches of this flow that may wait before reading stops (`publishQueueCapacity`); of those that were never sent a
+    /// few are enough.
     pub queue_capacity_batches: usize,
     /// The shortest time between two looks at one file (`minTimeBetweenFilePollsMillis`).
     pub poll_interval_min: Duration,
@@ -508,7 +509,7 @@ pub enum UserAgent {
 #[derive(Debug, Clone)]
 pub struct Publish {
     /// Calls in flight at once (`maxSendingThreads`, or `maxSendingThreadsPerCore` × cores); `None`: as many as the
-    /// byte budget allows, at most [`limits::SEND_SLOTS_MAX`].
+    /// byte budget allows, at most [`limits::SEND_SLOTS_MAX`], of which few are begun within a moment.
     pub slots: Option<NonZeroUsize>,
     /// Connections kept open (`maxConnections`).
     pub connections_max: usize,
