@@ -170,7 +170,7 @@ impl OpenBatch {
             let is_usual = self.buy(usual_bytes.max(paid_bytes), Wanted::Usual);
             match (is_usual, self.is_impatient) {
                 (true, _) => {
-                    self.is_impatient &= !self.budget.has_plenty();
+                    self.is_impatient = self.is_impatient && !self.budget.has_plenty();
                     paid_bytes = self.paid_bytes;
                 }
                 (false, true) if self.buy(paid_bytes, Wanted::Least) => {}

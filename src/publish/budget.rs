@@ -12,8 +12,8 @@
 //!
 //! A flow that is refused waits in line until there is room for several batches: a thread that is woken for each single
 //! one costs more than the batch does. The line stands still if those who hold the bytes don't let go of them; then a flow
-//! gives up on whole batches for a while: it makes do with small ones, and whoever holds nothing is sure of one. The flow whose open batch is the oldest is
-//! asked to let it go early.
+//! gives up on whole batches for a while: it makes do with small ones, and whoever holds nothing is sure of one. The flow
+//! whose open batch is the oldest is asked to let it go early.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -116,16 +116,16 @@ struct Shares {
 impl Shares {
     /// Whether a flow that holds `held` may have `bytes` more while all hold `held_by_all`.
     fn fit(self, held: usize, bytes: usize, held_by_all: usize) -> bool {
-        let free = self.total_bytes.saturating_sub(held_by_all + bytes);
-        let is_within = held_by_all + bytes <= self.total_bytes;
-        let is_fair = self.is_alone || held + bytes <= free;
-        held_by_all == 0 || held + bytes <= SURE_BYTES || (is_within && is_fair)
+        let left_for_others = if self.is_alone { 0 } else { held + bytes };
+        held_by_all == 0
+            || held + bytes <= SURE_BYTES
+            || held_by_all + bytes + left_for_others <= self.total_bytes
     }
 
-    /// Whether a flow may have what it wants.
-    fn grant(self, held: usize, wanted: Wanted, held_by_all: usize) -> bool {
+    /// Whether there are `bytes` for a flow that wants this.
+    fn grant(self, held: usize, wanted: Wanted, bytes: usize, held_by_all: usize) -> bool {
         let is_sure = matches!(wanted, Wanted::Least(_)) && held == 0;
-        is_sure || self.fit(held, wanted.bytes(), held_by_all)
+        is_sure || self.fit(held, bytes, held_by_all)
     }
 
     /// How much there has to be for a flow that waits.
@@ -134,12 +134,6 @@ impl Shares {
             Wanted::Usual(bytes) => bytes.max(self.total_bytes / RUN_DIVISOR),
             Wanted::Least(bytes) => bytes,
         }
-    }
-
-    /// Whether a flow that waits is woken.
-    fn serve(self, held: usize, wanted: Wanted, held_by_all: usize) -> bool {
-        let is_sure = matches!(wanted, Wanted::Least(_)) && held == 0;
-        is_sure || self.fit(held, self.run_bytes(wanted), held_by_all)
     }
 }
 
@@ -188,7 +182,7 @@ impl Budget {
         let mut state = self.lock();
         let shares = self.shares(&state);
         let held = state.flows[flow.0].held_bytes;
-        if shares.grant(held, wanted, state.held_bytes) {
+        if shares.grant(held, wanted, wanted.bytes(), state.held_bytes) {
             state.hold(flow, wanted.bytes());
             state.keep_promise(flow, wanted.bytes());
             state.no_longer_waits(flow);
@@ -311,8 +305,7 @@ impl Budget {
     /// Takes back a turn's read buffer. As with bodies, none is kept once the agent is at rest.
     pub fn give_back_buffer(&self, buffer: Vec<u8>) {
         let mut state = self.lock();
-        let is_at_rest = state.is_at_rest();
-        if !is_at_rest
+        if !state.is_at_rest()
             && state.spare_buffers.len() < SPARE_BUFFERS_MAX
             && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX
         {
@@ -392,13 +385,15 @@ impl State {
             let Some(wanted) = holder.wanted else {
                 return false;
             };
-            if !shares.serve(holder.held_bytes, wanted, held_bytes + *promised_bytes) {
+            let run_bytes = shares.run_bytes(wanted);
+            let spoken_for = held_bytes + *promised_bytes;
+            if !shares.grant(holder.held_bytes, wanted, run_bytes, spoken_for) {
                 holder.is_nearer |= has_moved;
                 return true;
             }
             has_moved = true;
-            holder.promised_bytes = shares.run_bytes(wanted);
-            *promised_bytes += holder.promised_bytes;
+            holder.promised_bytes = run_bytes;
+            *promised_bytes += run_bytes;
             holder.wanted = None;
             woken.extend(holder.wake.clone());
             false

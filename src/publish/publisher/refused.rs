@@ -379,8 +379,6 @@ mod tests {
         }
     }
 
-    /// P-REFUSED: A record that the service refuses for its content is kept in the dead-letter file before a checkpoint
-    /// passes it, and costs no other record anything.
     /// The service took nothing at first. Its answers come in another order than its judgements were made in.
     #[test]
     fn a_refusal_by_a_call_that_was_sent_before_anything_was_accepted_proves_nothing() {
@@ -407,6 +405,8 @@ mod tests {
         }
     }
 
+    /// P-REFUSED: A record that the service refuses for its content is kept in the dead-letter file before a checkpoint
+    /// passes it, and costs no other record anything.
     #[test]
     fn one_bad_record_among_five_hundred_is_found_in_few_calls_and_held_before_the_watermark() {
         let mut play = Play::new(RefusedRecords::DeadLetter, [321]);
