@@ -38,7 +38,7 @@ fn nothing_is_lost_torn_invented_or_stuck_whatever_follows_what() {
     );
     assert!(life.n_repeated > n_lives, "{life:?}");
     assert!(
-        life.n_defects > n_lives / 3 && life.n_letters > n_lives,
+        life.n_defects > n_lives / 2 && life.n_letters > n_lives,
         "{life:?}"
     );
 }

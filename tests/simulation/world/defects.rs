@@ -29,7 +29,8 @@ impl World {
         if !matches!(side.stage, Stage::Alive(_)) {
             return Ok(false);
         }
-        let news = side.news.try_recv().ok();
+        // Where there is no news and nothing is due, no work is done in which a defect could show.
+        let news = Some(side.news.try_recv().unwrap_or(Inward::Woken));
         let n_operations = self.rng.u32(..OPERATIONS_MAX);
         self.disk.borrow_mut().panics_in = Some(n_operations);
         self.flow_hears(place, news).map(|()| true)
