@@ -12,7 +12,6 @@ use crate::config::Flow;
 use crate::planted;
 use crate::process::{self, Chain, Context, Verdict};
 use crate::publish::batch::{self, OpenBatch};
-use crate::publish::budget::Budget;
 use crate::record::Span;
 use crate::tail::Intake;
 use crate::tail::split::RecordKind;
@@ -26,7 +25,6 @@ const SHOWN_BYTES: usize = 120;
 pub(super) struct FlowIntake<'a, A> {
     pub flow: &'a Flow,
     pub open: &'a mut OpenBatch,
-    pub budget: &'a Budget,
     pub chain: &'a mut Chain,
     pub context: Context<'a>,
     pub inbox: &'a Inbox,
@@ -87,11 +85,11 @@ impl<A: Around> Intake for FlowIntake<'_, A> {
     }
 
     fn spare_buffer(&mut self) -> Vec<u8> {
-        self.budget.spare_buffer()
+        self.open.budget().spare_buffer()
     }
 
     fn give_back_buffer(&mut self, buffer: Vec<u8>) {
-        self.budget.give_back_buffer(buffer);
+        self.open.budget().give_back_buffer(buffer);
     }
 }
 

@@ -101,7 +101,6 @@ pub struct Machine<D: Disk> {
     disk: D,
     chain: Chain,
     open: OpenBatch,
-    budget: Budget,
     inbox: Arc<Inbox>,
     outbox: Outbox,
     counters: Arc<FlowCounters>,
@@ -141,14 +140,13 @@ impl<D: Disk> Machine<D> {
         let open = OpenBatch::new(parts.index, &flow, parts.budget.clone(), parts.seed);
         let is_hashed = open.layout().is_keyed();
         let inbox = Arc::clone(&parts.inbox);
-        let outbox = Outbox::new(parts.index, parts.budget.clone(), inbox, is_hashed);
+        let outbox = Outbox::new(parts.index, parts.budget, inbox, is_hashed);
         Machine {
             kept_by,
             tailer,
             disk,
             chain: Chain::new(&flow.processing),
             open,
-            budget: parts.budget,
             outbox,
             inbox: parts.inbox,
             counters: parts.counters,
@@ -270,7 +268,6 @@ impl<D: Disk> Machine<D> {
         let mut intake = FlowIntake {
             flow: &self.flow,
             open: &mut self.open,
-            budget: &self.budget,
             chain: &mut self.chain,
             context: Context {
                 now: timestamp,

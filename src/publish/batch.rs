@@ -108,6 +108,11 @@ impl OpenBatch {
         &self.layout
     }
 
+    /// What the batch's bytes are taken of.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// When the open batch must go at the latest; `None` while it covers nothing.
     pub fn deadline(&self) -> Option<Instant> {
         let age_max = match self.is_hurried {
