@@ -11,6 +11,7 @@
 //! ```
 
 mod pool;
+mod read_ahead;
 mod route;
 mod transport;
 mod trust;

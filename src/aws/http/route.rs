@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use tower_service::Service;
 
+use super::read_ahead::ByLargeReads;
 use super::trust::Trust;
 
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -103,8 +104,11 @@ impl Route {
         Ok(Line::to_host(self.secured(tunnel)?.call(uri).await?))
     }
 
-    fn secured<C>(&self, way: C) -> Result<HttpsConnector<C>, BoxError> {
-        Ok(HttpsConnector::from((way, self.trust.config()?)))
+    fn secured<C>(&self, way: C) -> Result<HttpsConnector<ByLargeReads<C>>, BoxError> {
+        Ok(HttpsConnector::from((
+            ByLargeReads(way),
+            self.trust.config()?,
+        )))
     }
 }
 
