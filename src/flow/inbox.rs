@@ -246,6 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_at_work_is_not_asked_to_hurry() {
+        let (inbox, receiver) = Inbox::new(1);
+        inbox.is_at_work(true);
+        inbox.flush();
+        assert!(receiver.try_recv().is_err());
+        assert!(!inbox.take_wake());
+        inbox.is_at_work(false);
+        inbox.flush();
+        assert!(matches!(receiver.try_recv(), Ok(Inward::Woken)));
+        assert!(inbox.take_wake());
+    }
+
+    #[test]
     fn a_flow_is_told_of_acknowledgements_once_until_it_has_saved_its_places() {
         let (inbox, receiver) = Inbox::new(1);
         let cursor = CursorId(1);

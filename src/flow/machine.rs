@@ -105,8 +105,6 @@ pub struct Machine<D: Disk> {
     outbox: Outbox,
     counters: Arc<FlowCounters>,
     scratch: Vec<u8>,
-    /// When something is to be done even without news.
-    wake_at: Instant,
     /// When a turn is due even without news.
     turn_due: Instant,
     /// When the next turn may follow a hint.
@@ -151,7 +149,6 @@ impl<D: Disk> Machine<D> {
             inbox: parts.inbox,
             counters: parts.counters,
             scratch: Vec::new(),
-            wake_at: now,
             turn_due: now,
             turn_at: now,
             checkpoint_at: None,
@@ -187,7 +184,7 @@ impl<D: Disk> Machine<D> {
             // places are saved, which has to be soon even if what this was about was saved just now.
             Some(Inward::Acknowledged) => {
                 self.checkpoint_soon(now);
-                return self.wake_by(self.checkpoint_at);
+                return self.next_due();
             }
             Some(Inward::Woken) => {
                 if self.inbox.take_wake() {
@@ -196,8 +193,7 @@ impl<D: Disk> Machine<D> {
                 let is_due = self.open.deadline().is_some_and(|at| at <= now);
                 if !self.is_blocked && !is_due && now < self.turn_at {
                     self.turn_due = self.turn_due.min(self.turn_at);
-                    self.wake_by(self.open.deadline());
-                    return self.wake_by(Some(self.turn_at));
+                    return self.next_due();
                 }
             }
             None => {}
@@ -216,14 +212,11 @@ impl<D: Disk> Machine<D> {
             self.turn_due = self.turn(now, around);
             self.turn_at = now + self.hint_delay();
         }
-        self.wake_at = self.turn_due;
         if self.open.deadline().is_some_and(|deadline| deadline <= now) {
             self.close_batch(around);
         }
         self.keep_checkpoints(now, around);
-        self.wake_by(self.open.deadline());
-        self.wake_by(self.patience_until);
-        self.wake_by(self.checkpoint_at)
+        self.next_due()
     }
 
     /// Whether the flow was asked to read no more.
@@ -247,10 +240,19 @@ impl<D: Disk> Machine<D> {
         self.tailer.cursors()
     }
 
-    /// Something is to be done at this time too.
-    fn wake_by(&mut self, at: Option<Instant>) -> Next {
-        self.wake_at = at.map_or(self.wake_at, |at| self.wake_at.min(at));
-        Next::At(self.wake_at)
+    /// When something is to be done even without news.
+    fn next_due(&self) -> Next {
+        let others = [
+            self.open.deadline(),
+            self.patience_until,
+            self.checkpoint_at,
+        ];
+        Next::At(
+            others
+                .into_iter()
+                .flatten()
+                .fold(self.turn_due, Instant::min),
+        )
     }
 
     /// How soon a turn may follow another for a hint: short where records mustn't wait long.
@@ -489,7 +491,7 @@ mod tests {
         let mut machine = Machine::new(parts, MemoryDisk::default(), now);
         machine.inbox.advanced(CursorId(1), 1);
         machine.save_places(&mut Sent::default());
-        machine.wake_at = now + Duration::from_secs(10);
+        machine.turn_due = now + Duration::from_secs(10);
         let told = machine.on(Some(Inward::Acknowledged), now, &mut Sent::default());
         assert!(matches!(told, Next::At(at) if at == now + CHECKPOINT_DELAY));
     }
