@@ -112,7 +112,19 @@ pub fn push_field(text: &mut String, key: &str, value: &str) {
 
 fn push_escaped(text: &mut String, field: &str) {
     let cut = field.floor_char_boundary(FIELD_BYTES_MAX);
-    for c in field[..cut].chars() {
+    // Nearly every field.
+    if field[..cut].bytes().all(|b| matches!(b, b' '..=b'~')) {
+        text.push_str(&field[..cut]);
+    } else {
+        push_escapes(text, &field[..cut]);
+    }
+    if cut < field.len() {
+        let _ = write!(text, "… ({} more bytes)", field.len() - cut);
+    }
+}
+
+fn push_escapes(text: &mut String, field: &str) {
+    for c in field.chars() {
         match c {
             '\n' => text.push_str("\\n"),
             '\r' => text.push_str("\\r"),
@@ -122,9 +134,6 @@ fn push_escaped(text: &mut String, field: &str) {
             }
             c => text.push(c),
         }
-    }
-    if cut < field.len() {
-        let _ = write!(text, "… ({} more bytes)", field.len() - cut);
     }
 }
 
