@@ -1,6 +1,9 @@
 //! What the whole program costs at full speed, as a user runs it: files, signing, HTTP with and without TLS, checkpoints,
 //! log. The endpoint is a process of its own, so only the agent's CPU time and memory count.
 //!
+//! Machines differ, and a shared one is faster now and slower then. So SHA-256, which every body of a call must go through,
+//! is timed before each run, and the cost of a megabyte is given in it too.
+//!
 //! `cargo bench --bench end_to_end`; with words behind `--`, only rows whose name has one of them.
 
 #[path = "support/agent.rs"]
@@ -8,12 +11,32 @@ mod agent;
 #[path = "support/run.rs"]
 mod run;
 
+use std::hint::black_box;
+use std::time::Instant;
+
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use run::{Run, Scenario, Transport, run};
 
 /// Runs of each row; of each of their numbers the median is printed.
 const N_ROUNDS: usize = 3;
+/// How much is hashed before each run: some 25 ms where 0.55 ms are taken for a megabyte.
+const YARDSTICK_MB: usize = 48;
+
+/// A run, and what SHA-256 took just before it.
+#[derive(Clone, Copy)]
+struct Measured {
+    run: Run,
+    sha256_ms_per_mb: f64,
+}
+
+impl Measured {
+    /// Megabytes that SHA-256 could have hashed for one that was sent.
+    fn in_sha256(&self) -> f64 {
+        self.run.cpu_ms_per_mb() / self.sha256_ms_per_mb
+    }
+}
 
 fn main() {
     let words: Vec<String> = std::env::args()
@@ -24,29 +47,46 @@ fn main() {
         |name: &str| words.is_empty() || words.iter().any(|word| name.contains(&**word));
     let mut rows = rows();
     rows.retain(|row| is_wanted(row.0));
-    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); rows.len()];
+    let mut runs: Vec<Vec<Measured>> = vec![Vec::new(); rows.len()];
     // Round by round, as a shared machine is faster now and slower then: a ratio is of runs that were made one soon after
     // the other.
     for _ in 0..N_ROUNDS {
         for ((_, line, scenario), runs) in rows.iter().zip(&mut runs) {
-            runs.push(run(scenario, line));
+            runs.push(Measured {
+                sha256_ms_per_mb: sha256_ms_per_mb(),
+                run: run(scenario, line),
+            });
         }
     }
     println!(
-        "{:<44} {:>8} {:>10} {:>8} {:>7}",
-        "", "MB/s", "CPU-ms/MB", "peak MB", "calls"
+        "{:<44} {:>8} {:>10} {:>10} {:>8} {:>7}",
+        "", "MB/s", "CPU-ms/MB", "x SHA-256", "peak MB", "calls"
     );
     for ((name, ..), runs) in rows.iter().zip(&runs) {
-        let of = |number: fn(&Run) -> f64| median(runs.iter().map(number).collect());
+        let of = |number: fn(&Measured) -> f64| median(runs.iter().map(number).collect());
         println!(
-            "{name:<44} {:>8.1} {:>10.2} {:>8.1} {:>7.0}",
-            of(Run::mb_per_s),
-            of(Run::cpu_ms_per_mb),
-            of(|run| run.peak_mb),
-            of(|run| run.n_calls as f64)
+            "{name:<44} {:>8.1} {:>10.2} {:>10.1} {:>8.1} {:>7.0}",
+            of(|measured| measured.run.mb_per_s()),
+            of(|measured| measured.run.cpu_ms_per_mb()),
+            of(Measured::in_sha256),
+            of(|measured| measured.run.peak_mb),
+            of(|measured| measured.run.n_calls as f64)
         );
     }
     println!();
+    let sha256 = runs
+        .iter()
+        .flatten()
+        .map(|measured| measured.sha256_ms_per_mb);
+    let mut sha256: Vec<f64> = sha256.collect();
+    sha256.sort_by(f64::total_cmp);
+    if let [least, .., most] = sha256[..] {
+        let middle = sha256[sha256.len() / 2];
+        println!(
+            "{:<44} {middle:.2} ms for a MB, {least:.2} to {most:.2}",
+            "SHA-256 by itself"
+        );
+    }
     let of = |name: &str| {
         let place = rows.iter().position(|row| row.0 == name)?;
         Some(&runs[place])
@@ -54,7 +94,9 @@ fn main() {
     let ratio = |one: &str, other: &str, of_runs: fn(&Run, &Run) -> f64| {
         let rounds = of(one)?.iter().zip(of(other)?);
         Some(median(
-            rounds.map(|(one, other)| of_runs(one, other)).collect(),
+            rounds
+                .map(|(one, other)| of_runs(&one.run, &other.run))
+                .collect(),
         ))
     };
     for (what, one, other) in RATIOS {
@@ -79,18 +121,25 @@ const RAW_200_FAR: &str = "raw, 200-byte lines, 24 answers after 50 ms";
 const SLOTS_FAR: usize = 24;
 const FLOWS_100: &str = "raw, 200-byte lines, 100 flows";
 const FLOWS_100_LONG: &str = "raw, 200-byte lines, 1,000 MB, 100 flows";
+const RAW_1000: &str = "raw, 1,000-byte lines, 500 MB";
+const FLOWS_100_OF_1000: &str = "raw, 1,000-byte lines, 500 MB, 100 flows";
 const FILES_10_000: &str = "raw, 200-byte lines, 10,000 files";
 const RAW_200_LONG: &str = "raw, 200-byte lines, 1,000 MB";
 const FILES_10_000_LONG: &str = "raw, 200-byte lines, 1,000 MB, 10,000 files";
 
 /// What a row costs beside another.
-const RATIOS: [(&str, &str, &str); 5] = [
+const RATIOS: [(&str, &str, &str); 6] = [
     ("TLS", RAW_200_PLAIN, RAW_200),
     ("100 flows of 1.3 MB instead of one", RAW_200, FLOWS_100),
     (
         "100 flows of 10 MB instead of one",
         RAW_200_LONG,
         FLOWS_100_LONG,
+    ),
+    (
+        "100 flows of 5 MB, 1,000-byte lines",
+        RAW_1000,
+        FLOWS_100_OF_1000,
     ),
     (
         "10,000 files of 13 kB instead of one",
@@ -151,9 +200,16 @@ fn rows() -> Vec<(&'static str, Line, Scenario)> {
                 ..tls(raw())
             },
         ),
-        ("raw, 1,000-byte lines", raw_1000, tls(raw())),
         (
-            "raw, 1,000-byte lines, 500 MB, 100 flows",
+            RAW_1000,
+            raw_1000,
+            Scenario {
+                input_bytes: 500_000_000,
+                ..tls(raw())
+            },
+        ),
+        (
+            FLOWS_100_OF_1000,
             raw_1000,
             Scenario {
                 input_bytes: 500_000_000,
@@ -202,6 +258,16 @@ fn log_line(n: usize) -> String {
     format!(
         "10.0.0.{host} - frank [10/Oct/2026:13:55:36 -0700] \"GET /a/{n}.gif HTTP/1.0\" 200 2326\n"
     )
+}
+
+/// What SHA-256 takes on one core now, in ms for a megabyte, by the crate that the agent hashes with.
+fn sha256_ms_per_mb() -> f64 {
+    let megabyte = vec![b'x'; 1_000_000];
+    let started = Instant::now();
+    for _ in 0..YARDSTICK_MB {
+        black_box(Sha256::digest(black_box(&megabyte)));
+    }
+    started.elapsed().as_secs_f64() * 1e3 / YARDSTICK_MB as f64
 }
 
 /// Of an odd number of them.

@@ -159,6 +159,7 @@ pub fn run(scenario: &Scenario, line: &dyn Fn(usize) -> String) -> Run {
         }
         flows.push(flow_of(&of_flow.join("*.log"), &scenario.flow));
     }
+    write_back(folder.path());
     let n_records = n_lines * n_files;
     let mut endpoint = EndpointProcess::start(
         scenario.transport,
@@ -188,6 +189,19 @@ pub fn run(scenario: &Scenario, line: &dyn Fn(usize) -> String) -> Run {
         peak_mb,
         n_calls,
     }
+}
+
+/// Waits until a folder's file system has on the disk what was written: the kernel would do it during the run, beside the
+/// agent.
+fn write_back(folder: &Path) {
+    let written = Command::new("sync")
+        .arg("--file-system")
+        .arg(folder)
+        .status();
+    assert!(
+        written.expect("sync, of the coreutils").success(),
+        "the input is on the disk"
+    );
 }
 
 /// The sum of the numbers after `name` in a text.
