@@ -1,7 +1,8 @@
 //! What the program costs while little happens, and how soon it does what is to be done: memory and CPU time over
-//! quiet files, the time from its start to the first byte read, and from a line's being written to its acceptance.
+//! quiet files and while nobody takes what there is, the time from its start to the first byte read, and from a line's
+//! being written to its acceptance.
 //!
-//! `cargo bench --bench standing`; with words behind `--`, only rows whose name has one of them. It takes three minutes, most
+//! `cargo bench --bench standing`; with words behind `--`, only rows whose name has one of them. It takes four minutes, most
 //! of it waiting.
 
 #[path = "support/agent.rs"]
@@ -9,6 +10,7 @@ mod agent;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,13 +18,15 @@ use agent::{Agent, flow_of};
 use kinesis_agent::local::{Endpoint, Options};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How long a quiet agent is looked at.
 const IDLE: Duration = Duration::from_secs(30);
 /// How long it has to settle before that.
 const SETTLING: Duration = Duration::from_secs(10);
 const N_STARTS: usize = 21;
+/// What there is to be sent while nobody takes it.
+const UNSENT_BYTES: usize = 100_000_000;
 const N_LINES: usize = 1_000;
 /// A wait that takes longer has hung.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -49,6 +53,16 @@ fn main() {
             let (cores, memory_mb) = idle(&endpoint, n_files, n_written);
             println!(
                 "{name:<48} {:>6.2} % of a core, {memory_mb:.1} MB",
+                cores * 100.0
+            );
+        }
+    }
+    for n_flows in [1, 100] {
+        let name = format!("nobody listens, 100 MB in {n_flows} flows");
+        if is_wanted(&name) {
+            let (cores, memory_mb) = nobody_listens(n_flows);
+            println!(
+                "{name:<48} {:>6.2} % of a core, {memory_mb:.1} MB at most",
                 cores * 100.0
             );
         }
@@ -95,6 +109,31 @@ fn idle(endpoint: &Endpoint, n_files: usize, n_written: usize) -> (f64, f64) {
     (
         cpu.as_secs_f64() / began.elapsed().as_secs_f64(),
         agent.memory_mb("VmRSS"),
+    )
+}
+
+/// Share of a core, and the most MB that were resident, where all calls of so many flows fail.
+fn nobody_listens(n_flows: usize) -> (f64, f64) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    drop(listener);
+    let content = format!("{}\n", "x".repeat(199)).repeat(UNSENT_BYTES / 200 / n_flows);
+    let flows: Vec<Value> = (0..n_flows)
+        .map(|n| {
+            let log = folder.path().join(format!("{n}.log"));
+            fs::write(&log, &content).expect("room for the file");
+            flow_of(&log, &json!({ "kinesisStream": "unreachable" }))
+        })
+        .collect();
+    let agent = Agent::start(&url, &Value::Array(flows), &json!({}), folder.path());
+    std::thread::sleep(SETTLING);
+    let (began, cpu_before) = (Instant::now(), agent.cpu());
+    std::thread::sleep(IDLE);
+    let cpu = agent.cpu().saturating_sub(cpu_before);
+    (
+        cpu.as_secs_f64() / began.elapsed().as_secs_f64(),
+        agent.memory_mb("VmHWM"),
     )
 }
 

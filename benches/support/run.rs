@@ -1,13 +1,14 @@
 //! An agent that sends what there is to `kinesis-agent endpoint`, a process of its own, so that only the agent's CPU time
 //! and memory count.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::agent::{Agent, PROGRAM, flow_of};
 
@@ -141,36 +142,74 @@ impl Run {
     }
 }
 
-/// Writes the scenario's files, and sends all of it.
-pub fn run(scenario: &Scenario, line: &dyn Fn(usize) -> String) -> Run {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let n_files = scenario.n_flows * scenario.n_files_each;
-    let n_lines = scenario.input_bytes / line(0).len() / n_files;
-    let mut n_bytes = 0;
-    let mut flows = Vec::new();
-    for flow in 0..scenario.n_flows {
-        let of_flow = folder.path().join(format!("flow{flow}"));
-        fs::create_dir(&of_flow).expect("room for the input");
-        for file in 0..scenario.n_files_each {
-            let first = (flow * scenario.n_files_each + file) * n_lines;
-            let content: String = (first..first + n_lines).map(line).collect();
-            n_bytes += content.len();
-            fs::write(of_flow.join(format!("{file}.log")), content).expect("room for the input");
+/// A scenario's files, on the disk and in the page cache.
+pub struct Input {
+    folder: TempDir,
+    n_bytes: usize,
+    n_records: usize,
+    /// In the order of the flows.
+    patterns: Vec<PathBuf>,
+}
+
+impl Input {
+    /// Writes them.
+    pub fn of(scenario: &Scenario, line: &dyn Fn(usize) -> String) -> Input {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let n_files = scenario.n_flows * scenario.n_files_each;
+        let n_lines = scenario.input_bytes / line(0).len() / n_files;
+        let mut n_bytes = 0;
+        let mut patterns = Vec::new();
+        for flow in 0..scenario.n_flows {
+            let of_flow = folder.path().join(format!("flow{flow}"));
+            fs::create_dir(&of_flow).expect("room for the input");
+            for file in 0..scenario.n_files_each {
+                let first = (flow * scenario.n_files_each + file) * n_lines;
+                let content: String = (first..first + n_lines).map(line).collect();
+                n_bytes += content.len();
+                fs::write(of_flow.join(format!("{file}.log")), content)
+                    .expect("room for the input");
+            }
+            patterns.push(of_flow.join("*.log"));
         }
-        flows.push(flow_of(&of_flow.join("*.log"), &scenario.flow));
+        write_back(folder.path());
+        Input {
+            folder,
+            n_bytes,
+            n_records: n_lines * n_files,
+            patterns,
+        }
     }
-    write_back(folder.path());
-    let n_records = n_lines * n_files;
+
+    /// Reads all of it once, so that it is in the page cache whatever was done meanwhile.
+    fn warm(&self) {
+        let mut buffer = vec![0; 1024 * 1024];
+        for of_flow in fs::read_dir(self.folder.path()).expect("it was made") {
+            let of_flow = of_flow.expect("it was made").path();
+            for file in fs::read_dir(of_flow).expect("it was made") {
+                let path = file.expect("it was made").path();
+                let mut file = File::open(path).expect("it was written");
+                while file.read(&mut buffer).expect("it was written") > 0 {}
+            }
+        }
+    }
+}
+
+/// Sends all of the input.
+pub fn run(scenario: &Scenario, input: &Input) -> Run {
+    input.warm();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let patterns = input.patterns.iter();
+    let flows = patterns.map(|pattern| flow_of(pattern, &scenario.flow));
     let mut endpoint = EndpointProcess::start(
         scenario.transport,
-        n_records,
+        input.n_records,
         scenario.faults,
         folder.path(),
     );
     let started = Instant::now();
     let agent = Agent::start(
         &endpoint.url,
-        &Value::Array(flows),
+        &Value::Array(flows.collect()),
         &scenario.agent,
         folder.path(),
     );
@@ -183,7 +222,7 @@ pub fn run(scenario: &Scenario, line: &dyn Fn(usize) -> String) -> Run {
     }
     let n_calls = numbers(&endpoint.summary(), "calls=");
     Run {
-        mb: n_bytes as f64 / 1e6,
+        mb: input.n_bytes as f64 / 1e6,
         cpu,
         wall,
         peak_mb,
@@ -191,7 +230,7 @@ pub fn run(scenario: &Scenario, line: &dyn Fn(usize) -> String) -> Run {
     }
 }
 
-/// Waits until a folder's file system has on the disk what was written: the kernel would do it during the run, beside the
+/// Waits until a folder's file system has on the disk what was written: the kernel would do it during a run, beside the
 /// agent.
 fn write_back(folder: &Path) {
     let written = Command::new("sync")
