@@ -206,7 +206,7 @@ impl<D: Disk> Machine<D> {
         }
         if self.is_stopped {
             self.patience_until = None;
-            self.open.settle(false);
+            self.open.settle(false, true);
             self.turn_due = now + STOPPED_INTERVAL;
         } else if is_woken || self.turn_due <= now {
             self.turn_due = self.turn(now, around);
@@ -303,7 +303,8 @@ impl<D: Disk> Machine<D> {
         if has_read {
             self.checkpoint_soon(now);
         }
-        self.open.settle(is_short_of_bytes);
+        let is_idle = !turn.has_more && !turn.is_blocked;
+        self.open.settle(is_short_of_bytes, is_idle);
         let since = self.patience_until.filter(|_| !has_read);
         self.patience_until = is_short_of_bytes.then(|| since.unwrap_or(now + budget::PATIENCE));
         if is_short_of_bytes {
@@ -535,6 +536,40 @@ mod tests {
             }
             assert!(now < start + 5 * budget::PATIENCE, "{n_sent} were sent");
         }
+    }
+
+    #[test]
+    fn a_batch_to_which_nothing_is_added_goes_soon_where_others_wait_for_its_bytes() {
+        const AGE_MAX: Duration = Duration::from_secs(60);
+        let text = r#"{"flows": [{"filePattern": "/l/*.log", "kinesisStream": "s",
+            "initialPosition": "START_OF_FILE", "maxBufferAgeMillis": 60000}]}"#;
+        let flow = Arc::clone(&accepted(text).config.flows[0]);
+        let counters = counters_of(&flow);
+        let sent_after = |n_lines: usize, is_waited_for: bool| {
+            let mut disk = MemoryDisk::default();
+            let line = format!("{:300}\n", "a line");
+            disk.append("/l/a.log", line.repeat(n_lines).as_bytes());
+            let start = Instant::now();
+            let mut parts = parts(Arc::clone(&flow), &counters);
+            parts.budget = Budget::new(1 << 20, 2);
+            let budget = parts.budget.clone();
+            budget.take_anyway(FlowIndex(1), 1 << 19);
+            if is_waited_for {
+                assert!(!budget.take(FlowIndex(1), budget::Wanted::Usual(1 << 19)));
+            }
+            let mut machine = Machine::new(parts, disk, start);
+            let (mut now, mut sent) = (start, Sent::default());
+            while sent.1.is_empty() {
+                let Next::At(at) = machine.on(None, now, &mut sent) else {
+                    panic!("nobody ended it");
+                };
+                now = if sent.1.is_empty() { at } else { now };
+            }
+            now - start
+        };
+        assert!(sent_after(450, true) < Duration::from_secs(1));
+        assert_eq!(sent_after(450, false), AGE_MAX, "nobody needs them");
+        assert_eq!(sent_after(10, true), AGE_MAX, "they are of no use");
     }
 
     /// P-AGE: A batch is due when its oldest record is `maxBufferAgeMillis` old.

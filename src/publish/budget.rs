@@ -13,7 +13,8 @@
 //! A flow that is refused waits in line until there is room for several batches: a thread that is woken for each single
 //! one costs more than the batch does. The line stands still if those who hold the bytes don't let go of them; then a flow
 //! gives up on whole batches for a while: it makes do with small ones, and whoever holds nothing is sure of one. The flow
-//! whose open batch is the oldest is asked to let it go early.
+//! whose open batch is the oldest is asked to let it go early, and a flow that has nothing to add to its own lets it go soon
+//! while others wait.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -205,7 +206,7 @@ impl Budget {
             .flows
             .iter()
             .enumerate()
-            .filter(|(index, holder)| *index != flow.0 && holder.held_bytes > SURE_BYTES)
+            .filter(|(index, holder)| *index != flow.0 && holder.is_asked())
             .filter_map(|(_, holder)| holder.open_since.map(|since| (since, holder)))
             .min_by_key(|(since, _)| *since)
             .and_then(|(_, holder)| holder.wake.clone());
@@ -218,17 +219,24 @@ impl Budget {
     }
 
     /// A turn of `flow` is over: what it was woken for and didn't take is for others. It waits on if it `is_short`.
-    pub fn settle(&self, flow: FlowIndex, is_short: bool) {
+    ///
+    /// Whether others wait for what it holds.
+    pub fn settle(&self, flow: FlowIndex, is_short: bool) -> bool {
         let mut state = self.lock();
         if !is_short {
             state.no_longer_waits(flow);
         }
-        if state.keep_promise(flow, usize::MAX) {
-            let shares = self.shares(&state);
-            let woken = state.take_servable(shares);
-            drop(state);
-            woken.iter().for_each(|wake| wake.released());
-        }
+        let woken = match state.keep_promise(flow, usize::MAX) {
+            true => {
+                let shares = self.shares(&state);
+                state.take_servable(shares)
+            }
+            false => Vec::new(),
+        };
+        let is_waited_for = !state.waiting.is_empty() && state.flows[flow.0].is_asked();
+        drop(state);
+        woken.iter().for_each(|wake| wake.released());
+        is_waited_for
     }
 
     /// Whether the line that `flow` waits in hasn't moved since this was last asked: those before it don't let go of what
@@ -347,6 +355,13 @@ impl Budget {
     }
 }
 
+impl Holder {
+    /// It holds more than each flow may in any case: others who are short ask for it.
+    fn is_asked(&self) -> bool {
+        self.held_bytes > SURE_BYTES
+    }
+}
+
 impl State {
     /// No flow holds anything.
     fn is_at_rest(&self) -> bool {
@@ -456,6 +471,19 @@ mod tests {
         let budget = Budget::new(8 * MIB, 1);
         assert!((0..8).all(|_| budget.take(FlowIndex(0), Usual(MIB))));
         assert!(!budget.take(FlowIndex(0), Usual(1)));
+    }
+
+    #[test]
+    fn who_holds_more_than_it_is_sure_of_is_told_that_others_wait() {
+        let budget = Budget::new(4 * MIB, 3);
+        assert!(budget.take(FlowIndex(0), Usual(MIB)));
+        assert!(budget.take(FlowIndex(2), Usual(SURE_BYTES)));
+        assert!(!budget.settle(FlowIndex(0), false), "nobody waits");
+        assert!(!budget.take(FlowIndex(1), Usual(2 * MIB)));
+        assert!(budget.settle(FlowIndex(0), false));
+        assert!(!budget.settle(FlowIndex(2), false), "it is sure of that");
+        assert!(!budget.settle(FlowIndex(1), false), "it waits no more");
+        assert!(!budget.settle(FlowIndex(0), false));
     }
 
     #[test]
