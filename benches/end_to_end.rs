@@ -1,8 +1,8 @@
 //! What the whole program costs at full speed, as a user runs it: files, signing, HTTP with and without TLS, checkpoints,
 //! log. The endpoint is a process of its own, so only the agent's CPU time and memory count.
 //!
-//! Machines differ, and a shared one is faster now and slower then. So before each run it is measured what the least
-//! costs that can send 200-byte records ([`floor`]), and the cost of a megabyte is given in that too.
+//! Machines differ, and a shared one is faster now and slower then. So before each run a program is timed that does no more
+//! than it must to send raw lines ([`floor`]), and the cost of a megabyte is given in that unit too.
 //!
 //! Needs 3 GB of temporary space, and as much memory left for the page cache.
 //!

@@ -119,9 +119,12 @@ fn nobody_listens(n_flows: usize) -> (f64, f64) {
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     drop(listener);
     let content = format!("{}\n", "x".repeat(199)).repeat(UNSENT_BYTES / 200 / n_flows);
+    // Beside the agent's own files, as above.
+    let logs = folder.path().join("logs");
+    fs::create_dir(&logs).expect("room for the files");
     let flows: Vec<Value> = (0..n_flows)
         .map(|n| {
-            let log = folder.path().join(format!("{n}.log"));
+            let log = logs.join(format!("{n}.log"));
             fs::write(&log, &content).expect("room for the file");
             flow_of(&log, &json!({ "kinesisStream": "unreachable" }))
         })

@@ -1,5 +1,6 @@
-//! The least that sending costs: one thread reads a file, hashes a body of each call, encrypts and writes it, and reads
-//! the answer. No lines are looked for, nothing is signed, and nobody else is waited for or woken.
+//! The least that sending raw lines of 200 bytes over TLS costs: one thread reads from a file, hashes the body of each call,
+//! encrypts and writes it, and reads the answer. No lines are looked for, nothing is signed, and no other thread is woken.
+//! For other rows it is a unit, and no bound.
 
 use std::fs::{self, File};
 use std::hint::black_box;

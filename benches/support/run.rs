@@ -218,7 +218,10 @@ pub fn run(scenario: &Scenario, input: &Input) -> Run {
     let (cpu, peak_mb) = (agent.cpu(), agent.memory_mb("VmHWM"));
     drop(agent);
     if ended.is_none() {
-        panic!("records are missing: see {}", folder.keep().display());
+        panic!(
+            "records are missing: the agent's log is in {}",
+            folder.keep().display()
+        );
     }
     let n_calls = numbers(&endpoint.summary(), "calls=");
     Run {

@@ -206,7 +206,7 @@ impl<D: Disk> Machine<D> {
         }
         if self.is_stopped {
             self.patience_until = None;
-            self.open.settle(false, true);
+            self.open.settle(false);
             self.turn_due = now + STOPPED_INTERVAL;
         } else if is_woken || self.turn_due <= now {
             self.turn_due = self.turn(now, around);
@@ -303,8 +303,10 @@ impl<D: Disk> Machine<D> {
         if has_read {
             self.checkpoint_soon(now);
         }
-        let is_idle = !turn.has_more && !turn.is_blocked;
-        self.open.settle(is_short_of_bytes, is_idle);
+        self.open.settle(is_short_of_bytes);
+        if !turn.has_more && !turn.is_blocked {
+            self.open.rest();
+        }
         let since = self.patience_until.filter(|_| !has_read);
         self.patience_until = is_short_of_bytes.then(|| since.unwrap_or(now + budget::PATIENCE));
         if is_short_of_bytes {
@@ -539,37 +541,52 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_to_which_nothing_is_added_goes_soon_where_others_wait_for_its_bytes() {
+    fn a_batch_to_which_nothing_is_added_goes_soon_where_others_could_go_on_with_its_bytes() {
         const AGE_MAX: Duration = Duration::from_secs(60);
+        const ALL: usize = 2 << 20;
         let text = r#"{"flows": [{"filePattern": "/l/*.log", "kinesisStream": "s",
             "initialPosition": "START_OF_FILE", "maxBufferAgeMillis": 60000}]}"#;
         let flow = Arc::clone(&accepted(text).config.flows[0]);
         let counters = counters_of(&flow);
-        let sent_after = |n_lines: usize, is_waited_for: bool| {
+        // When its batch goes, which isn't full, while another flow has so much of all bytes, and waits for more or doesn't.
+        let sent_after = |n_lines: usize, held_by_other: usize, is_waited_for: bool| {
             let mut disk = MemoryDisk::default();
             let line = format!("{:300}\n", "a line");
             disk.append("/l/a.log", line.repeat(n_lines).as_bytes());
             let start = Instant::now();
             let mut parts = parts(Arc::clone(&flow), &counters);
-            parts.budget = Budget::new(1 << 20, 2);
+            parts.budget = Budget::new(ALL, 2);
             let budget = parts.budget.clone();
-            budget.take_anyway(FlowIndex(1), 1 << 19);
+            budget.take_anyway(FlowIndex(1), held_by_other);
             if is_waited_for {
-                assert!(!budget.take(FlowIndex(1), budget::Wanted::Usual(1 << 19)));
+                assert!(!budget.take(FlowIndex(1), budget::Wanted::Usual(ALL)));
             }
             let mut machine = Machine::new(parts, disk, start);
             let (mut now, mut sent) = (start, Sent::default());
-            while sent.1.is_empty() {
+            loop {
+                assert!(now <= start + AGE_MAX, "{} were sent", sent.0.len());
                 let Next::At(at) = machine.on(None, now, &mut sent) else {
                     panic!("nobody ended it");
                 };
-                now = if sent.1.is_empty() { at } else { now };
+                if !sent.1.is_empty() {
+                    return now - start;
+                }
+                now = at;
             }
-            now - start
         };
-        assert!(sent_after(450, true) < Duration::from_secs(1));
-        assert_eq!(sent_after(450, false), AGE_MAX, "nobody needs them");
-        assert_eq!(sent_after(10, true), AGE_MAX, "they are of no use");
+        let nearly_all = 1600 << 10;
+        assert_eq!(
+            sent_after(450, nearly_all, true),
+            Duration::from_millis(100)
+        );
+        for (n_lines, held_by_other, is_waited_for, why) in [
+            (450, nearly_all, false, "nobody waits"),
+            (450, ALL >> 2, true, "there is enough"),
+            (10, nearly_all, true, "it is of no use"),
+        ] {
+            let after = sent_after(n_lines, held_by_other, is_waited_for);
+            assert_eq!(after, AGE_MAX, "{why}");
+        }
     }
 
     /// P-AGE: A batch is due when its oldest record is `maxBufferAgeMillis` old.

@@ -18,8 +18,8 @@ const USUAL_DIVISOR: usize = 8;
 /// The age at which an open batch goes if others are short of bytes: by then one that is being filled is full, also where
 /// a hundred flows fill theirs at once.
 const AGE_MAX_WHEN_SHORT: Duration = Duration::from_millis(500);
-/// The same for one to which nothing is to be added now: what it holds is of no use to anybody.
-const AGE_MAX_WHEN_IDLE: Duration = Duration::from_millis(100);
+/// The same for one to which nothing is to be added now.
+const AGE_MAX_AT_REST: Duration = Duration::from_millis(100);
 /// What a call in flight holds beside its body: the connection's buffers, the answer, the places of its records.
 /// Measured: 60 KB a call, and half as much again with TLS.
 const CALL_BYTES: usize = 64 * 1024;
@@ -206,11 +206,16 @@ impl OpenBatch {
         true
     }
 
-    /// A turn is over, which `is_short` of bytes or isn't; nothing is to be added now if the flow `is_idle`.
-    pub fn settle(&mut self, is_short: bool, is_idle: bool) {
-        let are_others_short = self.budget.settle(self.flow, is_short);
-        if are_others_short && is_idle {
-            self.hurry_to(AGE_MAX_WHEN_IDLE);
+    /// A turn is over, which `is_short` of bytes or isn't.
+    pub fn settle(&self, is_short: bool) {
+        self.budget.settle(self.flow, is_short);
+    }
+
+    /// There is nothing to be added now: this batch is due soon if others could go on with its bytes.
+    pub fn rest(&mut self) {
+        let open_bytes = self.budget_bytes + self.next_budget_bytes;
+        if self.budget.needs_batch_of(self.flow, open_bytes) {
+            self.hurry_to(AGE_MAX_AT_REST);
         }
     }
 

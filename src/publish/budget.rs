@@ -13,8 +13,8 @@
 //! A flow that is refused waits in line until there is room for several batches: a thread that is woken for each single
 //! one costs more than the batch does. The line stands still if those who hold the bytes don't let go of them; then a flow
 //! gives up on whole batches for a while: it makes do with small ones, and whoever holds nothing is sure of one. The flow
-//! whose open batch is the oldest is asked to let it go early, and a flow that has nothing to add to its own lets it go soon
-//! while others wait.
+//! whose open batch is the oldest is asked to let it go early; one that looks and has nothing to add to its own lets it go by
+//! itself.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -129,6 +129,12 @@ impl Shares {
         is_sure || self.fit(held, bytes, held_by_all)
     }
 
+    /// Whether a run is left for whoever comes next, and as much again.
+    fn are_plenty(self, held_by_all: usize) -> bool {
+        let run_bytes = self.run_bytes(Wanted::Usual(0));
+        self.fit(run_bytes, run_bytes, held_by_all)
+    }
+
     /// How much there has to be for a flow that waits.
     fn run_bytes(self, wanted: Wanted) -> usize {
         match wanted {
@@ -219,24 +225,30 @@ impl Budget {
     }
 
     /// A turn of `flow` is over: what it was woken for and didn't take is for others. It waits on if it `is_short`.
-    ///
-    /// Whether others wait for what it holds.
-    pub fn settle(&self, flow: FlowIndex, is_short: bool) -> bool {
+    pub fn settle(&self, flow: FlowIndex, is_short: bool) {
         let mut state = self.lock();
         if !is_short {
             state.no_longer_waits(flow);
         }
-        let woken = match state.keep_promise(flow, usize::MAX) {
-            true => {
-                let shares = self.shares(&state);
-                state.take_servable(shares)
-            }
-            false => Vec::new(),
-        };
-        let is_waited_for = !state.waiting.is_empty() && state.flows[flow.0].is_asked();
-        drop(state);
-        woken.iter().for_each(|wake| wake.released());
-        is_waited_for
+        if state.keep_promise(flow, usize::MAX) {
+            let shares = self.shares(&state);
+            let woken = state.take_servable(shares);
+            drop(state);
+            woken.iter().for_each(|wake| wake.released());
+        }
+    }
+
+    /// Whether others could go on if `flow` let go of its open batch, which holds `open_bytes`: they wait, there is little
+    /// left, and the batch holds more than the flow is sure of. Not where calls of the flow are unanswered: another one would
+    /// only hold more.
+    pub fn needs_batch_of(&self, flow: FlowIndex, open_bytes: usize) -> bool {
+        let state = self.lock();
+        let holder = &state.flows[flow.0];
+        let do_others_wait = || state.waiting.iter().any(|waiting| *waiting != flow);
+        holder.is_asked()
+            && holder.held_bytes == open_bytes
+            && do_others_wait()
+            && !self.shares(&state).are_plenty(state.held_bytes)
     }
 
     /// Whether the line that `flow` waits in hasn't moved since this was last asked: those before it don't let go of what
@@ -250,9 +262,7 @@ impl Budget {
     /// Whether so much is free that lines are short.
     pub fn has_plenty(&self) -> bool {
         let state = self.lock();
-        let shares = self.shares(&state);
-        let run_bytes = shares.run_bytes(Wanted::Usual(0));
-        shares.fit(run_bytes, run_bytes, state.held_bytes)
+        self.shares(&state).are_plenty(state.held_bytes)
     }
 
     /// Takes `bytes` whether or not they are to be had: for what can't be put back, such as the end of a record.
@@ -474,16 +484,25 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_more_than_it_is_sure_of_is_told_that_others_wait() {
+    fn an_open_batch_is_needed_where_others_wait_little_is_left_and_nothing_is_unanswered() {
         let budget = Budget::new(4 * MIB, 3);
+        let needs = |flow, open_bytes| budget.needs_batch_of(FlowIndex(flow), open_bytes);
         assert!(budget.take(FlowIndex(0), Usual(MIB)));
         assert!(budget.take(FlowIndex(2), Usual(SURE_BYTES)));
-        assert!(!budget.settle(FlowIndex(0), false), "nobody waits");
+        budget.take_anyway(FlowIndex(1), 5 * MIB / 2);
+        assert!(!needs(0, MIB), "nobody waits");
+        assert!(!budget.take(FlowIndex(1), Usual(MIB)));
+        assert!(needs(0, MIB));
+        assert!(!needs(0, MIB / 2), "a call is unanswered");
+        assert!(!needs(2, SURE_BYTES), "it is sure of that");
+        assert!(!needs(1, 5 * MIB / 2), "it waits itself");
+        budget.release(FlowIndex(1), MIB);
         assert!(!budget.take(FlowIndex(1), Usual(2 * MIB)));
-        assert!(budget.settle(FlowIndex(0), false));
-        assert!(!budget.settle(FlowIndex(2), false), "it is sure of that");
-        assert!(!budget.settle(FlowIndex(1), false), "it waits no more");
-        assert!(!budget.settle(FlowIndex(0), false));
+        assert!(!needs(0, MIB), "another would get as much again");
+        budget.take_anyway(FlowIndex(1), MIB);
+        assert!(needs(0, MIB));
+        budget.settle(FlowIndex(1), false);
+        assert!(!needs(0, MIB), "nobody waits any more");
     }
 
     #[test]
